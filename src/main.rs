@@ -1,0 +1,3 @@
+//! The `polc` command line.
+
+fn main() {}
