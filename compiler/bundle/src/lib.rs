@@ -1,1 +1,18 @@
-//! .
+//! The contract between the polc compiler and its loader.
+//!
+//! A bundle is a directory: `manifest.yaml`, the target's script (`policy.nft`), and `maps/` with
+//! the normalised contents of each set. Its identity is the [`Manifest::generation`]: the hash of
+//! everything in it. The same policy, built twice, gives the same bytes.
+
+mod hash;
+mod io;
+mod manifest;
+mod routing;
+
+pub use hash::{GENERATION_PLACEHOLDER, sha256_hex};
+pub use io::{Bundle, BundleError};
+pub use manifest::{
+    Feature, FileEntry, Hook, Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntry, Sysctl,
+    Unresolved,
+};
+pub use routing::{Family, LocalRoute, RoutingPlan, RoutingRule};

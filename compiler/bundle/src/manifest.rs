@@ -1,0 +1,161 @@
+//! The manifest of a bundle.
+
+use serde::{Deserialize, Serialize};
+
+use crate::routing::RoutingPlan;
+
+/// The version of the manifest's layout. A loader refuses any other.
+pub const SCHEMA: u32 = 1;
+
+/// What a bundle holds and what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA`] of the compiler that wrote it.
+    pub schema: u32,
+    /// The policy's name.
+    pub policy: String,
+    /// The target it was built for: `nftables`.
+    pub target: String,
+    /// The hash of the whole content: 32 hexadecimal digits (128 bits of a SHA-256).
+    pub generation: String,
+    /// The date at which `expires` was judged, `YYYY-MM-DD`.
+    pub as_of: String,
+    /// The oldest kernel that has everything used, `MAJOR.MINOR`.
+    pub kernel_floor: String,
+    /// What is used, and since when kernels have it.
+    pub features: Vec<Feature>,
+    /// The directions whose traffic the policy decides.
+    pub governs: Vec<Hook>,
+    /// Every rule of the policy, in order of stage and source.
+    pub rules: Vec<RuleEntry>,
+    /// Every named object of the kernel's table, so that a loader can tell stale ones.
+    pub objects: Vec<Object>,
+    /// Every named set in the kernel.
+    pub sets: Vec<SetEntry>,
+    /// Names that are looked up on the machine that loads the bundle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unresolved: Vec<Unresolved>,
+    /// Policy routing.
+    pub routing: RoutingPlan,
+    /// Kernel settings that must hold.
+    pub sysctls: Vec<Sysctl>,
+    /// Every other file of the bundle.
+    pub files: Vec<FileEntry>,
+}
+
+/// A kernel feature that the bundle uses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Feature {
+    /// Its name, such as `tproxy`.
+    pub name: String,
+    /// The first kernel that has it, `MAJOR.MINOR`.
+    pub kernel: String,
+}
+
+/// A direction of traffic that filter decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// Delivered to this host.
+    Input,
+    /// Routed through this host.
+    Forward,
+    /// Sent by this host.
+    Output,
+}
+
+/// One rule of the policy and where to find it in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleEntry {
+    /// Its name in the policy.
+    pub name: String,
+    /// Its stage: `guard`, `steer`, `filter` or `egress`.
+    pub stage: String,
+    /// Its verb.
+    pub verdict: String,
+    /// `file:line` of its source.
+    pub source: String,
+    /// The comment that its kernel rules carry.
+    pub comment: String,
+    /// The kernel's counter object, when it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counter: Option<String>,
+    /// The prefix of its log entries, when it logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_prefix: Option<String>,
+}
+
+/// A named object of the kernel's table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name, unique within its kind.
+    pub name: String,
+}
+
+/// The kinds of named objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// A chain, base chains too.
+    Chain,
+    /// A set.
+    Set,
+    /// A map.
+    Map,
+    /// A limit.
+    Limit,
+    /// A counter.
+    Counter,
+}
+
+/// A set in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetEntry {
+    /// The kernel's name for it; carries a hash of its parameters or contents.
+    pub name: String,
+    /// The policy's name for it, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_name: Option<String>,
+    /// How many elements (addresses, prefixes or ranges) it is loaded with.
+    pub elements: u64,
+    /// The file under `maps/` with one element a line; none for sets that the kernel fills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// A user, group or control group that the kernel tool looks up by name when it loads the
+/// bundle.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unresolved {
+    /// `user`, `group` or `cgroup`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// A kernel setting that must have one of some values.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Its name with `/` between parts, below `/proc/sys`: `net/ipv4/conf/all/src_valid_mark`.
+    pub key: String,
+    /// The values that will do.
+    pub values: Vec<String>,
+    /// Why: what breaks otherwise.
+    pub reason: String,
+    /// Whether the bundle must not be applied otherwise; if not, it is a warning.
+    pub required: bool,
+}
+
+/// A file of the bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its path relative to the bundle, with `/` between parts.
+    pub path: String,
+    /// The SHA-256 of its content with the generation id replaced by the placeholder.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
