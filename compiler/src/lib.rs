@@ -1,1 +1,10 @@
-//! .
+//! The polc compiler: syntax tree → typed policy → IR → target artefacts.
+//!
+//! Pure: it opens no file, starts no process and looks at no clock. What it needs from outside is
+//! handed in.
+
+pub mod diagnostic;
+pub mod field;
+pub mod ir;
+pub mod packet;
+pub mod source;

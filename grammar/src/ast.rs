@@ -313,7 +313,7 @@ pub enum BucketOption {
 }
 
 /// Whether a rate holds (`within`) or is exceeded (`over`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sense {
     /// A token was there.
     Within,
@@ -351,7 +351,7 @@ pub enum ProxyOption {
 }
 
 /// What happens to a proxy's traffic while nobody listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Down {
     /// It is dropped.
     Deny,
@@ -378,7 +378,7 @@ pub struct Principal {
 }
 
 /// The kinds of principal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PrincipalKind {
     /// A user by name.
     User,
@@ -580,7 +580,7 @@ pub enum Family {
 }
 
 /// How one of several targets is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Balance {
     /// By a hash of the source address: a client keeps its server.
     Source,
@@ -658,7 +658,7 @@ pub struct RateLit {
 }
 
 /// What a rate counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     /// Packets.
     Packets,
@@ -669,7 +669,7 @@ pub enum Unit {
 }
 
 /// The time of a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeUnit {
     /// A second.
     Second,
@@ -726,7 +726,7 @@ pub enum Expr {
 }
 
 /// A comparison of a `when` expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CmpOp {
     /// `==`
     Eq,
@@ -747,7 +747,7 @@ pub enum CmpOp {
 }
 
 /// `strict icmp` or `strict tcp`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Strict {
     /// Neighbour discovery and packet-too-big are judged like everything else.
     Icmp,
@@ -769,7 +769,7 @@ pub struct Claim {
 }
 
 /// The kinds of claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ClaimKind {
     /// Every such packet has the outcome.
     Ensure,

@@ -1,0 +1,194 @@
+//! The fields of a packet that a policy can ask about.
+//!
+//! A field is a number from 0 to some maximum. It exists only in packets that have the header it stands in:
+//! a comparison is false for the others, under `!=` too, and `not` turns a comparison into its
+//! opposite, so that `not (tcp.dport == 80)` asks for a TCP packet with another port.
+//!
+//! Each file holds the fields of one header. A new field is a `FieldDef` and its line in
+//! [`FIELDS`].
+
+mod compare;
+mod ct;
+mod eth;
+mod icmp;
+mod ip;
+mod meta;
+mod tcp;
+mod time;
+mod transport;
+
+use std::cmp::Ordering;
+use std::fmt;
+
+pub use compare::{Comparison, FieldError, find, lower};
+pub use ct::{CT_DIRECTION, CT_MARK, CT_STATE};
+pub use eth::{ETH_DADDR, ETH_SADDR, ETH_TYPE, VLAN_ID, VLAN_PCP};
+pub use icmp::{ICMP_CODE, ICMP_TYPE, type_numbers};
+pub use ip::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL};
+pub use meta::{GID, META_LENGTH, META_MARK, META_PKTTYPE, UID};
+pub use tcp::{TCP_FLAGS, TCP_MSS};
+pub use time::{TIME_DAY, TIME_HOUR};
+pub use transport::{DPORT, ICMP, ICMPV6, PROTOCOLS, SPORT, TCP, UDP, protocol_number};
+
+use crate::ir::Cube;
+use crate::ir::Stage;
+use crate::packet::{Families, IntervalSet};
+
+/// Every field that `when` knows, by name.
+pub(crate) const FIELDS: &[&FieldDef] = &[
+    &ip::VERSION,
+    &ip::PROTOCOL,
+    &ip::LENGTH,
+    &ip::TTL,
+    &ip::DSCP,
+    &ip::FRAGMENT,
+    &transport::TCP_SPORT,
+    &transport::TCP_DPORT,
+    &transport::UDP_SPORT,
+    &transport::UDP_DPORT,
+    &tcp::FLAGS,
+    &tcp::MSS,
+    &icmp::TYPE,
+    &icmp::CODE,
+    &eth::SADDR,
+    &eth::DADDR,
+    &eth::TYPE,
+    &eth::ID,
+    &eth::PCP,
+    &meta::MARK,
+    &meta::IIF,
+    &meta::OIF,
+    &meta::LENGTH,
+    &meta::PKTTYPE,
+    &ct::STATE,
+    &ct::MARK,
+    &ct::DIRECTION,
+    &time::HOUR,
+    &time::DAY,
+];
+
+/// What is known of a field.
+pub struct FieldDef {
+    /// Its name in the language.
+    pub name: &'static str,
+    /// The largest value it can have; the smallest is 0.
+    pub max: u64,
+    /// How its values are written.
+    pub format: Format,
+    /// The protocols whose packets have it; empty: all.
+    pub protocols: &'static [u64],
+    /// The stages that can see it.
+    pub stages: &'static [Stage],
+    /// What a comparison with it means.
+    pub(crate) meaning: Meaning,
+}
+
+/// How a field's values are written.
+#[derive(Clone, Copy)]
+pub enum Format {
+    /// In decimal.
+    Decimal,
+    /// In hexadecimal.
+    Hex,
+    /// By name, or in decimal.
+    Names(&'static [(&'static str, u64)]),
+    /// As a sum of bits (`syn+ack`), or `none`.
+    Bits(&'static [(&'static str, u64)]),
+    /// Yes or no.
+    Bool,
+    /// As an Ethernet address.
+    Mac,
+    /// As interface names.
+    Iface,
+}
+
+/// What a comparison of a field with some values means.
+#[derive(Clone, Copy)]
+pub(crate) enum Meaning {
+    /// The field's value is among them.
+    Value,
+    /// What the function says: alternatives.
+    Custom(fn(&Comparison) -> Result<Vec<Cube>, FieldError>),
+}
+
+/// Every stage sees the field.
+pub(crate) const ALL_STAGES: &[Stage] = &Stage::ALL;
+/// Stages after the flow lookup see it.
+pub(crate) const TRACKED: &[Stage] = &[Stage::Steer, Stage::Filter, Stage::Egress];
+
+/// A field; compares by name.
+#[derive(Clone, Copy)]
+pub struct Field(&'static FieldDef);
+
+impl Field {
+    /// The field that `def` describes.
+    pub(crate) const fn new(def: &'static FieldDef) -> Self {
+        Self(def)
+    }
+
+    /// What is known of it.
+    pub fn def(self) -> &'static FieldDef {
+        self.0
+    }
+
+    /// Its name in the language.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The largest value it can have.
+    pub fn max(self) -> u64 {
+        self.0.max
+    }
+
+    /// Every value it can have.
+    pub fn all(self) -> IntervalSet<u64> {
+        IntervalSet::range(0, self.max())
+    }
+}
+
+impl FieldDef {
+    /// Every packet that can have the field.
+    pub(crate) fn carrier(&self) -> Cube {
+        let any = Cube::any();
+        if self.protocols.is_empty() {
+            return any;
+        }
+        any.with_proto(&self.protocols.iter().map(|p| (*p, *p)).collect())
+    }
+}
+
+impl PartialEq for Field {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Field {}
+
+impl PartialOrd for Field {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Field {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name.cmp(other.0.name)
+    }
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+/// The families of an IP version number.
+pub(crate) fn version(number: u64) -> Option<Families> {
+    match number {
+        4 => Some(Families::V4),
+        6 => Some(Families::V6),
+        _ => None,
+    }
+}

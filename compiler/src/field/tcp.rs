@@ -1,0 +1,39 @@
+//! Fields of the TCP header.
+
+use super::{ALL_STAGES, Field, FieldDef, Format, Meaning, TCP};
+
+/// `tcp.flags`: `==` compares all eight, `has` asks for some.
+pub(crate) static FLAGS: FieldDef = FieldDef {
+    name: "tcp.flags",
+    max: 0xff,
+    format: Format::Bits(FLAG_NAMES),
+    protocols: &[TCP],
+    stages: ALL_STAGES,
+    meaning: Meaning::Value,
+};
+
+/// `tcp.mss`: the maximum-segment-size option; packets without it do not match.
+pub(crate) static MSS: FieldDef = FieldDef {
+    name: "tcp.mss",
+    max: 0xffff,
+    format: Format::Decimal,
+    protocols: &[TCP],
+    stages: ALL_STAGES,
+    meaning: Meaning::Value,
+};
+
+/// [`Field`] of `tcp.flags`.
+pub const TCP_FLAGS: Field = Field::new(&FLAGS);
+/// [`Field`] of `tcp.mss`.
+pub const TCP_MSS: Field = Field::new(&MSS);
+
+const FLAG_NAMES: &[(&str, u64)] = &[
+    ("fin", 0x01),
+    ("syn", 0x02),
+    ("rst", 0x04),
+    ("psh", 0x08),
+    ("ack", 0x10),
+    ("urg", 0x20),
+    ("ece", 0x40),
+    ("cwr", 0x80),
+];

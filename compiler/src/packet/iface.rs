@@ -1,0 +1,298 @@
+//! Sets of interface names, with patterns such as `wg*`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// An interface name, or every name with a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pattern {
+    /// Exactly this name.
+    Name(String),
+    /// Names that begin with this (`wg` for `wg*`; empty for `*`).
+    Prefix(String),
+}
+
+impl Pattern {
+    /// Reads `eth0` or `wg*`.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_suffix('*') {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Name(text.to_owned()),
+        }
+    }
+
+    /// Whether an interface of this name is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Name(own) => own == name,
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
+        }
+    }
+
+    /// Whether every name that `other` means is meant.
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Name(name) => self.matches(name),
+            Self::Prefix(long) => matches!(self, Self::Prefix(p) if long.starts_with(p.as_str())),
+        }
+    }
+
+    /// The names that both mean: the narrower of the two, or nothing.
+    fn meet(&self, other: &Self) -> Option<Self> {
+        if self.covers(other) {
+            Some(other.clone())
+        } else if other.covers(self) {
+            Some(self.clone())
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+/// Interfaces whose name matches one of `include` (any name when `None`) and none of `exclude`.
+///
+/// Kept normal: no pattern that another one covers, no exclusion that excludes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IfaceSet {
+    include: Option<BTreeSet<Pattern>>,
+    exclude: BTreeSet<Pattern>,
+}
+
+impl IfaceSet {
+    /// No interface.
+    pub fn empty() -> Self {
+        Self {
+            include: Some(BTreeSet::new()),
+            exclude: BTreeSet::new(),
+        }
+    }
+
+    /// Every interface, `lo` too.
+    pub fn full() -> Self {
+        Self {
+            include: None,
+            exclude: BTreeSet::new(),
+        }
+    }
+
+    /// The interfaces that one of the patterns means.
+    pub fn of(patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        Self {
+            include: Some(patterns.into_iter().collect()),
+            exclude: BTreeSet::new(),
+        }
+        .normal()
+    }
+
+    /// The interfaces that none of the patterns means.
+    pub fn not(patterns: impl IntoIterator<Item = Pattern>) -> Self {
+        Self {
+            include: None,
+            exclude: patterns.into_iter().collect(),
+        }
+        .normal()
+    }
+
+    /// Every interface but `lo`.
+    pub fn not_loopback() -> Self {
+        Self::not([Pattern::Name("lo".to_owned())])
+    }
+
+    /// The patterns one of which must match; `None` when any name does.
+    pub fn include(&self) -> Option<&BTreeSet<Pattern>> {
+        self.include.as_ref()
+    }
+
+    /// The patterns none of which may match.
+    pub fn exclude(&self) -> &BTreeSet<Pattern> {
+        &self.exclude
+    }
+
+    /// Whether no interface is in it.
+    pub fn is_empty(&self) -> bool {
+        self.include.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Whether every interface is in it.
+    pub fn is_full(&self) -> bool {
+        self.include.is_none() && self.exclude.is_empty()
+    }
+
+    /// Whether an interface of this name is in it.
+    pub fn contains(&self, name: &str) -> bool {
+        self.include
+            .as_ref()
+            .is_none_or(|i| i.iter().any(|p| p.matches(name)))
+            && !self.exclude.iter().any(|p| p.matches(name))
+    }
+
+    /// Interfaces of both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let include = match (&self.include, &other.include) {
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (Some(a), Some(b)) => Some(
+                a.iter()
+                    .flat_map(|x| b.iter().filter_map(|y| x.meet(y)))
+                    .collect(),
+            ),
+        };
+        let exclude = self.exclude.union(&other.exclude).cloned().collect();
+        Self { include, exclude }.normal()
+    }
+
+    /// Interfaces of either; exact when neither side excludes anything or one covers the other,
+    /// else `None`.
+    pub fn union(&self, other: &Self) -> Option<Self> {
+        if other.is_subset(self) {
+            return Some(self.clone());
+        }
+        if self.is_subset(other) {
+            return Some(other.clone());
+        }
+        match (&self.include, &other.include) {
+            (Some(a), Some(b)) if self.exclude.is_empty() && other.exclude.is_empty() => {
+                Some(Self::of(a.union(b).cloned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Interfaces of `self` that are not in `other`, as disjoint parts.
+    pub fn difference(&self, other: &Self) -> Vec<Self> {
+        let outside = match &other.include {
+            Some(include) => self.intersection(&Self::not(include.iter().cloned())),
+            None => Self::empty(),
+        };
+        let inside = match &other.include {
+            Some(include) => self.intersection(&Self::of(include.iter().cloned())),
+            None => self.clone(),
+        };
+        let excluded = inside.intersection(&Self::of(other.exclude.iter().cloned()));
+        [outside, excluded]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect()
+    }
+
+    /// Whether every interface is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.difference(other).is_empty()
+    }
+
+    /// Whether the two share a name.
+    pub fn intersects(&self, other: &Self) -> bool {
+        !self.intersection(other).is_empty()
+    }
+
+    fn normal(mut self) -> Self {
+        if self.exclude.contains(&Pattern::Prefix(String::new())) {
+            return Self::empty();
+        }
+        if let Some(include) = &mut self.include {
+            let all: Vec<Pattern> = include.iter().cloned().collect();
+            include.retain(|p| {
+                !self.exclude.iter().any(|e| e.covers(p))
+                    && !all.iter().any(|q| q != p && q.covers(p))
+            });
+        }
+        let all: Vec<Pattern> = self.exclude.iter().cloned().collect();
+        let include = &self.include;
+        self.exclude.retain(|p| {
+            let useful = include
+                .as_ref()
+                .is_none_or(|i| i.iter().any(|q| q.meet(p).is_some()));
+            useful && !all.iter().any(|q| q != p && q.covers(p))
+        });
+        self
+    }
+}
+
+impl fmt::Display for IfaceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |patterns: &BTreeSet<Pattern>| {
+            patterns
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match &self.include {
+            Some(include) if include.is_empty() => return f.write_str("none"),
+            Some(include) => f.write_str(&list(include))?,
+            None if self.exclude.is_empty() => return f.write_str("any"),
+            None => {}
+        }
+        if !self.exclude.is_empty() {
+            let space = if self.include.is_some() { " " } else { "" };
+            write!(f, "{space}not {}", list(&self.exclude))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NAMES: [&str; 7] = ["lo", "eth0", "eth1", "eth10", "wg0", "wg1", "br0"];
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        prop_oneof![
+            Just("lo"),
+            Just("eth0"),
+            Just("eth1"),
+            Just("eth1*"),
+            Just("eth*"),
+            Just("wg*"),
+            Just("wg0"),
+            Just("*")
+        ]
+        .prop_map(Pattern::parse)
+    }
+
+    fn set() -> impl Strategy<Value = IfaceSet> {
+        let some = || proptest::collection::vec(pattern(), 0..4);
+        (proptest::option::of(some()), some()).prop_map(|(include, exclude)| {
+            let base = include.map_or_else(IfaceSet::full, IfaceSet::of);
+            base.intersection(&IfaceSet::not(exclude))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn operations_agree_with_membership(a in set(), b in set()) {
+            let both = a.intersection(&b);
+            let parts = a.difference(&b);
+            for name in NAMES {
+                prop_assert_eq!(both.contains(name), a.contains(name) && b.contains(name));
+                let in_parts = parts.iter().filter(|p| p.contains(name)).count();
+                prop_assert_eq!(in_parts, usize::from(a.contains(name) && !b.contains(name)));
+                if let Some(either) = a.union(&b) {
+                    prop_assert_eq!(either.contains(name), a.contains(name) || b.contains(name));
+                }
+                prop_assert!(!a.is_empty() || !a.contains(name));
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_reads_as_it_is_written() {
+        assert_eq!(IfaceSet::not_loopback().to_string(), "not lo");
+        assert_eq!(IfaceSet::full().to_string(), "any");
+        let set = IfaceSet::of([Pattern::parse("wg*"), Pattern::parse("eth0")]);
+        assert_eq!(set.to_string(), "eth0, wg*");
+        assert!(IfaceSet::not([Pattern::parse("*")]).is_empty());
+    }
+}
