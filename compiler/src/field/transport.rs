@@ -29,7 +29,6 @@ pub const PROTOCOLS: &[(&str, u64)] = &[
     ("ospf", 89),
     ("pim", 103),
     ("vrrp", 112),
-    ("l2tp", 115),
     ("sctp", 132),
     ("udplite", 136),
 ];

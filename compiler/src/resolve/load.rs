@@ -1,0 +1,156 @@
+//! Reading the policy file and everything it uses.
+
+use std::sync::Arc;
+
+use polc_grammar::ast::{self, Item};
+
+use super::Files;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::source::{FileId, SourceMap, Span};
+
+/// An index into the list of modules.
+pub(super) type ModuleId = usize;
+
+/// One file, read.
+pub(super) struct Module {
+    pub(super) file: FileId,
+    pub(super) tree: Arc<ast::File>,
+    /// What it uses: the prefix, if any, and the module.
+    pub(super) uses: Vec<(Option<String>, ModuleId)>,
+    /// The module that each of its `use` items names, by the item's index.
+    pub(super) used_at: Vec<(usize, ModuleId)>,
+    /// Its normalised path.
+    name: String,
+}
+
+/// The name under which the prelude's text is shown.
+pub(super) const PRELUDE: &str = "prelude";
+
+/// The modules of a policy: the prelude first, then the policy's file, then what it uses.
+pub(super) struct Loader<'a> {
+    pub(super) files: &'a dyn Files,
+    pub(super) sources: SourceMap,
+    pub(super) modules: Vec<Module>,
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// Files being read, outermost first.
+    open: Vec<String>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(files: &'a dyn Files) -> Self {
+        let mut loader = Self {
+            files,
+            sources: SourceMap::default(),
+            modules: Vec::new(),
+            diagnostics: Vec::new(),
+            open: Vec::new(),
+        };
+        loader.add(PRELUDE, include_str!("prelude.pol"));
+        loader
+    }
+
+    /// Parses a text that has been read, and reads what it uses.
+    pub(super) fn add(&mut self, name: &str, text: &str) -> ModuleId {
+        let file = self.sources.add(name, text);
+        let parsed = polc_grammar::parse(text);
+        for error in parsed.errors {
+            let code =
+                if error.foreign { Code::ForeignLanguage } else { Code::Syntax };
+            let mut diagnostic =
+                Diagnostic::error(code, error.message, Span::new(file, error.span));
+            diagnostic.help = error.help;
+            self.diagnostics.push(diagnostic);
+        }
+        let tree = Arc::new(parsed.file);
+        let id = self.modules.len();
+        self.modules.push(Module {
+            file,
+            tree: Arc::clone(&tree),
+            uses: Vec::new(),
+            used_at: Vec::new(),
+            name: name.to_owned(),
+        });
+        self.open.push(name.to_owned());
+        for (index, item) in tree.items.iter().enumerate() {
+            let Item::Use(item) = &item.node else { continue };
+            let Some(used) = self.open(name, &item.path, file) else { continue };
+            if let Some(module) = self.modules.get_mut(id) {
+                module.uses.push((item.alias.as_ref().map(|a| a.node.clone()), used));
+                module.used_at.push((index, used));
+            }
+        }
+        self.open.pop();
+        id
+    }
+
+    /// The module of a used file.
+    fn open(
+        &mut self,
+        from: &str,
+        path: &ast::Spanned<String>,
+        file: FileId,
+    ) -> Option<ModuleId> {
+        let name = join(from, &path.node);
+        let span = Span::new(file, path.span);
+        if let Some(start) = self.open.iter().position(|open| *open == name) {
+            let mut way: Vec<&str> =
+                self.open.iter().skip(start).map(String::as_str).collect();
+            way.push(&name);
+            let title = format!("`{name}` uses itself: {}", way.join(" → "));
+            let help = "move what both need into a third file, and use that from both";
+            self.diagnostics
+                .push(Diagnostic::error(Code::ImportCycle, title, span).help(help));
+            return None;
+        }
+        if let Some(known) = self.modules.iter().position(|m| m.name == name) {
+            return Some(known);
+        }
+        match self.files.read(&name) {
+            Ok(text) => Some(self.add(&name, &text)),
+            Err(error) => {
+                let title = format!("cannot read `{name}`: {error}");
+                let help = "the path is relative to the file that says `use`";
+                self.diagnostics
+                    .push(Diagnostic::error(Code::FileNotFound, title, span).help(help));
+                None
+            }
+        }
+    }
+}
+
+/// The path `path` as seen from the file `from`, with `.` and `..` resolved where they can be.
+pub(super) fn join(from: &str, path: &str) -> String {
+    let base = match from.rsplit_once('/') {
+        Some((base, _)) if !path.starts_with('/') => format!("{base}/"),
+        _ => String::new(),
+    };
+    let full = format!("{base}{path}");
+    let mut parts: Vec<&str> = Vec::new();
+    for part in full.split('/') {
+        match part {
+            "." | "" => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    let root = if full.starts_with('/') { "/" } else { "" };
+    format!("{root}{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_names_them() {
+        assert_eq!(join("a.pol", "lib/x.pol"), "lib/x.pol");
+        assert_eq!(join("p/a.pol", "lib/x.pol"), "p/lib/x.pol");
+        assert_eq!(join("p/a.pol", "../x.pol"), "x.pol");
+        assert_eq!(join("p/a.pol", "./x.pol"), "p/x.pol");
+        assert_eq!(join("/etc/a.pol", "x.pol"), "/etc/x.pol");
+        assert_eq!(join("a.pol", "/x.pol"), "/x.pol");
+        assert_eq!(join("a.pol", "../../x.pol"), "../../x.pol");
+    }
+}
