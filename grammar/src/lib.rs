@@ -1,4 +1,15 @@
 //! Text ↔ syntax tree of the polc policy language.
+//!
+//! [`parse()`] reads a file and reports all of its mistakes at once; what is well formed around
+//! them is in the tree. The grammar is `policy.pest`, which is normative.
 
 pub mod ast;
+mod build;
+mod error;
+mod grammar;
+mod parse;
+mod scan;
 pub mod span;
+
+pub use error::{SyntaxError, SyntaxErrorKind};
+pub use parse::{Parsed, parse};
