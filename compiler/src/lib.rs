@@ -3,8 +3,15 @@
 //! Pure: it opens no file, starts no process and looks at no clock. What it needs from outside is
 //! handed in.
 
+mod compile;
 pub mod diagnostic;
 pub mod field;
 pub mod ir;
 pub mod packet;
+pub mod pass;
+pub mod policy;
+pub mod resolve;
 pub mod source;
+
+pub use compile::{Compilation, compile};
+pub use resolve::{Files, Options};

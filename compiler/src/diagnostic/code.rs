@@ -31,6 +31,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The compiler has broken one of its own rules.
+    Internal = "POL000" "internal-error";
     /// The text is not a policy: something stands where something else is expected.
     Syntax = "POL001" "syntax-error";
     /// The file is written in the language of Capirca or Aerleon, which shares the ending.

@@ -48,6 +48,11 @@ pub fn find(name: &str) -> Option<&'static FieldDef> {
     FIELDS.iter().copied().find(|f| f.name == name)
 }
 
+/// The names of all fields.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|f| f.name)
+}
+
 /// What `comparison` asks for, as alternatives.
 pub fn lower(comparison: &Comparison) -> Result<Vec<Cube>, FieldError> {
     match comparison.def.meaning {

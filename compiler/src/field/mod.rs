@@ -20,7 +20,7 @@ mod transport;
 use std::cmp::Ordering;
 use std::fmt;
 
-pub use compare::{Comparison, FieldError, find, lower};
+pub use compare::{Comparison, FieldError, find, lower, names};
 pub use ct::{CT_DIRECTION, CT_MARK, CT_STATE};
 pub use eth::{ETH_DADDR, ETH_SADDR, ETH_TYPE, VLAN_ID, VLAN_PCP};
 pub use icmp::{ICMP_CODE, ICMP_TYPE, type_numbers};
@@ -137,13 +137,13 @@ impl Field {
     }
 
     /// The largest value it can have.
-    pub fn max(self) -> u64 {
+    pub fn largest(self) -> u64 {
         self.0.max
     }
 
     /// Every value it can have.
     pub fn all(self) -> IntervalSet<u64> {
-        IntervalSet::range(0, self.max())
+        IntervalSet::range(0, self.largest())
     }
 }
 

@@ -20,7 +20,10 @@ impl Resolver<'_> {
             Some("a `*` can only stand at its end")
         } else if name.is_empty() || name == "." || name == ".." {
             Some("it is not a name")
-        } else if name.chars().any(|c| c == '/' || c == ':' || c.is_whitespace()) {
+        } else if name
+            .chars()
+            .any(|c| c == '/' || c == ':' || c.is_whitespace())
+        {
             Some("it has a character that interface names cannot have")
         } else if stem.len() > LONGEST {
             Some("the longest has 15 bytes")
@@ -52,7 +55,9 @@ impl Resolver<'_> {
                 }
                 Some(Bound::Zone(id)) => {
                     match self.zone(&id, span) {
-                        Some(zone) => patterns.extend(zone.ifaces.include().cloned().unwrap_or_default()),
+                        Some(zone) => {
+                            patterns.extend(zone.ifaces.include().cloned().unwrap_or_default())
+                        }
                         None => ok = false,
                     }
                     continue;
@@ -69,7 +74,9 @@ impl Resolver<'_> {
                 && !self.open.contains(&(Kind::Zone, id.clone()))
             {
                 match self.zone(&id, span) {
-                    Some(zone) => patterns.extend(zone.ifaces.include().cloned().unwrap_or_default()),
+                    Some(zone) => {
+                        patterns.extend(zone.ifaces.include().cloned().unwrap_or_default())
+                    }
                     None => ok = false,
                 }
                 continue;
@@ -79,7 +86,13 @@ impl Resolver<'_> {
                 None => ok = false,
             }
         }
-        let make = if ifaces.not { IfaceSet::not::<Vec<Pattern>> } else { IfaceSet::of };
-        ok.then(|| make(patterns))
+        if !ok {
+            return None;
+        }
+        Some(if ifaces.not {
+            IfaceSet::not(patterns)
+        } else {
+            IfaceSet::of(patterns)
+        })
     }
 }

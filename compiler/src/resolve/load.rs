@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use polc_grammar::SyntaxErrorKind;
 use polc_grammar::ast::{self, Item};
 
 use super::Files;
@@ -54,8 +55,11 @@ impl<'a> Loader<'a> {
         let file = self.sources.add(name, text);
         let parsed = polc_grammar::parse(text);
         for error in parsed.errors {
-            let code =
-                if error.foreign { Code::ForeignLanguage } else { Code::Syntax };
+            let code = if error.kind == SyntaxErrorKind::Foreign {
+                Code::ForeignLanguage
+            } else {
+                Code::Syntax
+            };
             let mut diagnostic =
                 Diagnostic::error(code, error.message, Span::new(file, error.span));
             diagnostic.help = error.help;
@@ -72,10 +76,16 @@ impl<'a> Loader<'a> {
         });
         self.open.push(name.to_owned());
         for (index, item) in tree.items.iter().enumerate() {
-            let Item::Use(item) = &item.node else { continue };
-            let Some(used) = self.open(name, &item.path, file) else { continue };
+            let Item::Use(item) = &item.node else {
+                continue;
+            };
+            let Some(used) = self.open(name, &item.path, file) else {
+                continue;
+            };
             if let Some(module) = self.modules.get_mut(id) {
-                module.uses.push((item.alias.as_ref().map(|a| a.node.clone()), used));
+                module
+                    .uses
+                    .push((item.alias.as_ref().map(|a| a.node.clone()), used));
                 module.used_at.push((index, used));
             }
         }
@@ -84,17 +94,11 @@ impl<'a> Loader<'a> {
     }
 
     /// The module of a used file.
-    fn open(
-        &mut self,
-        from: &str,
-        path: &ast::Spanned<String>,
-        file: FileId,
-    ) -> Option<ModuleId> {
+    fn open(&mut self, from: &str, path: &ast::Spanned<String>, file: FileId) -> Option<ModuleId> {
         let name = join(from, &path.node);
         let span = Span::new(file, path.span);
         if let Some(start) = self.open.iter().position(|open| *open == name) {
-            let mut way: Vec<&str> =
-                self.open.iter().skip(start).map(String::as_str).collect();
+            let mut way: Vec<&str> = self.open.iter().skip(start).map(String::as_str).collect();
             way.push(&name);
             let title = format!("`{name}` uses itself: {}", way.join(" → "));
             let help = "move what both need into a third file, and use that from both";

@@ -182,12 +182,22 @@ impl Resolver<'_> {
 
     /// The scope of a file.
     fn env(&self, module: ModuleId) -> Env {
-        let file = self.modules.get(module).map_or_else(FileId::default, |m| m.file);
-        Env { module, file, locals: Arc::default() }
+        let file = self
+            .modules
+            .get(module)
+            .map_or_else(FileId::default, |m| m.file);
+        Env {
+            module,
+            file,
+            locals: Arc::default(),
+        }
     }
 
     fn tree(&self, module: ModuleId) -> Arc<ast::File> {
-        self.modules.get(module).map(|m| Arc::clone(&m.tree)).unwrap_or_default()
+        self.modules
+            .get(module)
+            .map(|m| Arc::clone(&m.tree))
+            .unwrap_or_default()
     }
 
     fn report(&mut self, diagnostic: Diagnostic) {

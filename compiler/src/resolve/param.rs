@@ -73,7 +73,9 @@ impl Resolver<'_> {
     fn param_value(&mut self, id: &DefId) -> Option<Bound> {
         let tree = self.tree(id.0);
         let at = self.item(Kind::Param, id)?;
-        let Some(Item::Param(param)) = tree.items.get(at).map(|i| &i.node) else { return None };
+        let Some(Item::Param(param)) = tree.items.get(at).map(|i| &i.node) else {
+            return None;
+        };
         let env = self.env(id.0);
         if let Some(text) = self.options.params.get(&id.1).cloned() {
             return self.bind_text(&param.name, &param.ty, &text, &env);
@@ -114,10 +116,17 @@ impl Resolver<'_> {
     /// Reports values given for parameters that no file has.
     pub(super) fn bind_unknown_params(&mut self) {
         let known = |name: &str| {
-            self.index.iter().any(|i| i.contains_key(&(Kind::Param, name.to_owned())))
+            self.index
+                .iter()
+                .any(|i| i.contains_key(&(Kind::Param, name.to_owned())))
         };
-        let unknown: Vec<String> =
-            self.options.params.keys().filter(|name| !known(name)).cloned().collect();
+        let unknown: Vec<String> = self
+            .options
+            .params
+            .keys()
+            .filter(|name| !known(name))
+            .cloned()
+            .collect();
         let env = self.env(self.root);
         for name in unknown {
             let title = format!("a value is given for `{name}`, and no file has that parameter");
@@ -181,9 +190,9 @@ impl Resolver<'_> {
             Bound::Failed => return None,
         };
         match bound {
-            Bound::Addr(addr) if ty == "set" => {
-                Some(Bound::Set(SetValue::Static(crate::packet::AddrSet::one(addr))))
-            }
+            Bound::Addr(addr) if ty == "set" => Some(Bound::Set(SetValue::Static(
+                crate::packet::AddrSet::one(addr),
+            ))),
             bound if ok => Some(bound),
             _ => {
                 self.type_mismatch(ty, span);
@@ -221,21 +230,21 @@ impl Resolver<'_> {
                 let set = self.address(addr, span).map(SetValue::Static);
                 failed(set.map(Bound::Set))
             }
-            ("set", Value::Set(expr)) => {
-                failed(self.set_expr(expr, env).map(Bound::Set))
-            }
+            ("set", Value::Set(expr)) => failed(self.set_expr(expr, env).map(Bound::Set)),
             ("service", Value::Services(services)) => {
                 failed(self.service_list(services, env).map(Bound::Services))
             }
             ("service", Value::Word(word)) => {
                 failed(self.service_named(word, env, span).map(Bound::Services))
             }
-            ("rate", Value::Rate(rate)) => {
-                failed(self.rate_literal(rate, env, span).map(|(r, k)| Bound::Rate(RateRef::Own(r, k))))
-            }
-            ("rate", Value::Word(word)) => {
-                failed(self.bucket_named(word, env, span).map(|i| Bound::Rate(RateRef::Shared(i))))
-            }
+            ("rate", Value::Rate(rate)) => failed(
+                self.rate_literal(rate, env, span)
+                    .map(|(r, k)| Bound::Rate(RateRef::Own(r, k))),
+            ),
+            ("rate", Value::Word(word)) => failed(
+                self.bucket_named(word, env, span)
+                    .map(|i| Bound::Rate(RateRef::Shared(i))),
+            ),
             ("zone", Value::Word(word)) => {
                 failed(self.lookup(env, Kind::Zone, word, span).map(Bound::Zone))
             }
@@ -250,13 +259,7 @@ impl Resolver<'_> {
     }
 
     /// As [`Self::number`], for a number without a place of its own.
-    pub(super) fn number_at(
-        &mut self,
-        num: &Num,
-        env: &Env,
-        span: Span,
-        max: u64,
-    ) -> Option<u64> {
+    pub(super) fn number_at(&mut self, num: &Num, env: &Env, span: Span, max: u64) -> Option<u64> {
         let n = match num {
             Num::Lit(n) => *n,
             Num::Name(name) => match self.named_param(env, name, span) {

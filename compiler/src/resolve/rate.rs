@@ -41,7 +41,9 @@ impl Resolver<'_> {
     fn bucket_decl(&mut self, id: &DefId) -> Option<Bucket> {
         let tree = self.tree(id.0);
         let at = self.item(Kind::Bucket, id)?;
-        let Some(Item::Bucket(decl)) = tree.items.get(at).map(|i| &i.node) else { return None };
+        let Some(Item::Bucket(decl)) = tree.items.get(at).map(|i| &i.node) else {
+            return None;
+        };
         let env = self.env(id.0);
         let (rate, key) = self.rate_literal(&decl.rate.node, &env, env.span(decl.rate.span))?;
         let span = env.span(decl.name.span);
@@ -145,8 +147,11 @@ impl Resolver<'_> {
             None => None,
         };
         if count == 0 || burst == Some(0) {
-            let diagnostic =
-                Diagnostic::error(Code::BadRate, "a rate of nothing lets nothing through", span);
+            let diagnostic = Diagnostic::error(
+                Code::BadRate,
+                "a rate of nothing lets nothing through",
+                span,
+            );
             self.report(diagnostic.help("write `deny` for that"));
             return None;
         }
@@ -158,15 +163,24 @@ impl Resolver<'_> {
                     self.error(Code::BadRate, title, span);
                     return None;
                 }
-                Rate::Bytes { count: per_second, burst: burst.unwrap_or(per_second) }
+                Rate::Bytes {
+                    count: per_second,
+                    burst: burst.unwrap_or(per_second),
+                }
             }
-            (_, Some(per)) => Rate::Packets { count, per, burst: burst.unwrap_or(DEFAULT_BURST) },
+            (_, Some(per)) => Rate::Packets {
+                count,
+                per,
+                burst: burst.unwrap_or(DEFAULT_BURST),
+            },
             (_, None) if burst.is_some() => {
                 let title = "a limit of live flows has no burst";
                 self.error(Code::BadRate, title, span);
                 return None;
             }
-            (_, None) => Rate::Flows { count: u32::try_from(count).unwrap_or(u32::MAX) },
+            (_, None) => Rate::Flows {
+                count: u32::try_from(count).unwrap_or(u32::MAX),
+            },
         };
         let key = match &lit.key {
             Some(key) => Some(self.key(key, span)?),
@@ -178,12 +192,19 @@ impl Resolver<'_> {
     fn key(&mut self, key: &ast::Key, span: Span) -> Option<Key> {
         let (v4, v6) = (key.v4.unwrap_or(32), key.v6.unwrap_or(128));
         if !(1..=32).contains(&v4) || !(1..=128).contains(&v6) {
-            let diagnostic =
-                Diagnostic::error(Code::OutOfRange, "a key has 1 to 32 bits on IPv4, 1 to 128 on IPv6", span);
+            let diagnostic = Diagnostic::error(
+                Code::OutOfRange,
+                "a key has 1 to 32 bits on IPv4, 1 to 128 on IPv6",
+                span,
+            );
             self.report(diagnostic.help("leave the key out for one bucket for all"));
             return None;
         }
-        Some(Key { kind: key.kind, v4, v6 })
+        Some(Key {
+            kind: key.kind,
+            v4,
+            v6,
+        })
     }
 }
 
@@ -197,7 +218,11 @@ fn seconds(unit: TimeUnit) -> u64 {
 }
 
 fn counter(stage: Stage, log: bool) -> String {
-    if log { "the rate of a `log`".to_owned() } else { format!("`{}`", stage.name()) }
+    if log {
+        "the rate of a `log`".to_owned()
+    } else {
+        format!("`{}`", stage.name())
+    }
 }
 
 fn units(stage: Stage, log: bool) -> &'static str {

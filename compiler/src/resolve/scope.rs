@@ -36,7 +36,11 @@ impl Kind {
 
     /// The name as it is written where it is used.
     fn quoted(self, name: &str) -> String {
-        if self == Self::Set { format!("`@{name}`") } else { format!("`{name}`") }
+        if self == Self::Set {
+            format!("`@{name}`")
+        } else {
+            format!("`{name}`")
+        }
     }
 }
 
@@ -76,7 +80,8 @@ impl Resolver<'_> {
     pub(super) fn find(&self, env: &Env, kind: Kind, name: &str) -> Option<DefId> {
         self.find_in(env.module, kind, name).or_else(|| {
             let prelude = 0;
-            self.defines(prelude, kind, name).then(|| (prelude, name.to_owned()))
+            self.defines(prelude, kind, name)
+                .then(|| (prelude, name.to_owned()))
         })
     }
 
@@ -86,15 +91,20 @@ impl Resolver<'_> {
         }
         let uses = &self.modules.get(module)?.uses;
         if let Some((prefix, rest)) = name.split_once('.') {
-            let used = uses.iter().find(|(alias, _)| alias.as_deref() == Some(prefix));
+            let used = uses
+                .iter()
+                .find(|(alias, _)| alias.as_deref() == Some(prefix));
             return used.and_then(|(_, used)| self.find_in(*used, kind, rest));
         }
         let bare = uses.iter().filter(|(alias, _)| alias.is_none());
-        bare.into_iter().find_map(|(_, used)| self.find_in(*used, kind, name))
+        bare.into_iter()
+            .find_map(|(_, used)| self.find_in(*used, kind, name))
     }
 
     fn defines(&self, module: ModuleId, kind: Kind, name: &str) -> bool {
-        self.index.get(module).is_some_and(|i| i.contains_key(&(kind, name.to_owned())))
+        self.index
+            .get(module)
+            .is_some_and(|i| i.contains_key(&(kind, name.to_owned())))
     }
 
     /// The item that defines `id`.
@@ -148,7 +158,9 @@ impl Resolver<'_> {
         let mut add = |module: ModuleId, prefix: &str| {
             let index = self.index.get(module).into_iter().flatten();
             names.extend(
-                index.filter(|((k, _), _)| *k == kind).map(|((_, n), _)| format!("{prefix}{n}")),
+                index
+                    .filter(|((k, _), _)| *k == kind)
+                    .map(|((_, n), _)| format!("{prefix}{n}")),
             );
         };
         add(env.module, "");
@@ -167,7 +179,11 @@ impl Resolver<'_> {
     pub(super) fn enter(&mut self, kind: Kind, id: &DefId, span: Span) -> bool {
         let entry = (kind, id.clone());
         if self.open.contains(&entry) {
-            let title = format!("the {} {} is defined by itself", kind.word(), kind.quoted(&id.1));
+            let title = format!(
+                "the {} {} is defined by itself",
+                kind.word(),
+                kind.quoted(&id.1)
+            );
             self.error(Code::Undefined, title, span);
             return false;
         }
@@ -187,7 +203,9 @@ impl Resolver<'_> {
             let tree = self.tree(module);
             let mut first: BTreeMap<(Kind, &str), &Name> = BTreeMap::new();
             for item in &tree.items {
-                let Some((kind, name)) = definition(&item.node) else { continue };
+                let Some((kind, name)) = definition(&item.node) else {
+                    continue;
+                };
                 if let Some(earlier) = first.get(&(kind, name.node.as_str())) {
                     let title = format!(
                         "the {} {} is defined twice",
@@ -213,7 +231,9 @@ impl Resolver<'_> {
             let env = self.env(module);
             let tree = self.tree(module);
             for item in &tree.items {
-                let Some((kind, name)) = definition(&item.node) else { continue };
+                let Some((kind, name)) = definition(&item.node) else {
+                    continue;
+                };
                 let id = (module, name.node.clone());
                 let span = env.span(name.span);
                 match kind {

@@ -23,7 +23,9 @@ impl Resolver<'_> {
             return None;
         }
         let tree = self.tree(id.0);
-        let item = self.item(Kind::Service, id).and_then(|at| tree.items.get(at));
+        let item = self
+            .item(Kind::Service, id)
+            .and_then(|at| tree.items.get(at));
         let cubes = match item.map(|i| &i.node) {
             Some(Item::Service(decl)) => {
                 let env = self.env(id.0);
@@ -60,12 +62,7 @@ impl Resolver<'_> {
     }
 
     /// What a service's name stands for: a parameter, a definition, or a bare protocol.
-    pub(super) fn service_named(
-        &mut self,
-        name: &str,
-        env: &Env,
-        span: Span,
-    ) -> Option<Vec<Cube>> {
+    pub(super) fn service_named(&mut self, name: &str, env: &Env, span: Span) -> Option<Vec<Cube>> {
         match self.named_param(env, name, span) {
             Some(Bound::Services(cubes)) => return Some(cubes),
             Some(Bound::Failed) => return None,
@@ -99,7 +96,9 @@ impl Resolver<'_> {
             self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
             return None;
         };
-        let Some(ports) = ports else { return Some(bare(word, number)) };
+        let Some(ports) = ports else {
+            return Some(bare(word, number));
+        };
         match word {
             "icmp" | "icmpv6" => self.icmp_types(word, ports, env),
             _ if DPORT.def().protocols.contains(&number) => {
@@ -126,8 +125,7 @@ impl Resolver<'_> {
         env: &Env,
     ) -> Option<Vec<Cube>> {
         let Some(ports) = ports else {
-            let diagnostic =
-                Diagnostic::error(Code::MissingClause, "`proto` needs a number", span);
+            let diagnostic = Diagnostic::error(Code::MissingClause, "`proto` needs a number", span);
             self.report(diagnostic.help("write `proto/47`"));
             return None;
         };
@@ -135,12 +133,7 @@ impl Resolver<'_> {
         Some(vec![Cube::any().with_proto(&set)])
     }
 
-    fn icmp_types(
-        &mut self,
-        word: &str,
-        ports: &[Spanned<Port>],
-        env: &Env,
-    ) -> Option<Vec<Cube>> {
+    fn icmp_types(&mut self, word: &str, ports: &[Spanned<Port>], env: &Env) -> Option<Vec<Cube>> {
         let def = field::find("icmp.type")?;
         let mut cubes = Vec::new();
         let mut ok = true;
@@ -154,7 +147,11 @@ impl Resolver<'_> {
                 Port::Name(name) => vec![name.clone()],
             };
             let values = values.iter().map(String::as_str).collect();
-            match field::lower(&Comparison { def, op: CmpOp::In, values }) {
+            match field::lower(&Comparison {
+                def,
+                op: CmpOp::In,
+                values,
+            }) {
                 Ok(found) => cubes.extend(found),
                 Err(error) => {
                     self.field_error(&error, env.span(port.span));
@@ -162,8 +159,18 @@ impl Resolver<'_> {
                 }
             }
         }
-        let families = if word == "icmpv6" { Families::V6 } else { Families::BOTH };
-        ok.then(|| cubes.into_iter().map(|c| c.with_families(families)).filter_map(Cube::normal).collect())
+        let families = if word == "icmpv6" {
+            Families::V6
+        } else {
+            Families::BOTH
+        };
+        ok.then(|| {
+            cubes
+                .into_iter()
+                .map(|c| c.with_families(families))
+                .filter_map(Cube::normal)
+                .collect()
+        })
     }
 
     /// A set of ports, or of other numbers up to `max`.
@@ -208,7 +215,9 @@ impl Resolver<'_> {
 /// A protocol without ports. `icmp` is that of both families.
 fn bare(word: &str, number: u64) -> Vec<Cube> {
     let of = |families, number| {
-        Cube::any().with_families(families).with_proto(&IntervalSet::one(number))
+        Cube::any()
+            .with_families(families)
+            .with_proto(&IntervalSet::one(number))
     };
     match word {
         "icmp" => vec![of(Families::V4, ICMP), of(Families::V6, ICMPV6)],
@@ -219,18 +228,28 @@ fn bare(word: &str, number: u64) -> Vec<Cube> {
 
 /// Joins cubes that ask the same of everything but the protocol or the port.
 fn merge(cubes: Vec<Cube>) -> Vec<Cube> {
-    let by_ports = join(cubes, |c| (c.families, c.proto.clone()), |a, b| {
-        let (Some(x), Some(y)) = (a.field(DPORT), b.field(DPORT)) else { return false };
-        let both = x.union(y);
-        a.fields.len() == 1 && b.fields.len() == 1 && {
-            a.fields.insert(DPORT, both);
+    let by_ports = join(
+        cubes,
+        |c| (c.families, c.proto.clone()),
+        |a, b| {
+            let (Some(x), Some(y)) = (a.field(DPORT), b.field(DPORT)) else {
+                return false;
+            };
+            let both = x.union(y);
+            a.fields.len() == 1 && b.fields.len() == 1 && {
+                a.fields.insert(DPORT, both);
+                true
+            }
+        },
+    );
+    join(
+        by_ports,
+        |c| (c.families, c.fields.clone()),
+        |a, b| {
+            a.proto = a.proto.union(&b.proto);
             true
-        }
-    });
-    join(by_ports, |c| (c.families, c.fields.clone()), |a, b| {
-        a.proto = a.proto.union(&b.proto);
-        true
-    })
+        },
+    )
 }
 
 /// Puts cubes with one key together where `absorb` can; keeps the order of first appearance.

@@ -72,7 +72,9 @@ impl Resolver<'_> {
                 SetOption::Dynamic => dynamic = true,
                 SetOption::Idle(ms) => idle = Some((*ms, env.span(option.span))),
                 SetOption::Max(n) => {
-                    max = self.number(n, &env, u64::from(u32::MAX)).map(|m| (m, env.span(n.span)));
+                    max = self
+                        .number(n, &env, u64::from(u32::MAX))
+                        .map(|m| (m, env.span(n.span)));
                 }
                 SetOption::Meta(AstMeta::Expires(date)) => self.expires(date, &env),
                 SetOption::Meta(AstMeta::Review(date)) => self.review(date, &env),
@@ -81,14 +83,21 @@ impl Resolver<'_> {
         }
         let value = self.set_expr(&decl.expr, &env)?;
         let SetValue::Static(set) = value else {
-            self.error(Code::TypeMismatch, "a set cannot be made of a `dynamic` set", span);
+            self.error(
+                Code::TypeMismatch,
+                "a set cannot be made of a `dynamic` set",
+                span,
+            );
             return None;
         };
         let count = set.range_count() as u64;
         if let Some((max, at)) = max
             && count > max
         {
-            let title = format!("the set `@{}` has {count} elements, and its `max` is {max}", id.1);
+            let title = format!(
+                "the set `@{}` has {count} elements, and its `max` is {max}",
+                id.1
+            );
             self.error(Code::SetOverflow, title, at);
         }
         if dynamic {

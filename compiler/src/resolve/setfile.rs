@@ -24,7 +24,11 @@ impl Resolver<'_> {
         env: &Env,
         ranges: &mut Ranges,
     ) -> bool {
-        let from = self.sources.get(env.file).map(|s| s.name.to_string()).unwrap_or_default();
+        let from = self
+            .sources
+            .get(env.file)
+            .map(|s| s.name.to_string())
+            .unwrap_or_default();
         let name = load::join(&from, &path.node);
         let span = env.span(path.span);
         let text = match self.files.read(&name) {
@@ -86,7 +90,11 @@ fn read(text: &str, ranges: &mut Ranges) -> Report {
     for line in text.split('\n') {
         let start = offset;
         offset += line.len() + 1;
-        let content = line.split(['#', ';']).next().unwrap_or("").trim_start_matches('\u{feff}');
+        let content = line
+            .split(['#', ';'])
+            .next()
+            .unwrap_or("")
+            .trim_start_matches('\u{feff}');
         if content.trim().is_empty() {
             continue;
         }
@@ -188,8 +196,18 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_found() {
-        let (_, bad) = set("192.0.2.1\nexample.org x\n10.0.0.0/33\n9.9.9.9-8.8.8.8\n::/129\n1.2.3\n");
-        assert_eq!(bad, ["example.org", "10.0.0.0/33", "9.9.9.9-8.8.8.8", "::/129", "1.2.3"]);
+        let (_, bad) =
+            set("192.0.2.1\nexample.org x\n10.0.0.0/33\n9.9.9.9-8.8.8.8\n::/129\n1.2.3\n");
+        assert_eq!(
+            bad,
+            [
+                "example.org",
+                "10.0.0.0/33",
+                "9.9.9.9-8.8.8.8",
+                "::/129",
+                "1.2.3"
+            ]
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ impl Resolver<'_> {
     fn zone_decl(&mut self, id: &DefId) -> Option<Zone> {
         let tree = self.tree(id.0);
         let at = self.item(Kind::Zone, id)?;
-        let Some(Item::Zone(decl)) = tree.items.get(at).map(|i| &i.node) else { return None };
+        let Some(Item::Zone(decl)) = tree.items.get(at).map(|i| &i.node) else {
+            return None;
+        };
         let env = self.env(id.0);
         let span = env.span(decl.name.span);
         if decl.ifaces.not {
@@ -50,13 +52,21 @@ impl Resolver<'_> {
                 }
             },
         };
-        Some(Zone { ifaces: ifaces?, net, span })
+        Some(Zone {
+            ifaces: ifaces?,
+            net,
+            span,
+        })
     }
 
     /// Reports zones that share an interface: a packet from it would come from both.
     pub(super) fn check_zones(&mut self) {
-        let zones: Vec<(String, Zone)> =
-            self.policy.zones.iter().map(|(n, z)| (n.clone(), z.clone())).collect();
+        let zones: Vec<(String, Zone)> = self
+            .policy
+            .zones
+            .iter()
+            .map(|(n, z)| (n.clone(), z.clone()))
+            .collect();
         for (at, (name, zone)) in zones.iter().enumerate() {
             for (other_name, other) in zones.iter().skip(at + 1) {
                 let shared = zone.ifaces.intersection(&other.ifaces);

@@ -1,0 +1,108 @@
+//! Which directions filter decides, and whether it decides all of their traffic.
+//!
+//! A policy governs the directions that a section or the top-level default speaks of. What it
+//! governs must end in a default: nothing is allowed or denied by not being mentioned. Guard
+//! decides about the interfaces of its blocks, and needs a default for each.
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::{Block, Cube, Governs, Ir, Rule, Side, Stage};
+use crate::packet::IfaceSet;
+use crate::source::Span;
+
+/// Fills in [`Ir::governs`] and reports traffic that can reach the end of a stage undecided.
+pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
+    let filters: Vec<&Block> = ir
+        .blocks
+        .iter()
+        .filter(|b| b.stage == Stage::Filter)
+        .collect();
+    let scope = || filters.iter().flat_map(|b| &b.scope);
+    let speaks_of = |direction: &Cube| scope().any(|c| meets(c, direction));
+    let directions = directions();
+    let [input, forward, output] = directions.map(|(_, cube)| speaks_of(&cube));
+    for ((word, cube), governed) in self::directions().iter().zip([input, forward, output]) {
+        if governed && let Some(rest) = undecided(&ir.filter, cube.clone()) {
+            let block = filters
+                .iter()
+                .rev()
+                .find(|b| b.scope.iter().any(|c| meets(c, cube)));
+            report(block.map(|b| b.span), &describe(word, &rest), diagnostics);
+        }
+    }
+    ir.governs = Governs {
+        input,
+        forward,
+        output,
+    };
+    for block in ir.blocks.iter().filter(|b| b.stage == Stage::Guard) {
+        for cube in &block.scope {
+            if let Some(rest) = undecided(&ir.guard, cube.clone()) {
+                let what = describe("packets that arrive", &rest);
+                report(Some(block.span), &what, diagnostics);
+            }
+        }
+    }
+}
+
+/// The directions of traffic and every packet of each.
+fn directions() -> [(&'static str, Cube); 3] {
+    let wire = Side::ifaces(IfaceSet::not_loopback());
+    let of = |ingress: Side, egress: Side| Cube {
+        ingress,
+        egress,
+        ..Cube::any()
+    };
+    [
+        ("traffic to this host", of(wire.clone(), Side::host())),
+        ("forwarded traffic", of(wire.clone(), wire.clone())),
+        ("traffic from this host", of(Side::host(), wire)),
+    ]
+}
+
+fn meets(a: &Cube, b: &Cube) -> bool {
+    a.intersection(b).is_some()
+}
+
+/// A part of `all` that no unconditional rule decides. Only rules that ask for nothing but sides
+/// and families count: a default is one, and so is a closing `allow` of a group.
+fn undecided(rules: &[Rule], all: Cube) -> Option<Cube> {
+    let mut rest = vec![all];
+    for rule in rules
+        .iter()
+        .filter(|r| r.verdict.is_some() && r.limits.is_empty())
+    {
+        for cube in rule.cubes.iter().filter(|c| asks_only_sides(c)) {
+            rest = rest.iter().flat_map(|r| r.difference(cube)).collect();
+        }
+    }
+    rest.into_iter().next()
+}
+
+fn asks_only_sides(cube: &Cube) -> bool {
+    cube.saddr.is_full()
+        && cube.daddr.is_full()
+        && cube.original.is_full()
+        && cube.fields.is_empty()
+        && cube.atoms.is_empty()
+        && cube.proto == crate::ir::cube::protocols()
+}
+
+fn describe(word: &str, rest: &Cube) -> String {
+    let mut text = word.to_owned();
+    if !rest.ingress.host && rest.ingress.ifaces != IfaceSet::not_loopback() {
+        text = format!("{text} from {}", rest.ingress.ifaces);
+    }
+    if !rest.egress.host && rest.egress.ifaces != IfaceSet::not_loopback() {
+        text = format!("{text} to {}", rest.egress.ifaces);
+    }
+    text
+}
+
+fn report(span: Option<Span>, what: &str, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(span) = span else { return };
+    let title = format!("{what} can reach the end undecided");
+    let help = "end the block with `default deny` or `default allow`, or the file with a \
+                top-level default";
+    let diagnostic = Diagnostic::error(Code::MissingDefault, title, span);
+    diagnostics.push(diagnostic.help(help));
+}

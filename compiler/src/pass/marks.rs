@@ -1,0 +1,62 @@
+//! Finds marks that cannot be told apart.
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::{Ir, Mark, Verdict};
+use crate::source::Span;
+
+/// Reports proxies and routes whose marks a packet can have at once, so that the kernel would
+/// take the wrong routing table.
+pub fn check(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
+    let mut users: Vec<(Mark, u32, String, Span)> = Vec::new();
+    for proxy in &ir.proxies {
+        users.push((
+            proxy.mark,
+            proxy.table,
+            format!("the proxy `{}`", proxy.name),
+            proxy.span,
+        ));
+    }
+    for rule in &ir.steer {
+        if let (Some(Verdict::Route { table }), Some(mark)) = (&rule.verdict, rule.effects.mark) {
+            users.push((mark, *table, format!("the rule `{}`", rule.name), rule.span));
+        }
+    }
+    for (at, (mark, table, who, span)) in users.iter().enumerate() {
+        let clash = users.iter().take(at).find(|(other, other_table, _, _)| {
+            let shared = mark.mask & other.mask;
+            (mark.value ^ other.value) & shared == 0 && (mark, table) != (other, other_table)
+        });
+        if let Some((_, _, other, other_span)) = clash {
+            let title = format!("{who} and {other} cannot be told apart by their marks");
+            let help = "give both the same mask and different values";
+            diagnostics.push(
+                Diagnostic::error(Code::MarkCollision, title, *span)
+                    .and(*other_span, "the other one")
+                    .help(help),
+            );
+        }
+    }
+    same_proxy_marks(ir, diagnostics);
+}
+
+/// Two proxies need two marks even when they share a table.
+fn same_proxy_marks(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
+    for (at, proxy) in ir.proxies.iter().enumerate() {
+        let same = ir
+            .proxies
+            .iter()
+            .take(at)
+            .find(|p| (p.mark, p.table) == (proxy.mark, proxy.table));
+        if let Some(first) = same {
+            let title = format!(
+                "the proxies `{}` and `{}` share a mark",
+                first.name, proxy.name
+            );
+            diagnostics.push(
+                Diagnostic::error(Code::MarkCollision, title, proxy.span)
+                    .and(first.span, "the first is here")
+                    .help("the mark says which proxy a flow belongs to: give each its own"),
+            );
+        }
+    }
+}

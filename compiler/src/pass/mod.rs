@@ -1,0 +1,8 @@
+//! Typed policy → IR, and the checks that need the whole of it. One file per step.
+
+pub mod defaults;
+pub mod flatten;
+pub mod limits;
+pub mod marks;
+pub mod nat;
+pub mod tests;

@@ -1,0 +1,80 @@
+//! Checks that inline tests speak of things that the policy has.
+
+use polc_grammar::ast::{Flow, Qualifier, Spanned, TestStep};
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::field::{protocol_number, type_numbers};
+use crate::ir::Ir;
+use crate::policy::{Policy, Test};
+use crate::source::Span;
+
+/// Reports rules and proxies that tests name and nothing defines, and protocols that do not exist.
+pub fn check(policy: &Policy, ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
+    for test in &policy.tests {
+        for step in &test.test.steps {
+            let (flow, qualifiers) = match &step.node {
+                TestStep::Expect {
+                    flow, qualifiers, ..
+                }
+                | TestStep::Send {
+                    flow, qualifiers, ..
+                } => (flow, qualifiers),
+            };
+            check_flow(flow, test, diagnostics);
+            for qualifier in qualifiers {
+                check_qualifier(qualifier, test, ir, diagnostics);
+            }
+        }
+    }
+}
+
+fn check_flow(flow: &Flow, test: &Test, diagnostics: &mut Vec<Diagnostic>) {
+    let (proto, kind) = match flow.proto.node.split_once('/') {
+        Some((proto, kind)) => (proto, Some(kind)),
+        None => (flow.proto.node.as_str(), None),
+    };
+    let span = Span {
+        file: test.span.file,
+        start: flow.proto.span.start,
+        end: flow.proto.span.end,
+    };
+    let known = protocol_number(proto).is_some() || proto == "proto";
+    if !known {
+        let title = format!("there is no protocol `{proto}`");
+        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+    }
+    let icmp = matches!(proto, "icmp" | "icmpv6");
+    if let Some(kind) = kind
+        && icmp
+        && type_numbers(kind).is_none()
+    {
+        let title = format!("there is no ICMP type `{kind}`");
+        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+    }
+}
+
+fn check_qualifier(
+    qualifier: &Spanned<Qualifier>,
+    test: &Test,
+    ir: &Ir,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let (kind, name) = match &qualifier.node {
+        Qualifier::Rule(name) => ("rule", name),
+        Qualifier::Via(name) => ("proxy", name),
+        _ => return,
+    };
+    let known = match kind {
+        "rule" => ir.rules().any(|(_, r)| *r.name == *name.node),
+        _ => ir.proxies.iter().any(|p| *p.name == *name.node),
+    };
+    if !known {
+        let span = Span {
+            file: test.span.file,
+            start: name.span.start,
+            end: name.span.end,
+        };
+        let title = format!("there is no {kind} `{}`", name.node);
+        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+    }
+}

@@ -1,0 +1,420 @@
+//! Items and statements: blocks, sections, template expansion.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use polc_grammar::ast::{
+    self, Apply, Clause, End, Ends, Item, Spanned, Stmt as AstStmt, Strict, TemplateNode,
+};
+
+use super::clause::Place;
+use super::load::ModuleId;
+use super::scope::Kind;
+use super::{Env, Resolver};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::{Raw, Stage};
+use crate::policy::{Block, Clauses, Rule, Stmt, Test};
+use crate::source::Span;
+
+/// What has been met so far of things that there can be one of.
+#[derive(Default)]
+pub(super) struct Seen {
+    policy: Option<Span>,
+    default: Option<Span>,
+    labels: BTreeSet<Arc<str>>,
+    used: BTreeSet<ModuleId>,
+}
+
+/// How deep templates may apply one another.
+const DEEPEST: usize = 32;
+
+impl Resolver<'_> {
+    /// The blocks of a file, and of the files it uses where it uses them.
+    pub(super) fn module_items(&mut self, module: ModuleId) {
+        if !self.seen.used.insert(module) {
+            return;
+        }
+        let env = self.env(module);
+        let tree = self.tree(module);
+        for (index, item) in tree.items.iter().enumerate() {
+            if let Item::Use(_) = &item.node {
+                let used = self
+                    .modules
+                    .get(module)
+                    .and_then(|m| m.used_at.iter().find(|(at, _)| *at == index));
+                if let Some((_, used)) = used.copied() {
+                    self.module_items(used);
+                }
+                continue;
+            }
+            self.block_item(item, &env);
+        }
+    }
+
+    /// One item that is not a definition.
+    fn block_item(&mut self, item: &Spanned<Item>, env: &Env) {
+        let span = env.span(item.span);
+        match &item.node {
+            Item::Policy(policy) => self.policy_item(policy, env),
+            Item::Guard(guard) => {
+                let clause = guard
+                    .on
+                    .iter()
+                    .map(|on| Spanned::new(Clause::In(on.clone()), item.span));
+                let clauses: Vec<_> = clause.collect();
+                let label = guard.on.as_ref().map_or_else(
+                    || "guard".to_owned(),
+                    |on| {
+                        format!(
+                            "guard-{}",
+                            join(on.not, on.names.iter().map(|n| n.node.clone()))
+                        )
+                    },
+                );
+                self.push_block(
+                    Stage::Guard,
+                    &label,
+                    false,
+                    &clauses,
+                    &guard.body,
+                    env,
+                    span,
+                );
+            }
+            Item::Steer(body) => {
+                self.push_block(Stage::Steer, "steer", false, &[], body, env, span);
+            }
+            Item::Egress(body) => {
+                self.push_block(Stage::Egress, "egress", false, &[], body, env, span);
+            }
+            Item::Section(section) => {
+                let label = section_label(&section.clauses);
+                let (clauses, body) = (&section.clauses, &section.body);
+                let stateless = section.stateless;
+                self.push_block(Stage::Filter, &label, stateless, clauses, body, env, span);
+            }
+            Item::Default(default) => self.top_default(default, env, span),
+            Item::Strict(strict) => match strict.node {
+                Strict::Icmp => self.policy.strict_icmp = true,
+                Strict::Tcp => self.policy.strict_tcp = true,
+            },
+            Item::Apply(apply) => self.apply_items(apply, env, span),
+            Item::Claim(claim) => self.claim(claim, env, span),
+            Item::Test(test) => self.policy.tests.push(Test {
+                test: test.clone(),
+                span,
+            }),
+            Item::Raw(raw) => self.raw(raw, env, span),
+            Item::Use(_)
+            | Item::Param(_)
+            | Item::Set(_)
+            | Item::Service(_)
+            | Item::Zone(_)
+            | Item::Bucket(_)
+            | Item::Proxy(_)
+            | Item::Template(_) => {}
+        }
+    }
+
+    fn policy_item(&mut self, policy: &ast::Policy, env: &Env) {
+        let span = env.span(policy.name.span);
+        let mut meta = crate::policy::Meta::default();
+        for entry in &policy.meta {
+            self.meta(&entry.node, env, &mut meta);
+        }
+        if env.module != self.root {
+            return;
+        }
+        if let Some(first) = self.seen.policy.replace(span) {
+            let diagnostic =
+                Diagnostic::error(Code::PolicyName, "a file declares one policy", span);
+            self.report(diagnostic.and(first, "it is already declared here"));
+            return;
+        }
+        self.policy.name.clone_from(&policy.name.node);
+        self.policy.meta = meta;
+    }
+
+    fn top_default(&mut self, default: &ast::DefaultStmt, env: &Env, span: Span) {
+        let rule = self.default_rule(default, Stage::Filter, env);
+        if let Some(first) = self.seen.default.replace(span) {
+            let diagnostic = Diagnostic::error(
+                Code::DuplicateName,
+                "a policy has one top-level default",
+                span,
+            );
+            self.report(diagnostic.and(first, "the first is here"));
+            return;
+        }
+        self.policy.default = Some(rule);
+    }
+
+    fn raw(&mut self, raw: &ast::Raw, env: &Env, span: Span) {
+        let target = match raw.target.node.as_str() {
+            "nft" | "nftables" => "nftables",
+            other => {
+                let title = format!("there is no raw text for `{other}`");
+                let at = env.span(raw.target.span);
+                self.report(
+                    Diagnostic::error(Code::Undefined, title, at).help("write `raw nft \"…\"`"),
+                );
+                return;
+            }
+        };
+        let text = raw.text.node.clone();
+        self.policy.raw.push(Raw {
+            target: target.to_owned(),
+            text,
+            span,
+        });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a block is all of these")]
+    fn push_block(
+        &mut self,
+        stage: Stage,
+        label: &str,
+        stateless: bool,
+        clauses: &[Spanned<Clause>],
+        body: &[Spanned<AstStmt>],
+        env: &Env,
+        span: Span,
+    ) {
+        let clauses = self.clauses(clauses, stage, Place::Group, env);
+        let body = self.statements(body, stage, env);
+        let mut unique: Arc<str> = label.into();
+        let mut number = 2;
+        while !self.seen.labels.insert(Arc::clone(&unique)) {
+            unique = format!("{label}-{number}").into();
+            number += 1;
+        }
+        self.policy.blocks.push(Block {
+            label: unique,
+            stage,
+            stateless,
+            clauses,
+            body,
+            span,
+        });
+    }
+
+    fn statements(&mut self, body: &[Spanned<AstStmt>], stage: Stage, env: &Env) -> Vec<Stmt> {
+        body.iter()
+            .flat_map(|stmt| self.statement(stmt, stage, env))
+            .collect()
+    }
+
+    fn statement(&mut self, stmt: &Spanned<AstStmt>, stage: Stage, env: &Env) -> Vec<Stmt> {
+        match &stmt.node {
+            AstStmt::Rule(rule) => vec![Stmt::Rule(self.rule(rule, stage, env))],
+            AstStmt::Default(default) => {
+                vec![Stmt::Default(self.default_rule(default, stage, env))]
+            }
+            AstStmt::Group(group) => {
+                let clauses = self.clauses(&group.clauses, stage, Place::Group, env);
+                vec![Stmt::Group(
+                    clauses,
+                    self.statements(&group.body, stage, env),
+                )]
+            }
+            AstStmt::Apply(apply) => self.apply_statements(apply, stage, env, env.span(stmt.span)),
+        }
+    }
+
+    fn rule(&mut self, rule: &ast::Rule, stage: Stage, env: &Env) -> Rule {
+        let services = if rule.services.is_empty() {
+            None
+        } else {
+            Some(self.service_list(&rule.services, env).unwrap_or_default())
+        };
+        let clauses = self.clauses(&rule.clauses, stage, Place::Rule, env);
+        Rule {
+            verb: rule.verb.node,
+            span: env.span(rule.verb.span),
+            services,
+            clauses,
+        }
+    }
+
+    fn default_rule(&mut self, default: &ast::DefaultStmt, stage: Stage, env: &Env) -> Rule {
+        let clauses: Clauses = self.clauses(&default.clauses, stage, Place::Rule, env);
+        Rule {
+            verb: default.verb.node,
+            span: env.span(default.verb.span),
+            services: None,
+            clauses,
+        }
+    }
+
+    /// The items of an applied template.
+    fn apply_items(&mut self, apply: &Apply, env: &Env, span: Span) {
+        self.expand(apply, env, span, |resolver, node, inner| match &node.node {
+            TemplateNode::Item(item) => {
+                resolver.block_item(&Spanned::new(item.clone(), node.span), inner);
+            }
+            TemplateNode::Stmt(_) => {
+                let title = "this template holds rules, which stand in a block";
+                let help = "apply it inside a section, or inside `guard`, `steer` or `egress`";
+                let at = inner.span(node.span);
+                resolver.report(
+                    Diagnostic::error(Code::BadApply, title, span)
+                        .and(at, "this rule cannot stand alone")
+                        .help(help),
+                );
+            }
+        });
+    }
+
+    /// The statements of a template applied in a block.
+    fn apply_statements(
+        &mut self,
+        apply: &Apply,
+        stage: Stage,
+        env: &Env,
+        span: Span,
+    ) -> Vec<Stmt> {
+        let mut out = Vec::new();
+        self.expand(apply, env, span, |resolver, node, inner| {
+            let stmt = match &node.node {
+                TemplateNode::Stmt(stmt) => Some(stmt.clone()),
+                TemplateNode::Item(item) => as_statement(item),
+            };
+            match stmt {
+                Some(stmt) => {
+                    let stmt = Spanned::new(stmt, node.span);
+                    out.extend(resolver.statement(&stmt, stage, inner));
+                }
+                None => {
+                    let title = "this template holds blocks, which stand at the top of a file";
+                    let at = inner.span(node.span);
+                    resolver.report(
+                        Diagnostic::error(Code::BadApply, title, span)
+                            .and(at, "this cannot stand inside a block")
+                            .help("apply it outside of any block"),
+                    );
+                }
+            }
+        });
+        out
+    }
+
+    /// Calls `each` for every node of an applied template's body, in the template's scope.
+    fn expand(
+        &mut self,
+        apply: &Apply,
+        env: &Env,
+        span: Span,
+        mut each: impl FnMut(&mut Self, &Spanned<TemplateNode>, &Env),
+    ) {
+        let at = env.span(apply.name.span);
+        let Some(id) = self.lookup(env, Kind::Template, &apply.name.node, at) else {
+            return;
+        };
+        let tree = self.tree(id.0);
+        let item = self
+            .item(Kind::Template, &id)
+            .and_then(|i| tree.items.get(i));
+        let Some(Item::Template(template)) = item.map(|i| &i.node) else {
+            return;
+        };
+        if self.expanding.contains(&id) || self.expanding.len() >= DEEPEST {
+            let title = format!("the template `{}` applies itself", id.1);
+            self.error(Code::Undefined, title, at);
+            return;
+        }
+        let template_env = self.env(id.0);
+        let needed = template
+            .params
+            .iter()
+            .filter(|p| p.default.is_none())
+            .count();
+        let given = apply.args.len();
+        if given < needed || given > template.params.len() {
+            let title = format!(
+                "`{}` takes {}, and {given} are given",
+                id.1,
+                arguments(template)
+            );
+            let list: Vec<String> = template
+                .params
+                .iter()
+                .map(|p| format!("{}: {}", p.name.node, p.ty.node))
+                .collect();
+            let help = format!("its parameters are ({})", list.join(", "));
+            self.report(Diagnostic::error(Code::BadApply, title, span).help(help));
+            return;
+        }
+        let locals = self.bind_arguments(&template.params, &apply.args, env, &template_env);
+        let inner = Env {
+            locals: Arc::new(locals),
+            ..template_env
+        };
+        self.expanding.push(id);
+        for node in &template.body {
+            each(self, node, &inner);
+        }
+        self.expanding.pop();
+    }
+}
+
+fn arguments(template: &ast::Template) -> String {
+    match template.params.len() {
+        1 => "one argument".to_owned(),
+        n => format!("{n} arguments"),
+    }
+}
+
+/// An item that can also be read as a statement.
+fn as_statement(item: &Item) -> Option<AstStmt> {
+    match item {
+        Item::Section(section) if !section.stateless => Some(AstStmt::Group(ast::Group {
+            clauses: section.clauses.clone(),
+            body: section.body.clone(),
+        })),
+        Item::Default(default) => Some(AstStmt::Default(default.clone())),
+        Item::Apply(apply) => Some(AstStmt::Apply(apply.clone())),
+        _ => None,
+    }
+}
+
+/// `wan-to-host`, `from-host`, `to-dmz`.
+fn section_label(clauses: &[Spanned<Clause>]) -> String {
+    let ends = |pick: fn(&Clause) -> Option<&Ends>| {
+        clauses.iter().find_map(|c| pick(&c.node)).map(ends_label)
+    };
+    let from = ends(|c| {
+        if let Clause::From(ends) = c {
+            Some(ends)
+        } else {
+            None
+        }
+    });
+    let to = ends(|c| {
+        if let Clause::To(ends) = c {
+            Some(ends)
+        } else {
+            None
+        }
+    });
+    match (from, to) {
+        (Some(from), Some(to)) => format!("{from}-to-{to}"),
+        (Some(from), None) => format!("from-{from}"),
+        (None, Some(to)) => format!("to-{to}"),
+        (None, None) => "section".to_owned(),
+    }
+}
+
+fn ends_label(ends: &Ends) -> String {
+    let words = ends.list.iter().map(|end| match &end.node {
+        End::Any => "any".to_owned(),
+        End::Host => "host".to_owned(),
+        End::Name(name) | End::Ref(name) => name.clone(),
+        End::Addr(_) | End::Body(_) => "addresses".to_owned(),
+    });
+    join(ends.not, words)
+}
+
+fn join(not: bool, words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    format!("{}{}", if not { "not-" } else { "" }, words.join("+"))
+}
