@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Diagnostic, Severity};
+use super::{Diagnostic, Label, Severity};
 use crate::source::SourceMap;
 
 #[derive(Serialize)]
@@ -32,36 +32,36 @@ struct Place<'a> {
     message: &'a str,
 }
 
-/// The diagnostics as one JSON object: `{"diagnostics": [{code, name, severity, message, help,
-/// labels: [{file, line, column, start, end, message}]}]}`. Lines and columns count from 1,
-/// offsets are bytes.
-pub fn render(
-    diagnostics: &[Diagnostic],
-    sources: &SourceMap,
+/// The diagnostics of some compilations as one JSON object: `{"diagnostics": [{code, name,
+/// severity, message, help, labels: [{file, line, column, start, end, message}]}]}`. Lines and
+/// columns count from 1, offsets are bytes.
+pub fn render<'a>(
+    parts: impl Iterator<Item = (&'a [Diagnostic], &'a SourceMap)>,
 ) -> Result<String, serde_json::Error> {
-    let entries = diagnostics.iter().map(|d| Entry {
-        code: d.code.id(),
-        name: d.code.name(),
-        severity: d.severity,
-        message: &d.title,
-        help: d.help.as_deref(),
-        labels: d
-            .labels
-            .iter()
-            .map(|l| {
-                let (line, column) = sources.position(l.span);
-                Place {
-                    file: sources.get(l.span.file).map_or("", |s| &s.name),
-                    line,
-                    column,
-                    start: l.span.start,
-                    end: l.span.end,
-                    message: &l.text,
-                }
-            })
-            .collect(),
-    });
+    let entries = parts.flat_map(|(found, sources)| found.iter().map(move |d| entry(d, sources)));
     serde_json::to_string_pretty(&Report {
         diagnostics: entries.collect(),
     })
+}
+
+fn entry<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Entry<'a> {
+    let place = |label: &'a Label| {
+        let (line, column) = sources.position(label.span);
+        Place {
+            file: sources.get(label.span.file).map_or("", |s| &s.name),
+            line,
+            column,
+            start: label.span.start,
+            end: label.span.end,
+            message: &label.text,
+        }
+    };
+    Entry {
+        code: diagnostic.code.id(),
+        name: diagnostic.code.name(),
+        severity: diagnostic.severity,
+        message: &diagnostic.title,
+        help: diagnostic.help.as_deref(),
+        labels: diagnostic.labels.iter().map(place).collect(),
+    }
 }

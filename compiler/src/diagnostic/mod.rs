@@ -9,7 +9,9 @@ pub mod json;
 
 pub use code::Code;
 
-use crate::source::Span;
+use polc_grammar::{SyntaxError, SyntaxErrorKind};
+
+use crate::source::{FileId, Span};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -96,6 +98,19 @@ impl Diagnostic {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+}
+
+/// A mistake in the text of `file`.
+pub fn syntax(error: SyntaxError, file: FileId) -> Diagnostic {
+    let code = match error.kind {
+        SyntaxErrorKind::Foreign => Code::ForeignLanguage,
+        _ => Code::Syntax,
+    };
+    let diagnostic = Diagnostic::error(code, error.message, Span::new(file, error.span));
+    Diagnostic {
+        help: error.help,
+        ..diagnostic
     }
 }
 

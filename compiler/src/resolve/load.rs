@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use polc_grammar::SyntaxErrorKind;
 use polc_grammar::ast::{self, Item};
 
 use super::Files;
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{self, Code, Diagnostic};
 use crate::source::{FileId, SourceMap, Span};
 
 /// An index into the list of modules.
@@ -54,17 +53,11 @@ impl<'a> Loader<'a> {
     pub(super) fn add(&mut self, name: &str, text: &str) -> ModuleId {
         let file = self.sources.add(name, text);
         let parsed = polc_grammar::parse(text);
-        for error in parsed.errors {
-            let code = if error.kind == SyntaxErrorKind::Foreign {
-                Code::ForeignLanguage
-            } else {
-                Code::Syntax
-            };
-            let mut diagnostic =
-                Diagnostic::error(code, error.message, Span::new(file, error.span));
-            diagnostic.help = error.help;
-            self.diagnostics.push(diagnostic);
-        }
+        let mistakes = parsed
+            .errors
+            .into_iter()
+            .map(|error| diagnostic::syntax(error, file));
+        self.diagnostics.extend(mistakes);
         let tree = Arc::new(parsed.file);
         let id = self.modules.len();
         self.modules.push(Module {
