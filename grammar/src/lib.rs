@@ -5,9 +5,12 @@
 
 pub mod ast;
 mod build;
+mod diagnose;
 mod error;
 mod grammar;
+mod keyword;
 mod parse;
+mod recover;
 mod scan;
 pub mod span;
 

@@ -13,6 +13,8 @@ mod stmt;
 mod test;
 mod value;
 
+pub(crate) use self::literal::addr_lit;
+
 use crate::ast::{Name, Span, Spanned};
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::grammar::{Pair, Rule};
