@@ -7,6 +7,7 @@ pub mod ast;
 mod build;
 mod diagnose;
 mod error;
+mod format;
 mod grammar;
 mod keyword;
 mod parse;
@@ -15,4 +16,5 @@ mod scan;
 pub mod span;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
+pub use format::{FormatError, format};
 pub use parse::{Parsed, parse};

@@ -71,7 +71,6 @@ impl Case<'_> {
         }
         match addr_lit(text) {
             Err(bad) => Some(bad.at(span.start as usize)),
-            Ok(_) if self.expects(Rule::socket) || self.expects(Rule::endpoint) => None,
             Ok(_) => None,
         }
     }
@@ -145,7 +144,7 @@ impl Case<'_> {
                 SyntaxError::new(kind, token.span, message).help("numbers are whole numbers"),
             );
         }
-        if suffix == "x" || digits == "0" && suffix.starts_with('x') {
+        if digits == "0" && suffix.starts_with('x') {
             let message = format!("`{text}` is not a hexadecimal number");
             return Some(SyntaxError::new(kind, token.span, message));
         }

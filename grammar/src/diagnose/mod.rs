@@ -17,6 +17,9 @@ use crate::keyword::{CLAUSES, ITEMS, SHARED, VERBS, is_reserved};
 use crate::scan::{Kind, Token};
 use crate::span::Span;
 
+/// Words that are no names either, though no statement starts with them.
+const SPECIAL: &[&str] = &["any", "host", "not", "original"];
+
 /// Where the broken piece stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -200,12 +203,25 @@ impl<'c> Case<'c> {
         }
     }
 
+    /// Whether the failure is at the value of `udp.sport in 53`.
+    fn is_list_for_in(&self) -> bool {
+        let field = self
+            .found
+            .checked_sub(2)
+            .map_or("", |index| self.text(index));
+        self.expects(Rule::iface)
+            && self
+                .previous()
+                .is_some_and(|token| token.text(self.source) == "in")
+            && field.contains('.')
+    }
+
     /// A word that is nearly a keyword, here or just before.
     fn misspelt(&self) -> Option<SyntaxError> {
         let candidates = words::candidates(self.expected, self.place);
         let near = |token: Token, candidates: &[&'static str]| {
             let word = token.text(self.source);
-            if token.kind != Kind::Word || is_reserved(word) {
+            if token.kind != Kind::Word || is_reserved(word) || SPECIAL.contains(&word) {
                 return None;
             }
             nearest(word, candidates).map(|meant| {
@@ -283,7 +299,6 @@ impl<'c> Case<'c> {
     fn keyword_as_name(&self) -> Option<SyntaxError> {
         let token = self.found().filter(|token| token.kind == Kind::Word)?;
         let word = token.text(self.source);
-        let special = matches!(word, "any" | "host" | "not" | "original");
         let names = [
             Rule::name,
             Rule::iface,
@@ -299,7 +314,7 @@ impl<'c> Case<'c> {
             .filter(|&&rule| words::words(rule).is_some())
             .count()
             <= 2;
-        if !(wanted && only && (special || is_reserved(word))) {
+        if !(wanted && only && (SPECIAL.contains(&word) || is_reserved(word))) {
             return None;
         }
         let error = self.unexpected();
@@ -354,18 +369,25 @@ impl<'c> Case<'c> {
     /// The expected things as one phrase.
     fn expectation(&self) -> Option<String> {
         let mut all: Vec<&str> = Vec::new();
-        // A block behind a rule is allowed by the grammar, but is not what one expects there.
-        let rule = self.expects(Rule::clause) || self.expects(Rule::clause_word);
-        for &rule_tried in self.expected {
-            if rule && self.place != Place::File && rule_tried == Rule::block && self.is_rule() {
+        let mut last: Vec<&str> = Vec::new();
+        for &tried in self.expected {
+            let needless = match tried {
+                // Allowed by the grammar behind a rule, but not what one expects there.
+                Rule::block | Rule::open => self.is_rule() && self.expects(Rule::comma),
+                Rule::slash => self.expects(Rule::comma),
+                Rule::flows => self.expects(Rule::unit),
+                _ => false,
+            };
+            let Some(words) = words::words(tried).filter(|_| !needless) else {
                 continue;
-            }
-            if let Some(words) = words::words(rule_tried)
-                && !all.contains(&words)
-            {
-                all.push(words);
+            };
+            let clause = matches!(tried, Rule::clause | Rule::clause_word);
+            let list = if clause { &mut last } else { &mut all };
+            if !list.contains(&words) {
+                list.push(words);
             }
         }
+        all.append(&mut last);
         match all.as_slice() {
             [] => None,
             [one] => Some((*one).to_owned()),

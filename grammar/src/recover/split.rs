@@ -126,21 +126,27 @@ impl<'t> Cutter<'t> {
         }
         let word = self.text(index);
         let before = self.before(index);
+        let (first, indent) = self.structure.line(index);
+        let outdented = first && indent <= self.structure.line(start).1;
+        if outdented && self.starter(word, before) {
+            return true;
+        }
         if self.goes_on(start, index) {
             return false;
         }
+        self.starter(word, before) || (outdented && self.new_line(start, index, end))
+    }
+
+    /// Whether `word`, behind `before`, starts a piece wherever it stands.
+    fn starter(&self, word: &str, before: &str) -> bool {
         let verb = VERBS.contains(&word) || SHARED.contains(&word);
-        let item = ITEMS.contains(&word) && self.structure.line(index).0;
-        let starter = match self.pieces {
-            Pieces::Items => {
-                (ITEMS.contains(&word) || SHARED.contains(&word)) && !CLAUSES.contains(&before)
-            }
-            Pieces::Stmts => verb || item,
-            Pieces::Nodes => verb || item || ITEMS.contains(&word),
+        let item = ITEMS.contains(&word);
+        match self.pieces {
+            Pieces::Items => (item || SHARED.contains(&word)) && !CLAUSES.contains(&before),
+            Pieces::Stmts | Pieces::Nodes => verb || item,
             Pieces::Steps => verb || word == "send",
             Pieces::Options => OPTIONS.contains(&word),
-        };
-        starter || self.new_line(start, index, end)
+        }
     }
 
     /// Whether the token before `index` needs one more behind it.
@@ -164,28 +170,29 @@ impl<'t> Cutter<'t> {
         index == start + 1 && named && !self.structure.line(index).0
     }
 
-    /// Whether a line starts at `index` that is indented no deeper than the piece.
+    /// Whether the word at `index`, the first of a line that is indented no deeper than the
+    /// piece, starts a new piece.
     fn new_line(&self, start: usize, index: usize, end: usize) -> bool {
-        let (first, indent) = self.structure.line(index);
-        if !first || indent > self.structure.line(start).1 {
+        if !CLAUSES.contains(&self.text(index)) {
+            return true;
+        }
+        // A clause may go on with the rule. It starts a piece when it alone can be the head of
+        // the block that follows (see `rule_stmt` in the grammar).
+        let head = |at: usize| {
+            let (first, indent) = self.structure.line(at);
+            first && indent <= self.structure.line(start).1 && CLAUSES.contains(&self.text(at))
+        };
+        if (start..index).any(head) {
             return false;
         }
-        // A clause may go on with the rule; it starts a piece when a block follows.
-        let clause = CLAUSES.contains(&self.text(index));
-        !clause || self.heads_block(index, end)
-    }
-
-    /// Whether a block follows the clauses at `index`, before any other piece starts.
-    fn heads_block(&self, index: usize, end: usize) -> bool {
         let mut at = index;
         while at < end {
             if self.is_block(at) {
                 return true;
             }
             let word = self.text(at);
-            let starter = VERBS.contains(&word) || SHARED.contains(&word) || ITEMS.contains(&word);
-            let new_line = self.structure.line(at).0 && at > index;
-            if starter && !self.goes_on(index, at) && (new_line || !CLAUSES.contains(&word)) {
+            let other = VERBS.contains(&word) || SHARED.contains(&word) || ITEMS.contains(&word);
+            if at > index && (head(at) || (other && !self.goes_on(index, at))) {
                 return false;
             }
             at = self.structure.after(at);
