@@ -45,7 +45,7 @@ pub(super) fn print(mut lines: Vec<Line>) -> String {
             .skip(start)
             .take_while(|line| self::key(Some(line)) == key)
             .count();
-        if key.is_some() {
+        if let Some((depth, _)) = key {
             let mut cells: Vec<&mut Vec<Cell>> = lines
                 .iter_mut()
                 .skip(start)
@@ -55,7 +55,7 @@ pub(super) fn print(mut lines: Vec<Line>) -> String {
                     _ => None,
                 })
                 .collect();
-            align(&mut cells);
+            align(&mut cells, WIDTH.saturating_sub(2 * depth));
         }
         start += run.max(1);
     }
@@ -93,8 +93,8 @@ fn key(line: Option<&Line>) -> Option<(usize, Kind)> {
     }
 }
 
-/// Pads the cells of a run of lines.
-fn align(rows: &mut [&mut Vec<Cell>]) {
+/// Pads the cells of a run of lines, on a page of the given width.
+fn align(rows: &mut [&mut Vec<Cell>], page: usize) {
     for stop in [
         Stop::Verb,
         Stop::Define,
@@ -119,7 +119,7 @@ fn align(rows: &mut [&mut Vec<Cell>]) {
             let total: usize = cells.iter().map(|cell| width(&cell.text)).sum();
             let padding = column.saturating_sub(before).max(gap(stop, column));
             // A line that would not fit stays as it is.
-            let fits = stop == Stop::Comment || total + padding <= WIDTH - 4;
+            let fits = stop == Stop::Comment || total + padding <= page;
             let padding = if fits { padding } else { 1 };
             if let Some(cell) = cells.iter_mut().find(|cell| cell.stop == Some(stop)) {
                 cell.text.insert_str(0, &" ".repeat(padding));

@@ -28,7 +28,7 @@ pub(super) struct Piece<'t> {
 pub(super) enum Stop {
     /// What stands behind the first word.
     Verb,
-    /// The `=` of a definition.
+    /// What stands behind the name that a definition defines.
     Define,
     /// The brace of a block on one line.
     Open,
@@ -61,10 +61,14 @@ pub(super) fn pieces<'t>(
         let text = source.get(span.range()).unwrap_or_default();
         let stop = match kind {
             NodeKind::Rule | NodeKind::Step | NodeKind::Option if all.len() == 1 => {
-                // `default` lines up with nothing.
-                (all.first().map(|first| first.text) != Some("default")).then_some(Stop::Verb)
+                // These line up with nothing.
+                let alone = all
+                    .first()
+                    .is_some_and(|p| matches!(p.text, "default" | "send"));
+                (!alone).then_some(Stop::Verb)
             }
-            NodeKind::Definition(_) if text == "=" && !defined => {
+            // Behind the name; a `dynamic` set has its key there.
+            NodeKind::Definition(_) if !defined && (text == "=" || text == "as") => {
                 defined = true;
                 Some(Stop::Define)
             }
