@@ -250,7 +250,12 @@ impl<'t> Layout<'t> {
                 fresh = true;
             }
             if piece.comment {
-                out.push_str(if fresh { "" } else { "  " });
+                if piece.own_line && !fresh {
+                    out.push('\n');
+                    out.push_str(&indent(depth + HANG));
+                } else if !fresh {
+                    out.push_str("  ");
+                }
                 out.push_str(piece.text);
                 if index + 1 < pieces.len() {
                     out.push('\n');

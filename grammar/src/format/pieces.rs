@@ -21,6 +21,8 @@ pub(super) struct Piece<'t> {
     pub(super) body: Option<&'t [Spanned<Element>]>,
     /// Whether it is a comment.
     pub(super) comment: bool,
+    /// Whether it started a line.
+    pub(super) own_line: bool,
 }
 
 /// The columns at which neighbouring lines are aligned, from left to right.
@@ -76,7 +78,11 @@ pub(super) fn pieces<'t>(
             _ => None,
         };
         let typed = matches!(kind, NodeKind::Definition("param")) || is_template(&all);
-        all.push(Piece {
+        let before = all.last().map_or(span.start, |piece| piece.span.end);
+        let between = source
+            .get(before as usize..start as usize)
+            .unwrap_or_default();
+        let piece = Piece {
             text,
             span,
             spaced: !all.is_empty() && spacer.spaced(token, text, body.is_some(), typed),
@@ -84,10 +90,46 @@ pub(super) fn pieces<'t>(
             stop,
             body: body.map(|(_, elements)| *elements),
             comment: token.kind == Kind::Comment,
-        });
+            own_line: between.contains('\n'),
+        };
+        match typed.then(|| declaration(&piece, spacer.before)).flatten() {
+            Some((name, ty)) => all.extend([name, ty]),
+            None => all.push(piece),
+        }
         spacer.pass(token, text, body.is_some());
     }
     all
+}
+
+/// Takes `name:type` or `:type` apart, so that a blank stands behind the colon.
+fn declaration<'t>(piece: &Piece<'t>, before: &str) -> Option<(Piece<'t>, Piece<'t>)> {
+    let (name, ty) = piece.text.split_once(':')?;
+    let starts = |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let declares = if name.is_empty() {
+        !matches!(before, "=" | "," | "(")
+    } else {
+        starts(name) && matches!(before, "param" | "," | "(")
+    };
+    if !declares || !starts(ty) || ty.contains(':') {
+        return None;
+    }
+    let colon = piece.text.get(..=name.len())?;
+    let spaced = piece.spaced && !name.is_empty();
+    let rest = Piece {
+        text: ty,
+        spaced: true,
+        breakable: false,
+        stop: None,
+        ..*piece
+    };
+    Some((
+        Piece {
+            text: colon,
+            spaced,
+            ..*piece
+        },
+        rest,
+    ))
 }
 
 fn is_template(pieces: &[Piece<'_>]) -> bool {
