@@ -1,27 +1,17 @@
 //! The laboratory itself: what it says must be what happened.
 
-mod common;
-
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::privileged;
+use crate::support::{nft, privileged};
 use polc_runtime_loader::lab::{
     Client, EchoServer, FrameBuilder, Mode, Namespace, Outcome, Protocol, RedirectProxy, TcpFlags,
     Topology, TransparentProxy, Transport, Wire, carries,
 };
 
 const WAIT: Duration = Duration::from_secs(3);
-
-#[expect(
-    clippy::unwrap_used,
-    reason = "test helper: a refused script is a broken test"
-)]
-fn nft(namespace: &Namespace, script: &str) {
-    namespace.output("nft", &[script]).unwrap();
-}
 
 #[test]
 fn a_namespace_is_found_by_name_and_removed_even_on_panic() {

@@ -1,0 +1,10 @@
+//! Tests against the live kernel. Each makes the namespaces it needs, so that all can run at
+//! once.
+
+mod apply;
+mod fail;
+mod lab;
+mod remove;
+mod status;
+mod support;
+mod tproxy;
