@@ -86,9 +86,14 @@ impl Netns {
     }
 
     /// Runs `work` inside the namespace and returns what it returns.
+    ///
+    /// A namespace without a name is the calling thread's own: it is not entered, because even
+    /// that takes a capability. It must be used on the thread that opened it.
     pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R, NetnsError> {
-        let shown = self.name.as_deref().unwrap_or(CURRENT_NETNS);
-        run_inside(&self.file, work).map_err(|source| enter_error(shown, source))
+        match &self.name {
+            None => Ok(work()),
+            Some(name) => run_inside(&self.file, work).map_err(|source| enter_error(name, source)),
+        }
     }
 }
 

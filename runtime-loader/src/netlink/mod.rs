@@ -73,6 +73,27 @@ where
         outcome.unwrap_or(Ok(()))
     }
 
+    /// Sends a batch of messages in one datagram. The kernel has dealt with it when this
+    /// returns; the first error among its answers is reported.
+    #[cfg(feature = "nftnl")]
+    pub(crate) fn batch(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.send(bytes, 0)?;
+        loop {
+            let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
+            match self.socket.recv(&mut buffer, nix::libc::MSG_DONTWAIT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                other => other?,
+            };
+            for message in split::<I>(&buffer)? {
+                if let NetlinkPayload::Error(error) = message.payload
+                    && error.code.is_some()
+                {
+                    return Err(error.to_io());
+                }
+            }
+        }
+    }
+
     /// Sends a dump request and collects its parts; `message` is made anew for each attempt,
     /// because a dump that was overtaken by a change starts again.
     pub(crate) fn dump(&mut self, mut message: impl FnMut() -> I) -> io::Result<Vec<I>> {
@@ -124,18 +145,22 @@ where
     fn receive(&mut self, sequence: u32) -> io::Result<Vec<NetlinkMessage<I>>> {
         let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
         self.socket.recv(&mut buffer, 0)?;
-        let mut messages = Vec::new();
-        let mut rest = buffer.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<I>::deserialize(rest).map_err(malformed)?;
-            let length = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-            if message.header.sequence_number == sequence {
-                messages.push(message);
-            }
-        }
+        let mut messages = split(&buffer)?;
+        messages.retain(|message: &NetlinkMessage<I>| message.header.sequence_number == sequence);
         Ok(messages)
     }
+}
+
+/// The messages of one datagram.
+fn split<I: NetlinkDeserializable>(mut datagram: &[u8]) -> io::Result<Vec<NetlinkMessage<I>>> {
+    let mut messages = Vec::new();
+    while !datagram.is_empty() {
+        let message = NetlinkMessage::<I>::deserialize(datagram).map_err(malformed)?;
+        let length = (message.header.length as usize).next_multiple_of(4);
+        datagram = datagram.get(length..).unwrap_or_default();
+        messages.push(message);
+    }
+    Ok(messages)
 }
 
 fn malformed(error: impl std::fmt::Display) -> io::Error {

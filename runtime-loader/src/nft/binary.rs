@@ -180,7 +180,12 @@ fn object(entry: &Value) -> Option<Object> {
 
 fn counter(entry: &Value) -> Option<(String, Counter)> {
     let object = entry.get("counter")?;
-    let number = |key: &str| object.get(key)?.as_u64();
+    // `nft` writes figures above the largest signed number as negative ones.
+    let signed = |value: &Value| value.as_i64().map(i64::cast_unsigned);
+    let number = |key: &str| {
+        let value = object.get(key)?;
+        value.as_u64().or_else(|| signed(value))
+    };
     let figures = Counter {
         packets: number("packets")?,
         bytes: number("bytes")?,

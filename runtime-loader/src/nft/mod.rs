@@ -6,6 +6,8 @@
 
 pub(crate) mod binary;
 #[cfg(feature = "nftnl")]
+mod message;
+#[cfg(feature = "nftnl")]
 pub(crate) mod netlink;
 
 use std::collections::BTreeMap;

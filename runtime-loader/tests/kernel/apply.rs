@@ -268,6 +268,43 @@ fn a_dry_run_tells_everything_and_changes_nothing() {
 }
 
 #[test]
+fn without_a_name_the_callers_namespace_is_meant() {
+    if !privileged() {
+        return;
+    }
+    let (namespace, state) = (Namespace::new().unwrap(), State::new());
+    let options = polc_runtime_loader::ApplyOptions {
+        netns: None,
+        ..state.options(&namespace)
+    };
+    let bundle = sample().bundle();
+    let applied = namespace.run(|| apply(&bundle, &options, &mut |_| {}));
+    applied.unwrap().unwrap();
+    assert!(nft(&namespace, "list tables").contains("inet polc"));
+    let status = namespace.run(|| polc_runtime_loader::status(None, Some(state.path())));
+    assert!(status.unwrap().unwrap().in_step);
+    // By its name, it is another entry of the state directory.
+    assert_eq!(state.status(&namespace).committed, None);
+}
+
+#[test]
+fn two_applies_do_not_meet() {
+    if !privileged() {
+        return;
+    }
+    let (namespace, state) = (Namespace::new().unwrap(), State::new());
+    let bundle = sample().bundle();
+    let mut second = None;
+    let mut meanwhile = |_: &str| {
+        second.get_or_insert_with(|| state.apply(&namespace, &bundle));
+    };
+    apply(&bundle, &state.options(&namespace), &mut meanwhile).unwrap();
+    let error = second.unwrap().unwrap_err();
+    assert!(error.to_string().contains("another polc"), "{error}");
+    assert_eq!(error.help().unwrap(), "try again when it is done");
+}
+
+#[test]
 fn a_missing_namespace_is_named() {
     let state = State::new();
     let options = polc_runtime_loader::ApplyOptions {

@@ -2,10 +2,10 @@
 
 use polc_bundle::{Bundle, Family, ObjectKind, RoutingRule};
 use polc_runtime_loader::lab::Namespace;
-use polc_runtime_loader::{ApplyError, NftError, Undo};
+use polc_runtime_loader::{ApplyError, NftError, Undo, Warning};
 
 use crate::apply::routing;
-use crate::support::{Policy, State, ip, kernel, privileged, sample};
+use crate::support::{Policy, State, ip, kernel, privileged, sample, with_nft};
 
 /// A bundle whose script carries an id that is not its own: what the kernel holds after loading
 /// it is not what was to be loaded.
@@ -164,4 +164,69 @@ fn rules_and_routes_of_others_are_a_collision() {
     assert_eq!(collides().len(), 1);
     ip(&namespace, "route del blackhole 192.0.2.0/24 table 100");
     state.apply(&namespace, &bundle).unwrap();
+}
+
+#[test]
+fn an_error_after_the_commit_is_no_failure() {
+    if !privileged() {
+        return;
+    }
+    with_nft(
+        r#"$REAL "$@"; [ "$1" = -f ] && { echo "late trouble" >&2; exit 1; }; exit 0"#,
+        "fail::inside_nft_fails_after_its_commit",
+    );
+}
+
+#[test]
+#[ignore = "run by `an_error_after_the_commit_is_no_failure`"]
+fn inside_nft_fails_after_its_commit() {
+    let (namespace, state) = (Namespace::new().unwrap(), State::new());
+    let applied = state.apply(&namespace, &sample().bundle()).unwrap();
+    assert!(
+        matches!(&applied.warnings[..], [Warning::Nft { message }] if message.contains("late trouble")),
+        "{:?}",
+        applied.warnings
+    );
+    assert!(state.status(&namespace).in_step);
+}
+
+#[test]
+fn an_error_before_the_commit_undoes_what_came_before() {
+    if !privileged() {
+        return;
+    }
+    with_nft(
+        r#"[ "$1" = -f ] && [ -e "$0.broken" ] && { echo "early trouble" >&2; exit 1; }
+           [ "$1" = -f ] && : > "$0.broken"
+           exec $REAL "$@""#,
+        "fail::inside_nft_fails_before_its_commit",
+    );
+}
+
+#[test]
+#[ignore = "run by `an_error_before_the_commit_undoes_what_came_before`"]
+fn inside_nft_fails_before_its_commit() {
+    let (namespace, state) = (Namespace::new().unwrap(), State::new());
+    let mut policy = sample();
+    policy.routing = routing(100);
+    state.apply(&namespace, &policy.bundle()).unwrap();
+    let (before, status) = (kernel(&namespace), state.status(&namespace));
+    let mut policy = sample();
+    policy.routing = routing(200);
+    let error = state.apply(&namespace, &policy.bundle()).unwrap_err();
+    let ApplyError::Undone { cause, undo } = &error else {
+        panic!("{error}");
+    };
+    assert!(cause.to_string().contains("early trouble"), "{cause}");
+    assert!(
+        matches!(
+            undo,
+            Undo::Restored {
+                generation: Some(_)
+            }
+        ),
+        "{undo}"
+    );
+    assert_eq!(kernel(&namespace), before);
+    assert_eq!(state.status(&namespace), status);
 }

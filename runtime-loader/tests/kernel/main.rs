@@ -4,6 +4,7 @@
 mod apply;
 mod fail;
 mod lab;
+mod reload;
 mod remove;
 mod status;
 mod support;

@@ -6,7 +6,9 @@
 )]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use polc_bundle::{
     Bundle, GENERATION_PLACEHOLDER, Hook, Manifest, Object, ObjectKind, RoutingPlan, RuleEntry,
@@ -179,4 +181,28 @@ pub(crate) fn sample_dropping(port: u16) -> Policy {
     Policy::new(&body, &objects)
         .rule("allow-rest", "passed")
         .rule("deny-port", &dropped)
+}
+
+/// Runs one test of this binary in a process whose `nft` is a shell script; `$REAL` there is the
+/// true one.
+pub(crate) fn with_nft(script: &str, test: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("nft");
+    let script = format!("#!/bin/sh\nREAL=/usr/sbin/nft\n{script}\n");
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        dir.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}{errors}");
+    assert!(report.contains("1 passed"), "{report}");
 }
