@@ -130,3 +130,57 @@ fn a_forwarding_proxy_uses_the_clients_address() {
     }
     assert_eq!(proxy.seen().len(), 4);
 }
+
+/// Steers this host's own TCP and UDP to port 80, except what has the mark 2.
+fn local_steering() -> Bundle {
+    let mut policy = Policy::new(
+        "chain output {\ntype route hook output priority -150; policy accept;\n\
+         ct state invalid counter\n\
+         meta mark & 0xff == 0x2 return\n\
+         oifname \"lo\" return\n\
+         fib daddr type { local, broadcast, multicast, anycast } return\n\
+         meta l4proto { tcp, udp } th dport 80 meta mark set meta mark | 0x1\n}\n\
+         chain prerouting {\ntype filter hook prerouting priority -150; policy accept;\n\
+         iifname != \"lo\" return\n\
+         meta mark & 0x1 == 0x1 meta l4proto { tcp, udp } tproxy to :15001 accept\n\
+         meta mark & 0x1 == 0x1 drop\n}\n",
+        &[
+            (ObjectKind::Chain, "output"),
+            (ObjectKind::Chain, "prerouting"),
+        ],
+    );
+    policy.routing = routing(100);
+    for rule in &mut policy.routing.rules {
+        rule.iif = Some("lo".to_owned());
+    }
+    policy.bundle()
+}
+
+#[test]
+fn local_traffic_reaches_the_proxy_and_the_proxys_own_does_not_loop() {
+    if !privileged() {
+        return;
+    }
+    let (topology, state) = (Topology::new().unwrap(), State::new());
+    let host = &topology.client().namespace;
+    let _echo = EchoServer::start(&topology.server().namespace, "web", 80).unwrap();
+    let forward = Mode::Forward { mark: Some(2) };
+    let proxy = TransparentProxy::start(host, "proxy", PROXY_PORT, forward).unwrap();
+    state.apply(host, &local_steering()).unwrap();
+    let client = Client::new(host);
+    for (number, to) in topology.server().addresses().into_iter().enumerate() {
+        assert_eq!(client.tcp(to, 80).answered_by(), Some("web"));
+        assert_eq!(client.udp(to, 80).answered_by(), Some("web"));
+        assert_eq!(proxy.seen().len(), 2 * (number + 1));
+        let direct = client.mark(2);
+        assert_eq!(direct.tcp(to, 80).answered_by(), Some("web"));
+        assert_eq!(direct.udp(to, 80).answered_by(), Some("web"));
+        assert_eq!(proxy.seen().len(), 2 * (number + 1));
+    }
+    let own = topology.client().addresses();
+    let seen = proxy.seen();
+    assert!(
+        seen.iter().all(|p| own.contains(&p.source.ip())),
+        "{seen:?}"
+    );
+}
