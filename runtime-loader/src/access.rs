@@ -1,0 +1,32 @@
+//! Errors of reading and removing.
+
+use crate::netns::NetnsError;
+use crate::nft::NftError;
+use crate::routing::RoutingError;
+use crate::store::StoreError;
+
+/// Why a policy could not be read or removed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub enum AccessError {
+    /// The namespace cannot be used.
+    Netns(#[from] NetnsError),
+    /// The state directory cannot be used.
+    Store(#[from] StoreError),
+    /// Policy routing cannot be read or changed.
+    Routing(#[from] RoutingError),
+    /// The ruleset cannot be read or changed.
+    Nft(#[from] NftError),
+}
+
+impl AccessError {
+    /// What can be done about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Nft(error) => error.help(),
+            Self::Store(StoreError::Busy { .. }) => Some("try again when it is done"),
+            _ => None,
+        }
+    }
+}

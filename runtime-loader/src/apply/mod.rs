@@ -1,0 +1,234 @@
+//! Applying a bundle: check everything, change, read back, or undo.
+//!
+//! The order makes every state in between the old policy or the new one: routes and rules that
+//! only marked packets use are added first, then one transaction replaces the ruleset, then
+//! routes and rules that nothing uses any more go. Whether the transaction happened is asked of
+//! the kernel, not of the exit status of `nft`, which can fail after its commit.
+
+mod error;
+mod prepare;
+mod undo;
+
+use std::path::PathBuf;
+
+use polc_bundle::{Bundle, Object};
+use serde::Serialize;
+
+use crate::netlink::RouteConnection;
+use crate::netns::Netns;
+use crate::nft::binary::NftBinary;
+use crate::nft::{self, TableAccess};
+use crate::routing::{self, Step};
+use crate::store::Store;
+use crate::sysctl::SysctlProblem;
+
+pub use error::{ApplyError, Undo};
+use prepare::Prepared;
+
+/// How to apply.
+#[derive(Clone, Debug, Default)]
+pub struct ApplyOptions {
+    /// The name of the network namespace; the caller's own if none.
+    pub netns: Option<String>,
+    /// Check everything, change nothing. It takes no lock, so that a change by somebody else at
+    /// the same time can be seen half done.
+    pub dry_run: bool,
+    /// Where the state is kept; [`DEFAULT_STATE_DIR`](crate::DEFAULT_STATE_DIR) if none.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// What an apply did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// The generation of the bundle.
+    pub generation: String,
+    /// The generation that was in the kernel before.
+    pub previous: Option<String>,
+    /// What changed beside the ruleset itself.
+    pub changes: Changes,
+    /// What should be known, though it did not stand in the way.
+    pub warnings: Vec<Warning>,
+    /// Whether nothing was changed because that was asked for.
+    pub dry_run: bool,
+}
+
+/// Changes to what surrounds the ruleset. Rules and routes are written as the `ip` command names
+/// them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Policy-routing rules and local routes added.
+    pub routing_added: Vec<String>,
+    /// Policy-routing rules and local routes of earlier policies removed.
+    pub routing_removed: Vec<String>,
+    /// Chains, sets, maps, limits and counters of earlier policies removed.
+    pub objects_removed: Vec<Object>,
+}
+
+/// Something that did not stand in the way of an apply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Warning {
+    /// A kernel setting is not as it should be.
+    Sysctl(SysctlProblem),
+    /// The generation that was in the kernel is not in the state directory: had the apply
+    /// failed, it could not have been restored.
+    NoWayBack {
+        /// That generation; none if the table had no id.
+        generation: Option<String>,
+    },
+    /// `nft` reported an error, but the kernel has the new generation.
+    Nft {
+        /// What it said.
+        message: String,
+    },
+    /// The state directory could not be tidied after the policy was in force.
+    Store {
+        /// Why.
+        message: String,
+    },
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sysctl(problem) => problem.fmt(f),
+            Self::NoWayBack {
+                generation: Some(generation),
+            } => write!(
+                f,
+                "generation `{generation}` is in the kernel but not in the state directory: it cannot be restored"
+            ),
+            Self::NoWayBack { generation: None } => f.write_str(
+                "the table `inet polc` in the kernel has no generation id: it cannot be restored",
+            ),
+            Self::Nft { message } => write!(
+                f,
+                "`nft` reported an error, but the kernel has the new ruleset:\n{message}"
+            ),
+            Self::Store { message } => write!(f, "the state directory is untidy: {message}"),
+        }
+    }
+}
+
+/// The parts of the kernel that an apply changes.
+struct Kernel<'a> {
+    nft: NftBinary<'a>,
+    netns: &'a Netns,
+    routes: RouteConnection,
+}
+
+/// What the state directory knows of the namespace.
+struct State<'a> {
+    store: &'a Store,
+    key: String,
+    /// The generation committed before.
+    committed: Option<String>,
+}
+
+impl Kernel<'_> {
+    fn generation(&self) -> Result<Option<String>, ApplyError> {
+        Ok(nft::access(self.netns).generation()?)
+    }
+}
+
+/// Applies `bundle`. Each step is told to `progress` before it is taken.
+///
+/// # Errors
+///
+/// Errors other than [`ApplyError::Undone`] mean that nothing was changed. That one holds the
+/// cause, and whether the undoing succeeded.
+pub fn apply(
+    bundle: &Bundle,
+    options: &ApplyOptions,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Applied, ApplyError> {
+    let netns = Netns::open(options.netns.as_deref())?;
+    let store = Store::new(options.state_dir.as_deref());
+    let _lock = if options.dry_run {
+        None
+    } else {
+        Some(store.lock(&netns)?)
+    };
+    let mut kernel = Kernel {
+        nft: NftBinary::new(&netns),
+        netns: &netns,
+        routes: routing::open(&netns)?,
+    };
+    let prepared = prepare::prepare(bundle, &mut kernel, &store, progress)?;
+    if options.dry_run {
+        return Ok(prepared.outcome(bundle, true));
+    }
+    progress("storing the bundle");
+    let state = State {
+        key: netns.key(),
+        committed: store.committed(&netns.key())?,
+        store: &store,
+    };
+    store.stage(&state.key, bundle)?;
+    let mut made = Vec::new();
+    let generation = bundle.manifest().generation.as_str();
+    let changed = change(bundle, &prepared, &mut kernel, &mut made, progress).and_then(|warning| {
+        store.commit(&state.key, Some(generation))?;
+        Ok(warning)
+    });
+    match changed {
+        Ok(warning) => {
+            let mut applied = prepared.outcome(bundle, false);
+            applied.warnings.extend(warning);
+            let tidied = store.unstage(&state.key);
+            applied
+                .warnings
+                .extend(tidied.err().map(|error| Warning::Store {
+                    message: error.to_string(),
+                }));
+            Ok(applied)
+        }
+        Err(cause) => {
+            progress("undoing");
+            Err(ApplyError::Undone {
+                cause: Box::new(cause),
+                undo: undo::undo(&prepared, &mut kernel, &state, &made),
+            })
+        }
+    }
+}
+
+/// Changes the kernel; `made` holds the routing steps taken, also after an error.
+fn change(
+    bundle: &Bundle,
+    prepared: &Prepared,
+    kernel: &mut Kernel<'_>,
+    made: &mut Vec<Step>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Option<Warning>, ApplyError> {
+    for step in &prepared.routing.add {
+        progress(&format!("adding `{}`", step.what));
+        step.make(&mut kernel.routes)?;
+        made.push(step.clone());
+    }
+    progress("loading the ruleset");
+    let loaded = kernel.nft.load(&prepared.transaction);
+    progress("reading the generation back");
+    let found = kernel.generation()?;
+    let expected = &bundle.manifest().generation;
+    let warning = match (found.as_ref() == Some(expected), loaded) {
+        (true, Ok(())) => None,
+        (true, Err(error)) => Some(Warning::Nft {
+            message: error.to_string(),
+        }),
+        (false, Ok(())) => {
+            return Err(ApplyError::Generation {
+                expected: expected.clone(),
+                found,
+            });
+        }
+        (false, Err(error)) => return Err(error.into()),
+    };
+    for step in &prepared.routing.remove {
+        progress(&format!("removing `{}`", step.what));
+        step.make(&mut kernel.routes)?;
+        made.push(step.clone());
+    }
+    Ok(warning)
+}

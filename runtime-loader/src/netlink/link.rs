@@ -1,0 +1,151 @@
+//! Network interfaces.
+
+use std::io;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage, State,
+};
+
+use super::RouteConnection;
+
+/// What is read of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Its number in its namespace.
+    pub(crate) index: u32,
+    /// Whether it is administratively up.
+    pub(crate) up: bool,
+    /// Whether it carries frames: it has a carrier, and as a bridge's port it forwards.
+    pub(crate) carries: bool,
+}
+
+/// One end of a veth pair to be made.
+pub(crate) struct VethEnd<'a> {
+    /// The interface's name.
+    pub(crate) name: &'a str,
+    /// Its hardware address.
+    pub(crate) mac: [u8; 6],
+    /// The namespace it goes into, as an open file; the connection's own when absent.
+    pub(crate) namespace: Option<i32>,
+}
+
+impl VethEnd<'_> {
+    fn attributes(&self) -> Vec<LinkAttribute> {
+        let mut attributes = vec![
+            LinkAttribute::IfName(self.name.to_owned()),
+            LinkAttribute::Address(self.mac.to_vec()),
+        ];
+        attributes.extend(self.namespace.map(LinkAttribute::NetNsFd));
+        attributes
+    }
+}
+
+/// The interface called `name`, if there is one.
+pub(crate) fn by_name(connection: &mut RouteConnection, name: &str) -> io::Result<Option<Link>> {
+    let links = connection.dump(|| RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    Ok(links.into_iter().find_map(|message| match message {
+        RouteNetlinkMessage::NewLink(link) => {
+            let wanted = LinkAttribute::IfName(name.to_owned());
+            link.attributes.contains(&wanted).then(|| Link {
+                index: link.header.index,
+                up: link.header.flags.contains(LinkFlags::Up),
+                carries: carries(&link.attributes),
+            })
+        }
+        _ => None,
+    }))
+}
+
+fn carries(attributes: &[LinkAttribute]) -> bool {
+    attributes.iter().all(|attribute| match attribute {
+        LinkAttribute::OperState(state) => *state == State::Up,
+        LinkAttribute::LinkInfo(parts) => !parts.iter().any(is_blocked_port),
+        _ => true,
+    })
+}
+
+fn is_blocked_port(part: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(details)) = part else {
+        return false;
+    };
+    !details.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
+}
+
+/// Like [`by_name`], where a missing interface is an error.
+pub(crate) fn required(connection: &mut RouteConnection, name: &str) -> io::Result<Link> {
+    by_name(connection, name)?.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no interface `{name}`"),
+        )
+    })
+}
+
+/// Makes a veth pair.
+pub(crate) fn add_veth(
+    connection: &mut RouteConnection,
+    near: &VethEnd<'_>,
+    far: &VethEnd<'_>,
+) -> io::Result<()> {
+    let mut peer = LinkMessage::default();
+    peer.attributes = far.attributes();
+    let mut message = LinkMessage::default();
+    message.attributes = near.attributes();
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+    ]));
+    add(connection, message)
+}
+
+/// Makes a bridge.
+pub(crate) fn add_bridge(connection: &mut RouteConnection, name: &str) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
+    ];
+    add(connection, message)
+}
+
+fn add(connection: &mut RouteConnection, message: LinkMessage) -> io::Result<()> {
+    connection.request(
+        RouteNetlinkMessage::NewLink(message),
+        NLM_F_CREATE | NLM_F_EXCL,
+    )
+}
+
+/// Sets an interface up or down.
+pub(crate) fn set_up(connection: &mut RouteConnection, name: &str, up: bool) -> io::Result<()> {
+    let link = required(connection, name)?;
+    let mut message = LinkMessage::default();
+    message.header.index = link.index;
+    message.header.change_mask = LinkFlags::Up;
+    if up {
+        message.header.flags = LinkFlags::Up;
+    }
+    connection.request(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Makes an interface a port of a bridge.
+pub(crate) fn set_bridge(
+    connection: &mut RouteConnection,
+    name: &str,
+    bridge: &str,
+) -> io::Result<()> {
+    let controller = required(connection, bridge)?.index;
+    let mut message = LinkMessage::default();
+    message.header.index = required(connection, name)?.index;
+    message.attributes = vec![LinkAttribute::Controller(controller)];
+    connection.request(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Removes an interface.
+pub(crate) fn remove(connection: &mut RouteConnection, name: &str) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = required(connection, name)?.index;
+    connection.request(RouteNetlinkMessage::DelLink(message), 0)
+}

@@ -1,0 +1,53 @@
+//! Taking a policy away.
+
+use std::path::Path;
+
+use polc_bundle::RoutingPlan;
+use serde::Serialize;
+
+use crate::access::AccessError;
+use crate::netns::Netns;
+use crate::nft::{self, TableAccess};
+use crate::routing::{self, Seen};
+use crate::store::Store;
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    /// Whether there was a table.
+    pub table: bool,
+    /// The policy-routing rules and local routes, as the `ip` command names them.
+    pub routing: Vec<String>,
+    /// Whether the state directory knew of the namespace.
+    pub state: bool,
+}
+
+impl Removed {
+    /// Whether there was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Removes the table `inet polc`, the loader's policy-routing rules and routes, and the state of
+/// the namespace. Nothing else is touched. It may be done again.
+pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, AccessError> {
+    let netns = Netns::open(netns)?;
+    let store = Store::new(state_dir);
+    let _lock = store.lock(&netns)?;
+    let nothing = RoutingPlan::default();
+    let mut connection = routing::open(&netns)?;
+    let (loopback, _) = routing::loopback(&mut connection)?;
+    let mut removed = Removed {
+        // First, so that no packet gets a mark whose rules and routes are gone.
+        table: nft::access(&netns).delete()?,
+        ..Removed::default()
+    };
+    let seen = Seen::read(&mut connection, &nothing, loopback)?;
+    for step in routing::steps(&nothing, &seen, loopback).remove {
+        step.make(&mut connection)?;
+        removed.routing.push(step.what);
+    }
+    removed.state = store.forget(&netns.key())?;
+    Ok(removed)
+}
