@@ -8,3 +8,4 @@ pub mod field;
 pub mod ir;
 pub mod packet;
 pub mod source;
+pub mod target;
