@@ -12,6 +12,7 @@ pub mod pass;
 pub mod policy;
 pub mod resolve;
 pub mod source;
+pub mod target;
 
 pub use compile::{Compilation, compile};
 pub use resolve::{Files, Options};
