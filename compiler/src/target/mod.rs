@@ -1,0 +1,148 @@
+//! From the normal form to what a kernel loads.
+//!
+//! A target sees the IR, never syntax, and either expresses all of a policy or says at which rule
+//! it cannot. A new target is a module and its line in [`all`].
+
+pub mod nftables;
+mod routing;
+
+use polc_bundle::Bundle;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::Ir;
+use crate::source::{SourceMap, Span};
+
+pub use nftables::Nftables;
+
+/// Turns policies into bundles for one kernel mechanism.
+pub trait Target: Sync {
+    /// The word that selects it.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can express something that not every target can.
+    fn has(&self, capability: Capability) -> bool;
+
+    /// The bundle of a policy, or one error for each thing that the target cannot express.
+    fn emit(
+        &self,
+        ir: &Ir,
+        sources: &SourceMap,
+        options: &Options,
+    ) -> Result<Bundle, Vec<Diagnostic>>;
+}
+
+/// Every target.
+pub fn all() -> &'static [&'static dyn Target] {
+    &[&Nftables]
+}
+
+/// The target of that name.
+pub fn find(name: &str) -> Option<&'static dyn Target> {
+    all().iter().copied().find(|t| t.name() == name)
+}
+
+/// What the user chooses about a build beside the policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The netlink group that log entries go to.
+    pub log_group: u16,
+    /// A counter on every rule, not only on those with `count`.
+    pub count_all: bool,
+    /// The most keys of a bucket or dynamic set that does not say.
+    pub max_set: u32,
+    /// After how many milliseconds an unused key of a bucket that does not say is forgotten.
+    pub idle: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            log_group: 5,
+            count_all: false,
+            max_set: 65_536,
+            idle: 60_000,
+        }
+    }
+}
+
+/// What some targets can express and others cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Fields of the VLAN tag.
+    VlanTag,
+    /// The Ethernet type.
+    EtherType,
+    /// Ethernet addresses of locally generated packets.
+    LocalEther,
+    /// `down direct` of a proxy for locally generated traffic.
+    LocalDownDirect,
+    /// A bucket of bytes that holds less than one second's worth.
+    ShortByteBurst,
+    /// A limit of live flows in guard.
+    GuardFlows,
+    /// Reading a mark after an earlier rule of the stage has changed it.
+    StaleMark,
+    /// The egress interface of a packet that is not routed yet.
+    EarlyEgress,
+    /// DNAT of forwarded IPv6 traffic to the loopback address.
+    Ipv6LoopbackNat,
+    /// More limited rules before the last NAT rule than a flow has labels.
+    ManyLimitedNat,
+    /// A target port for protocols without ports.
+    PortWithoutPorts,
+    /// A rate beyond a token for each nanosecond, or a burst beyond 32 bits.
+    HugeRate,
+}
+
+impl Capability {
+    /// What it is, as a noun phrase.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::VlanTag => "a VLAN tag's fields",
+            Self::EtherType => "the Ethernet type",
+            Self::LocalEther => "Ethernet addresses of packets that this host sends",
+            Self::LocalDownDirect => "`down direct` for traffic of this host",
+            Self::ShortByteBurst => "a bucket of bytes that holds less than a second's worth",
+            Self::GuardFlows => "a limit of live flows in `guard`",
+            Self::StaleMark => "the mark as it was before an earlier rule of the stage set it",
+            Self::EarlyEgress => "the egress interface before routing",
+            Self::Ipv6LoopbackNat => "DNAT of forwarded IPv6 traffic to `::1`",
+            Self::ManyLimitedNat => "more than 100 limited rules before the last NAT rule",
+            Self::PortWithoutPorts => "a target port for protocols that have no ports",
+            Self::HugeRate => "a rate above one token a nanosecond or a burst above 4 G",
+        }
+    }
+}
+
+/// The error for something at `span` that `target` cannot express: names the targets that can.
+pub(crate) fn unsupported(target: &dyn Target, capability: Capability, span: Span) -> Diagnostic {
+    let able: Vec<String> = all()
+        .iter()
+        .filter(|t| t.has(capability))
+        .map(|t| format!("`{}`", t.name()))
+        .collect();
+    let help = if able.is_empty() {
+        "no target of this version can express it".to_owned()
+    } else {
+        format!("targets that can: {}", able.join(", "))
+    };
+    let title = format!(
+        "target `{}` cannot express {}",
+        target.name(),
+        capability.describe()
+    );
+    Diagnostic::error(Code::Unsupported, title, span).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_found_by_name() {
+        for target in all() {
+            assert_eq!(find(target.name()).map(Target::name), Some(target.name()));
+        }
+        assert!(find("smoke-signals").is_none());
+    }
+}

@@ -1,0 +1,457 @@
+//! From a rule's rates, effects and verdict to the lines of kernel rules.
+//!
+//! Most rules become one line for each alternative: conditions, buckets, statements, verdict. A rule that
+//! needs several lines (a bucket asked with "if not", a log entry with a rate of its own, an
+//! addition to a set that may be full) gets a chain, reached by `goto` when it always decides and by
+//! `jump` when it may not. A rule that must fire once although several alternatives may hold for
+//! one packet is reached through a chain of its alternatives, each of which leaves it by `goto`.
+
+use std::sync::Arc;
+
+use polc_bundle::{Family, ObjectKind};
+
+use super::Build;
+use super::fields::{L4PROTO, among};
+use super::limits::Ask;
+use super::matches::{Alt, Alts, Hook, Place, nfproto};
+use super::names::{comment, quotable};
+use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::field::TCP;
+use crate::ir::cube::protocols;
+use crate::ir::{Limit, Mark, Reject, Rule, Sense, Verdict};
+use crate::packet::IntervalSet;
+use crate::target::Capability;
+
+/// The label bit of flows that steer has admitted.
+pub(crate) const ADMITTED: u8 = 126;
+
+/// The longest log prefix, in bytes.
+const PREFIX: usize = 127;
+
+/// The part of a rule that a chain carries out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// All of it.
+    Whole,
+    /// All but NAT, which a NAT chain does later; it learns of the outcome from the label.
+    Mangle { label: Option<u8> },
+    /// NAT only; a mangle chain has done the rest and set the label, where one is given.
+    Nat { label: Option<u8> },
+}
+
+/// The lines that follow when a rule's conditions hold.
+struct Body {
+    lines: Vec<Line>,
+    /// Whether they always decide.
+    ends: bool,
+}
+
+impl Build<'_> {
+    /// Writes `rule` into a chain at `place`.
+    pub(crate) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, role: Role) {
+        let split = self.needs_family(rule, role);
+        let alts = match role {
+            Role::Nat { label: Some(label) } => labelled(label, split),
+            _ => self.alternatives(rule, place, split),
+        };
+        if alts.list.is_empty() {
+            return;
+        }
+        if !split {
+            if let Some(body) = self.body_of(rule, place.hook, role, None) {
+                self.attach(out, rule, alts, body);
+            }
+            return;
+        }
+        for family in [Family::V4, Family::V6] {
+            let of_family = |a: &Alt| a.family == Some(family);
+            let list: Vec<Alt> = alts.list.iter().filter(|a| of_family(a)).cloned().collect();
+            if !list.is_empty()
+                && let Some(body) = self.body_of(rule, place.hook, role, Some(family))
+            {
+                let exclusive = alts.exclusive;
+                self.attach(out, rule, Alts { list, exclusive }, body);
+            }
+        }
+    }
+
+    /// Whether what the rule does is written differently for each family.
+    fn needs_family(&self, rule: &Rule, role: Role) -> bool {
+        let keyed = |id: usize| self.ir.buckets.get(id).is_some_and(|b| b.key.is_some());
+        let nat = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Snat(_)));
+        match role {
+            Role::Nat { .. } => nat,
+            Role::Mangle { .. } | Role::Whole => {
+                rule.limits.iter().any(|l| keyed(l.bucket))
+                    || rule.effects.add.is_some()
+                    || rule.effects.log.as_ref().and_then(|l| l.at).is_some_and(keyed)
+                    || (nat && role == Role::Whole)
+            }
+        }
+    }
+
+    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, alts: Alts, mut body: Body) {
+        let once = body.ends || alts.exclusive;
+        let last = if body.lines.len() == 1 && once {
+            body.lines.pop().unwrap_or_default()
+        } else {
+            let chain = self.chain(&rule.name, body.lines);
+            Line {
+                verdict: Some(if body.ends || !once { Then::Goto(chain) } else { Then::Jump(chain) }),
+                ..Line::default()
+            }
+        };
+        let mut lines = Vec::new();
+        for alt in alts.list {
+            let line = if alt.excludes.is_empty() {
+                joined(alt.matches, last.clone())
+            } else {
+                if !once {
+                    let title = format!("rule `{}` excludes senders in overlapping conditions", rule.name);
+                    self.errors.push(Diagnostic::error(Code::TooComplex, title, rule.span));
+                }
+                let mut inner: Vec<Line> = alt
+                    .excludes
+                    .into_iter()
+                    .map(|m| Line::new(vec![m], Then::Return))
+                    .collect();
+                inner.push(joined(vec![], last.clone()));
+                let chain = self.chain(&format!("{}-unless", rule.name), inner);
+                Line::new(alt.matches, Then::Jump(chain))
+            };
+            lines.push(line);
+        }
+        if !once {
+            let chain = self.chain(&format!("{}-any", rule.name), lines);
+            lines = vec![Line::new(vec![], Then::Jump(chain))];
+        }
+        let comment = comment(&rule.name);
+        out.extend(lines.into_iter().map(|line| Line {
+            comment: Some(comment.clone()),
+            block: Some(rule.block),
+            ..line
+        }));
+    }
+
+    /// A chain of these lines: one that exists, or a new one with a name like `wish`.
+    pub(crate) fn chain(&mut self, wish: &str, rules: Vec<Line>) -> Arc<str> {
+        let content = format!("{wish}\n{rules:?}");
+        if let Some(name) = self.bodies.get(&content) {
+            return name.clone();
+        }
+        let name = self.names.unique(ObjectKind::Chain, wish);
+        self.bodies.insert(content, name.clone());
+        self.chains.push(Chain {
+            name: name.clone(),
+            base: None,
+            rules,
+        });
+        name
+    }
+
+    /// What follows when the rule's conditions hold; `None` when nothing does, or it cannot be
+    /// expressed, which is then reported.
+    fn body_of(&mut self, rule: &Rule, hook: Hook, role: Role, family: Option<Family>) -> Option<Body> {
+        let whole = !matches!(role, Role::Nat { .. });
+        let mut lines = Vec::new();
+        let mut statements = Vec::new();
+        if whole {
+            self.effects(rule, hook, family, &mut lines, &mut statements)?;
+        }
+        if let Role::Mangle { label: Some(label) } = role {
+            statements.push(format!("ct label set {label}"));
+        }
+        let mut matches = Vec::new();
+        let mut then = None;
+        if let Some(verdict) = &rule.verdict {
+            let decided = self.verdict(rule, verdict, hook, role, family)?;
+            matches = decided.matches;
+            statements.extend(decided.statements);
+            then = Some(decided.then);
+        }
+        let mut ends = then.is_some();
+        if then.is_some() || !statements.is_empty() {
+            lines.push(Line {
+                matches,
+                statements,
+                verdict: then,
+                comment: Some(comment(&rule.name)),
+                block: None,
+            });
+        }
+        if lines.is_empty() {
+            return None;
+        }
+        if whole {
+            for limit in rule.limits.iter().rev() {
+                lines = self.limited(rule, *limit, hook, family, lines, ends)?;
+                ends = false;
+            }
+        }
+        if let (Some(Verdict::Proxy(id)), Hook::SteerOut | Hook::NatOut) = (&rule.verdict, hook) {
+            let bypass = self.ir.proxies.get(*id).map_or(&[][..], |p| &p.bypass);
+            for cube in bypass.iter().rev() {
+                let sender = self.sender(cube);
+                lines.insert(0, Line::new(sender, Then::Return));
+                ends = false;
+            }
+        }
+        Some(Body { lines, ends })
+    }
+
+    /// `lines`, when `limit` holds.
+    fn limited(
+        &mut self,
+        rule: &Rule,
+        limit: Limit,
+        hook: Hook,
+        family: Option<Family>,
+        mut lines: Vec<Line>,
+        ends: bool,
+    ) -> Option<Vec<Line>> {
+        self.check_limit(limit, hook, rule);
+        let Ask { question, positive } = self.ask(limit, family)?;
+        if !positive {
+            lines.insert(0, Line::new(vec![question], Then::Return));
+            return Some(lines);
+        }
+        if let [line] = lines.as_mut_slice() {
+            line.matches.insert(0, question);
+            return Some(lines);
+        }
+        let chain = self.chain(&format!("{}-within", rule.name), lines);
+        let then = if ends { Then::Goto(chain) } else { Then::Jump(chain) };
+        Some(vec![Line::new(vec![question], then)])
+    }
+
+    fn check_limit(&mut self, limit: Limit, hook: Hook, rule: &Rule) {
+        let flows = self
+            .ir
+            .buckets
+            .get(limit.bucket)
+            .is_some_and(|b| matches!(b.rate, crate::ir::Rate::Flows { .. }));
+        if flows && hook == Hook::Guard {
+            self.unsupported(Capability::GuardFlows, rule.span);
+        }
+    }
+
+    /// The rule's effects: statements of the deciding line, and lines of their own for those that
+    /// may not be carried out, which must not keep the verdict from being given.
+    fn effects(
+        &mut self,
+        rule: &Rule,
+        hook: Hook,
+        family: Option<Family>,
+        lines: &mut Vec<Line>,
+        statements: &mut Vec<String>,
+    ) -> Option<()> {
+        let effects = &rule.effects;
+        if effects.count || self.options.count_all {
+            let name = self.counter(rule);
+            statements.push(format!("counter name \"{name}\""));
+        }
+        if let Some(log) = &effects.log {
+            let text = log.text.as_deref().unwrap_or(&rule.name);
+            let prefix = format!("{}: ", quotable(text, PREFIX - 2));
+            let statement = format!("log prefix \"{prefix}\" group {}", self.options.log_group);
+            self.log_prefixes.insert(rule.name.clone(), prefix);
+            match log.at {
+                None => statements.push(statement),
+                Some(bucket) => {
+                    let limit = Limit {
+                        sense: Sense::Within,
+                        bucket,
+                    };
+                    let entry = Line {
+                        statements: vec![statement],
+                        comment: Some(comment(&rule.name)),
+                        ..Line::default()
+                    };
+                    let mut entry = self.limited(rule, limit, hook, family, vec![entry], false)?;
+                    if entry.len() > 1 {
+                        let chain = self.chain(&format!("{}-log", rule.name), entry);
+                        entry = vec![Line::new(vec![], Then::Jump(chain))];
+                    }
+                    lines.append(&mut entry);
+                }
+            }
+        }
+        if let (Some(set), Some(family)) = (effects.add, family) {
+            lines.push(Line {
+                statements: vec![self.add_to(set, family)?],
+                comment: Some(comment(&rule.name)),
+                ..Line::default()
+            });
+        }
+        if let Some(mark) = effects.mark {
+            statements.extend(set_mark(mark, hook != Hook::Guard));
+        }
+        Some(())
+    }
+
+    fn counter(&mut self, rule: &Rule) -> Arc<str> {
+        if let Some(name) = self.counter_of.get(&rule.name) {
+            return name.clone();
+        }
+        let name = self.names.unique(ObjectKind::Counter, &rule.name);
+        self.counters.push(name.clone());
+        self.counter_of.insert(rule.name.clone(), name.clone());
+        name
+    }
+
+    fn verdict(
+        &mut self,
+        rule: &Rule,
+        verdict: &Verdict,
+        hook: Hook,
+        role: Role,
+        family: Option<Family>,
+    ) -> Option<Decided> {
+        let nat_later = matches!(role, Role::Mangle { .. });
+        let mut admitted = Vec::new();
+        let redirected = matches!(verdict, Verdict::Redirect { .. });
+        let here = match verdict {
+            Verdict::Redirect { .. } | Verdict::Dnat(_) => !nat_later,
+            _ => !matches!(role, Role::Nat { .. }),
+        };
+        if here && (rule.admit || redirected) {
+            admitted.push(format!("ct label set {ADMITTED}"));
+        }
+        let plain = |then| Some(Decided { matches: vec![], statements: admitted.clone(), then });
+        match verdict {
+            Verdict::Allow | Verdict::Direct => plain(Then::Accept),
+            Verdict::Deny => plain(Then::Drop),
+            Verdict::Notrack => Some(Decided {
+                matches: vec![],
+                statements: vec!["notrack".to_owned()],
+                then: Then::Accept,
+            }),
+            Verdict::Reject(reject) => {
+                let then = self.reject(rule, *reject);
+                plain(then)
+            }
+            Verdict::Redirect { .. } | Verdict::Dnat(_) if nat_later => plain(Then::Accept),
+            Verdict::Redirect { port: None } => plain(Then::Final("redirect".to_owned())),
+            Verdict::Redirect { port: Some(port) } => Some(Decided {
+                matches: self.transport(rule)?,
+                statements: admitted,
+                then: Then::Final(format!("redirect to :{port}")),
+            }),
+            Verdict::Dnat(nat) | Verdict::Snat(nat) => {
+                let (matches, then) = self.nat(rule, nat, hook, family?)?;
+                Some(Decided { matches, statements: admitted, then })
+            }
+            Verdict::Masquerade => plain(Then::Final("masquerade".to_owned())),
+            Verdict::Route { .. } => plain(Then::Accept),
+            Verdict::Proxy(_) if matches!(role, Role::Nat { .. }) => plain(Then::Accept),
+            Verdict::Proxy(id) => self.capture(*id, hook),
+        }
+    }
+
+    /// Hands a flow to a proxy: at once, or for a packet of this host by way of loopback.
+    fn capture(&mut self, id: usize, hook: Hook) -> Option<Decided> {
+        let proxy = self.ir.proxies.get(id)?;
+        if hook == Hook::SteerPre {
+            let chain = self.proxy_chains.get(id)?.clone();
+            return Some(Decided { matches: vec![], statements: vec![], then: Then::Goto(chain) });
+        }
+        let mut statements = set_mark(proxy.mark, true);
+        statements.push(format!("ct label set {ADMITTED}"));
+        Some(Decided { matches: vec![], statements, then: Then::Accept })
+    }
+
+    fn reject(&mut self, rule: &Rule, reject: Reject) -> Then {
+        let tcp = IntervalSet::one(TCP);
+        let icmpx = |kind: &str| Then::Final(format!("reject with icmpx {kind}"));
+        match reject {
+            Reject::TcpReset => Then::Final(RESET.to_owned()),
+            Reject::PortUnreachable => icmpx("port-unreachable"),
+            Reject::HostUnreachable => icmpx("host-unreachable"),
+            Reject::AdminProhibited => icmpx("admin-prohibited"),
+            Reject::NoRoute => icmpx("no-route"),
+            Reject::Default if rule.cubes.iter().all(|c| c.proto == tcp) => {
+                Then::Final(RESET.to_owned())
+            }
+            Reject::Default if !rule.cubes.iter().any(|c| c.proto.contains(TCP)) => {
+                icmpx("port-unreachable")
+            }
+            Reject::Default => {
+                let reset = Line::new(vec![among(L4PROTO, &tcp, 255)], Then::Final(RESET.to_owned()));
+                let rest = Line::new(vec![], icmpx("port-unreachable"));
+                Then::Goto(self.chain("refuse", vec![reset, rest]))
+            }
+        }
+    }
+
+    /// The condition that lets nft write a port: that the packet has one.
+    pub(crate) fn transport(&mut self, rule: &Rule) -> Option<Vec<Match>> {
+        let with_ports: IntervalSet<u64> = crate::field::DPORT
+            .def()
+            .protocols
+            .iter()
+            .map(|p| (*p, *p))
+            .collect();
+        let all = rule
+            .cubes
+            .iter()
+            .fold(IntervalSet::empty(), |all, c| c.proto.union(&all));
+        if all == protocols() || !all.is_subset(&with_ports) {
+            self.unsupported(Capability::PortWithoutPorts, rule.span);
+            return None;
+        }
+        Some(vec![among(L4PROTO, &all, 255)])
+    }
+}
+
+const RESET: &str = "reject with tcp reset";
+
+/// A verdict and what must stand before it.
+struct Decided {
+    matches: Vec<Match>,
+    statements: Vec<String>,
+    then: Then,
+}
+
+/// The conditions of a rule that a mangle chain has found to hold.
+fn labelled(label: u8, split: bool) -> Alts {
+    let alt = |family: Option<Family>| Alt {
+        family,
+        matches: family
+            .map(nfproto)
+            .into_iter()
+            .chain([Match::Text(format!("ct label {label}"))])
+            .collect(),
+        excludes: vec![],
+    };
+    let list = if split {
+        vec![alt(Some(Family::V4)), alt(Some(Family::V6))]
+    } else {
+        vec![alt(None)]
+    };
+    Alts { list, exclusive: true }
+}
+
+/// `line` after `matches`; what both ask about the protocol stands once.
+fn joined(mut matches: Vec<Match>, line: Line) -> Line {
+    let transport = |m: &Match| matches!(m, Match::Test { key, .. } if key.transport);
+    let known = matches.iter().any(transport);
+    matches.extend(line.matches.into_iter().filter(|m| !(known && transport(m))));
+    Line { matches, ..line }
+}
+
+/// The statements that set bits of a packet's mark, and of its flow's.
+pub(crate) fn set_mark(mark: Mark, flow: bool) -> Vec<String> {
+    let set = |what: &str| match mark.mask {
+        u32::MAX => format!("{what} mark set {:#x}", mark.value),
+        mask => {
+            let (keep, value) = (!mask, mark.value & mask);
+            format!("{what} mark set {what} mark & {keep:#010x} | {value:#x}")
+        }
+    };
+    let mut out = vec![set("meta")];
+    if flow {
+        out.push(set("ct"));
+    }
+    out
+}

@@ -1,0 +1,126 @@
+//! Filter: whether a flow to, through or from this host may be.
+
+use super::{
+    FORWARD, INPUT, OUTPUT, base, finish, loopback, refuses, strict_tcp, unconditional_icmp,
+};
+use crate::ir::{Rule, Stage, Verdict};
+use crate::target::nftables::Build;
+use crate::target::nftables::action::{ADMITTED, Role};
+use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
+
+pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
+    let governs = build.ir.governs;
+    let directions = [
+        (governs.input, INPUT, Hook::Input),
+        (governs.forward, FORWARD, Hook::Forward),
+        (governs.output, OUTPUT, Hook::Output),
+    ];
+    let wanted = directions.into_iter().filter(|(wanted, ..)| *wanted);
+    wanted.map(|(_, name, hook)| chain(build, name, hook)).collect()
+}
+
+fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
+    let ir = build.ir;
+    let place = Place {
+        hook,
+        loopback: false,
+    };
+    let last = ir
+        .filter
+        .iter()
+        .rev()
+        .find(|r| r.verdict.is_some() && build.applies(r, place));
+    let drop = last.is_none_or(refuses);
+    let all = ir.filter.iter().map(|r| (r, Role::Whole));
+    let lo = loopback(build, name, hook, all);
+    let names_lo = lo.iter().any(|l| matches!(l.verdict, Some(Then::Goto(_))));
+    let mut judged = Vec::new();
+    for rule in &ir.filter {
+        build.emit(&mut judged, rule, place, Role::Whole);
+    }
+    finish(&mut judged, if drop { Then::Drop } else { Then::Accept });
+
+    let mut rules = Vec::new();
+    if !names_lo {
+        rules.extend(lo.clone());
+    }
+    let stateless = stateless(build, place);
+    if stateless.is_empty() {
+        rules.extend(flow_lookup());
+        rules.extend(strict_tcp(build, ""));
+        rules.extend(admitted(build));
+        rules.extend(unconditional_icmp(build));
+    } else {
+        rules.extend(unconditional_icmp(build));
+        if let Some(label) = admitted(build) {
+            rules.extend(strict_tcp(build, &format!("ct label {ADMITTED} ")));
+            rules.push(label);
+        }
+        let chain = build.chain(&format!("{name}_rules"), judged);
+        for scope in stateless {
+            rules.push(Line::new(scope, Then::Goto(chain.clone())));
+        }
+        rules.extend(flow_lookup());
+        rules.extend(strict_tcp(build, ""));
+        judged = vec![Line::new(vec![], Then::Goto(chain))];
+    }
+    if names_lo {
+        rules.extend(lo);
+    }
+    rules.extend(judged);
+    let at = Base {
+        kind: "filter",
+        hook: name,
+        priority: 0,
+        drop,
+    };
+    base(name, at, rules)
+}
+
+/// Packets of flows that were judged before follow them.
+fn flow_lookup() -> [Line; 3] {
+    [
+        Line::text("ct state invalid", Then::Drop),
+        Line::text("ct state established,related", Then::Accept),
+        // The second packet of a flow that nobody has answered yet.
+        Line::text("ct status confirmed", Then::Accept),
+    ]
+}
+
+/// Flows that steer has admitted, if it admits any.
+fn admitted(build: &Build) -> Option<Line> {
+    let admits = build.ir.steer.iter().any(|r| {
+        r.admit || matches!(r.verdict, Some(Verdict::Proxy(_) | Verdict::Redirect { .. }))
+    });
+    admits.then(|| Line::text(&format!("ct label {ADMITTED}"), Then::Accept))
+}
+
+/// The conditions of packets that are judged one by one.
+fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
+    let mut out = Vec::new();
+    let ir = build.ir;
+    for (id, block) in ir.blocks.iter().enumerate() {
+        if !block.stateless || block.stage != Stage::Filter {
+            continue;
+        }
+        let scope = Rule {
+            name: block.label.clone(),
+            named: true,
+            span: block.span,
+            block: id,
+            is_default: false,
+            cubes: block.scope.clone(),
+            limits: vec![],
+            effects: crate::ir::Effects::default(),
+            verdict: Some(Verdict::Allow),
+            admit: false,
+            owner: None,
+            ticket: None,
+            note: None,
+        };
+        let alts = build.alternatives(&scope, place, false).list;
+        out.extend(alts.into_iter().map(|a| a.matches));
+    }
+    out
+}

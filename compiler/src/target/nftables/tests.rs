@@ -1,0 +1,4 @@
+//! One small policy for each recipe, as text, and accepted by the kernel's tool.
+
+mod build;
+mod recipes;

@@ -1,0 +1,299 @@
+//! Policies by hand: a builder for IR values.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use polc_bundle::Bundle;
+
+use crate::diagnostic::Diagnostic;
+use crate::field::{DPORT, Field};
+use crate::ir::{
+    Block, Bucket, Cube, DynamicSet, Effects, Governs, Ir, Key, KeyKind, Limit, Proxy, Rate, Rule,
+    Sense, Side, Stage, TimeUnit, Verdict,
+};
+use crate::packet::{AddrSet, Families, IfaceSet, IntervalSet, Pattern};
+use crate::source::{SourceMap, Span};
+use crate::target::{Nftables, Options, Target};
+
+/// Any place in the source.
+pub(super) fn span() -> Span {
+    Span {
+        file: SourceMap::default().add("", ""),
+        start: 0,
+        end: 0,
+    }
+}
+
+/// A policy without rules that governs nothing.
+pub(super) fn policy() -> Ir {
+    let block = |stage: Stage| Block {
+        label: stage.name().into(),
+        stage,
+        scope: vec![Cube::any()],
+        stateless: false,
+        span: span(),
+    };
+    Ir {
+        name: "p".into(),
+        as_of: "2026-01-01".into(),
+        guard: vec![],
+        steer: vec![],
+        filter: vec![],
+        egress: vec![],
+        blocks: Stage::ALL.map(block).to_vec(),
+        buckets: vec![],
+        dynamic: vec![],
+        proxies: vec![],
+        governs: Governs::default(),
+        strict_icmp: false,
+        strict_tcp: false,
+        raw: vec![],
+    }
+}
+
+/// A policy whose filter decides what is delivered to this host.
+pub(super) fn input(rules: Vec<Rule>) -> Ir {
+    let mut ir = policy();
+    ir.governs.input = true;
+    ir.filter = rules;
+    ir
+}
+
+/// A policy that steers only.
+pub(super) fn steer(rules: Vec<Rule>) -> Ir {
+    let mut ir = policy();
+    ir.steer = rules;
+    ir
+}
+
+/// A rule of the block at `stage`'s place.
+fn rule(name: &str, stage: Stage, cubes: Vec<Cube>, verdict: Option<Verdict>) -> Rule {
+    Rule {
+        name: name.into(),
+        named: true,
+        span: span(),
+        block: Stage::ALL.iter().position(|s| *s == stage).unwrap(),
+        is_default: false,
+        cubes,
+        limits: vec![],
+        effects: Effects::default(),
+        verdict,
+        admit: false,
+        owner: None,
+        ticket: None,
+        note: None,
+    }
+}
+
+/// Shorthand for a filter rule.
+pub(super) fn filter(name: &str, cubes: Vec<Cube>, verdict: Verdict) -> Rule {
+    rule(name, Stage::Filter, cubes, Some(verdict))
+}
+
+/// Shorthand for a rule of another stage.
+pub(super) fn at(stage: Stage, name: &str, cubes: Vec<Cube>, verdict: Verdict) -> Rule {
+    rule(name, stage, cubes, Some(verdict))
+}
+
+/// A `match` rule.
+pub(super) fn effect(stage: Stage, name: &str, cubes: Vec<Cube>, effects: Effects) -> Rule {
+    Rule {
+        effects,
+        ..rule(name, stage, cubes, None)
+    }
+}
+
+/// The default of a stage.
+pub(super) fn default(stage: Stage, verdict: Verdict) -> Rule {
+    Rule {
+        is_default: true,
+        ..rule("default", stage, vec![Cube::any()], Some(verdict))
+    }
+}
+
+/// Changes of a rule, chained.
+pub(super) trait With: Sized {
+    fn limit(self, sense: Sense, bucket: usize) -> Self;
+    fn effects(self, effects: Effects) -> Self;
+    fn admit(self) -> Self;
+}
+
+impl With for Rule {
+    fn limit(mut self, sense: Sense, bucket: usize) -> Self {
+        self.limits.push(Limit { sense, bucket });
+        self
+    }
+    fn effects(self, effects: Effects) -> Self {
+        Self { effects, ..self }
+    }
+    fn admit(self) -> Self {
+        Self {
+            admit: true,
+            ..self
+        }
+    }
+}
+
+/// A set of addresses from prefixes and single addresses.
+pub(super) fn addrs(list: &[&str]) -> AddrSet {
+    list.iter().fold(AddrSet::empty(), |set, text| {
+        let (addr, len) = text.split_once('/').unwrap_or((text, ""));
+        let addr: IpAddr = addr.parse().unwrap();
+        let all = if addr.is_ipv4() { 32 } else { 128 };
+        set.union(&AddrSet::prefix(addr, len.parse().unwrap_or(all)).unwrap())
+    })
+}
+
+/// Interfaces by name or pattern.
+pub(super) fn ifaces(list: &[&str]) -> IfaceSet {
+    IfaceSet::of(list.iter().map(|n| Pattern::parse(n)))
+}
+
+/// Numbers.
+pub(super) fn numbers(list: &[u64]) -> IntervalSet<u64> {
+    list.iter().map(|n| (*n, *n)).collect()
+}
+
+/// Conditions, chained.
+pub(super) trait Where: Sized {
+    fn from(self, set: &[&str]) -> Self;
+    fn to(self, set: &[&str]) -> Self;
+    fn in_by(self, names: &[&str]) -> Self;
+    fn out_by(self, names: &[&str]) -> Self;
+    fn from_host(self) -> Self;
+    fn to_host(self) -> Self;
+    fn port(self, protocols: &[u64], ports: &[u64]) -> Self;
+    fn value(self, field: Field, values: &[u64]) -> Self;
+    fn only(self, families: Families) -> Self;
+}
+
+impl Where for Cube {
+    fn from(self, set: &[&str]) -> Self {
+        Self { saddr: addrs(set), ..self }.normal().unwrap()
+    }
+    fn to(self, set: &[&str]) -> Self {
+        Self { daddr: addrs(set), ..self }.normal().unwrap()
+    }
+    fn in_by(self, names: &[&str]) -> Self {
+        Self { ingress: Side::ifaces(ifaces(names)), ..self }
+    }
+    fn out_by(self, names: &[&str]) -> Self {
+        Self { egress: Side::ifaces(ifaces(names)), ..self }
+    }
+    fn from_host(self) -> Self {
+        Self { ingress: Side::host(), ..self }
+    }
+    fn to_host(self) -> Self {
+        Self { egress: Side::host(), ..self }
+    }
+    fn port(self, protocols: &[u64], ports: &[u64]) -> Self {
+        self.with_proto(&numbers(protocols)).with_field(DPORT, &numbers(ports))
+    }
+    fn value(self, field: Field, values: &[u64]) -> Self {
+        self.with_field(field, &numbers(values))
+    }
+    fn only(self, families: Families) -> Self {
+        self.with_families(families).normal().unwrap()
+    }
+}
+
+/// A bucket of packets a second.
+pub(super) fn bucket(name: &str, rate: Rate, key: Option<Key>, full: Sense) -> Bucket {
+    Bucket {
+        name: name.into(),
+        rate,
+        key,
+        max: None,
+        idle: None,
+        full,
+        span: span(),
+    }
+}
+
+/// Ten a second, five at once.
+pub(super) const TEN: Rate = Rate::Packets {
+    count: 10,
+    per: TimeUnit::Second,
+    burst: 5,
+};
+
+/// Whole source addresses.
+pub(super) const SOURCE: Key = Key {
+    kind: KeyKind::Source,
+    v4: 32,
+    v6: 128,
+};
+
+/// A dynamic set of source addresses.
+pub(super) fn dynamic(name: &str) -> DynamicSet {
+    DynamicSet {
+        name: name.into(),
+        key: KeyKind::Source,
+        initial: AddrSet::empty(),
+        idle: Some(600_000),
+        max: Some(1000),
+        span: span(),
+    }
+}
+
+/// A dual-stack proxy on loopback for TCP and UDP.
+pub(super) fn proxy(name: &str) -> Proxy {
+    Proxy {
+        name: name.into(),
+        tcp: true,
+        udp: true,
+        v4: Some(("127.0.0.1".parse().unwrap(), 12345)),
+        v6: Some(("::1".parse().unwrap(), 12345)),
+        mark: crate::ir::Mark { value: 1, mask: 0xff },
+        table: 100,
+        bypass: vec![],
+        down: crate::ir::Down::Deny,
+        span: span(),
+    }
+}
+
+/// Builds with the usual options.
+pub(super) fn emit(ir: &Ir) -> Result<Bundle, Vec<Diagnostic>> {
+    Nftables.emit(ir, &SourceMap::default(), &Options::default())
+}
+
+/// The chains, sets and limits of the script, without what every script has.
+pub(super) fn text(ir: &Ir) -> String {
+    let bundle = emit(ir).unwrap();
+    let script = bundle.file("policy.nft").unwrap();
+    accepted(script);
+    let body = script.split_once("\"\n\t}\n\n").unwrap().1;
+    body.trim_end().trim_end_matches('}').trim_end().to_owned()
+}
+
+/// The titles of the errors of a policy that cannot be built.
+pub(super) fn errors(ir: &Ir) -> Vec<String> {
+    emit(ir).unwrap_err().into_iter().map(|d| d.title).collect()
+}
+
+/// A rule's name, for tables of rules.
+pub(super) fn numbered(n: usize) -> Arc<str> {
+    format!("rule-{n}").into()
+}
+
+/// Asserts that nft takes the script, in a network namespace of its own.
+pub(super) fn accepted(script: &str) {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let is_root = std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|s| s.lines().any(|l| l.starts_with("Uid:\t0\t")));
+    if !is_root && std::env::var_os("CI").is_none() {
+        eprintln!("SKIPPED: nft needs root to check a script");
+        return;
+    }
+    let mut child = Command::new("unshare")
+        .args(["-n", "nft", "-c", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}\n{script}");
+}
