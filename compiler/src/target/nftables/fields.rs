@@ -271,9 +271,9 @@ pub(crate) fn condition(
     };
     let (set, max) = match (name, family) {
         // The IPv6 header states the length of what follows it.
-        ("ip.length", Some(Family::V6)) => (shift_down(set, 40), field.max()),
+        ("ip.length", Some(Family::V6)) => (shift_down(set, 40), field.largest()),
         ("time.hour", _) => (hours_to_seconds(set), 24 * 3600 - 1),
-        _ => (set.clone(), field.max()),
+        _ => (set.clone(), field.largest()),
     };
     if set.complement_below(max).is_empty() && always_present(name) {
         return Ok(Condition::Always);
