@@ -1,3 +1,54 @@
-//! The `polc` command line.
+//! The `polc` command line: arguments in, exit code out. Each command has its own file.
 
-fn main() {}
+mod apply;
+mod build;
+mod check;
+mod completions;
+mod config;
+mod exit;
+mod fmt;
+mod paths;
+mod progress;
+mod remove;
+mod session;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A declarative network-policy compiler for Linux.
+#[derive(Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 clean, 1 findings, 2 wrong usage or configuration, 3 the policy \
+                  does not compile, 4 the environment does not allow it."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    Fmt(fmt::Args),
+    Build(build::Args),
+    Apply(apply::Args),
+    Remove(remove::Args),
+    Status(status::Args),
+    Completions(completions::Args),
+}
+
+fn main() -> ExitCode {
+    exit::code(match Cli::parse().command {
+        Command::Check(args) => check::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Apply(args) => apply::run(&args),
+        Command::Remove(args) => remove::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    })
+}

@@ -150,9 +150,8 @@ impl Features {
 
     /// The first kernel that has all of them.
     fn floor(&self) -> &'static str {
-        let version = |text: &&str| -> Vec<u32> {
-            text.split('.').filter_map(|n| n.parse().ok()).collect()
-        };
+        let version =
+            |text: &&str| -> Vec<u32> { text.split('.').filter_map(|n| n.parse().ok()).collect() };
         let kernels = self.0.iter().map(|(_, kernel)| *kernel);
         kernels.chain([FLOOR]).max_by_key(version).unwrap_or(FLOOR)
     }
@@ -167,7 +166,11 @@ fn internal(error: &dyn std::fmt::Display) -> Diagnostic {
         start: 0,
         end: 0,
     };
-    Diagnostic::error(Code::Unsupported, format!("cannot write the bundle: {error}"), span)
+    Diagnostic::error(
+        Code::Unsupported,
+        format!("cannot write the bundle: {error}"),
+        span,
+    )
 }
 
 impl Build<'_> {

@@ -1,0 +1,109 @@
+//! `polc apply`
+
+use std::path::PathBuf;
+
+use polc_bundle::Bundle;
+use polc_runtime_loader::{Applied, ApplyOptions, apply};
+
+use crate::exit::{Error, Outcome, Result};
+use crate::progress::Progress;
+use crate::session::{CompileArgs, Session};
+
+/// Put a policy or a bundle in force: one transaction, read back, undone if anything fails.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A policy, or the directory of a bundle
+    policy: PathBuf,
+
+    /// What to compile a policy for
+    #[arg(long, value_name = "NAME", default_value = "nftables")]
+    target: String,
+
+    /// Check everything and say what would change; change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    place: PlaceArgs,
+
+    #[command(flatten)]
+    compile: CompileArgs,
+}
+
+/// Options of every command that looks into a kernel.
+#[derive(clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// The network namespace, by its name under `/run/netns` (default: this one)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) netns: Option<String>,
+
+    /// Where the loader keeps what it has applied (default: `/var/lib/polc`)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let progress = Progress::new("compiling");
+    let Some(bundle) = bundle(args)? else {
+        return Ok(Outcome::DoesNotCompile);
+    };
+    let options = ApplyOptions {
+        netns: args.place.netns.clone(),
+        dry_run: args.dry_run,
+        state_dir: args.place.state_dir.clone(),
+    };
+    let applied = apply(&bundle, &options, &mut |step| progress.step(step))
+        .map_err(|e| Error::environment(&e).help(e.help()))?;
+    drop(progress);
+    report(&bundle, &applied);
+    Ok(Outcome::Clean)
+}
+
+/// The bundle to apply; `None` when the policy does not compile.
+fn bundle(args: &Args) -> std::result::Result<Option<Bundle>, Error> {
+    if args.policy.is_dir() {
+        if !Bundle::is_bundle(&args.policy) {
+            let path = args.policy.display();
+            return Err(Error::Usage(format!(
+                "`{path}` is neither a policy nor a bundle"
+            )));
+        }
+        return Bundle::read(&args.policy)
+            .map(Some)
+            .map_err(|e| Error::environment(&e));
+    }
+    let mut session = Session::open(&args.policy, &args.compile)?;
+    let bundle = session.emit(&args.target)?;
+    session.report();
+    Ok(bundle)
+}
+
+fn report(bundle: &Bundle, applied: &Applied) {
+    for warning in &applied.warnings {
+        eprintln!("polc: warning: {warning}");
+    }
+    let verb = if applied.dry_run {
+        "would apply"
+    } else {
+        "applied"
+    };
+    let before = applied.previous.as_deref().unwrap_or("nothing");
+    println!(
+        "{verb} `{}`, generation {}, in place of {before}",
+        bundle.manifest().policy,
+        applied.generation
+    );
+    let changes = &applied.changes;
+    let lines = [
+        ("+", &changes.routing_added),
+        ("-", &changes.routing_removed),
+    ];
+    for (sign, entries) in lines {
+        for entry in entries {
+            println!("  {sign} {entry}");
+        }
+    }
+    for object in &changes.objects_removed {
+        println!("  - {:?} {}", object.kind, object.name);
+    }
+}

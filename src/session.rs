@@ -1,0 +1,138 @@
+//! What the commands that compile a policy share: options, reading, reporting.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use polc_bundle::Bundle;
+use polc_compiler::diagnostic::Diagnostic;
+use polc_compiler::diagnostic::human::{self, Style};
+use polc_compiler::source::SourceMap;
+use polc_compiler::{Compilation, Files, Options, compile, target};
+
+use crate::config::Config;
+use crate::exit::Error;
+
+/// Options of every command that compiles.
+#[derive(clap::Args)]
+pub(crate) struct CompileArgs {
+    /// Give a parameter of the policy a value
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    params: Vec<String>,
+
+    /// The date at which `expires` is judged (default: today)
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    as_of: Option<String>,
+}
+
+/// Reads files from the disk for the compiler.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(path)
+    }
+}
+
+/// A policy file that has been compiled, right or not.
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    pub(crate) compilation: Compilation,
+}
+
+impl Session {
+    /// Reads and compiles the policy at `path`.
+    pub(crate) fn open(path: &Path, args: &CompileArgs) -> Result<Self, Error> {
+        let config = Config::of(path)?;
+        let name = path.to_string_lossy();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
+        let options = options(args, &config)?;
+        let compilation = compile(&name, &text, &Disk, &options);
+        Ok(Self {
+            config,
+            compilation,
+        })
+    }
+
+    /// The bundle for a target; its own findings are added to the session's.
+    pub(crate) fn emit(&mut self, name: &str) -> Result<Option<Bundle>, Error> {
+        let target = target::find(name).ok_or_else(|| {
+            let known: Vec<&str> = target::all().iter().map(|t| t.name()).collect();
+            Error::Usage(format!(
+                "there is no target `{name}`: there is {}",
+                known.join(", ")
+            ))
+        })?;
+        let Some(ir) = &self.compilation.ir else {
+            return Ok(None);
+        };
+        let options = target::Options {
+            log_group: self.config.log_group,
+            count_all: self.config.count_all,
+            max_set: self.config.max_keys,
+            ..target::Options::default()
+        };
+        match target.emit(ir, &self.compilation.sources, &options) {
+            Ok(bundle) => Ok(Some(bundle)),
+            Err(diagnostics) => {
+                self.compilation.diagnostics.extend(diagnostics);
+                polc_compiler::diagnostic::sort(&mut self.compilation.diagnostics);
+                Ok(None)
+            }
+        }
+    }
+
+    /// How many rules the policy has.
+    pub(crate) fn rule_count(&self) -> usize {
+        self.compilation
+            .ir
+            .as_ref()
+            .map_or(0, |ir| ir.rules().count())
+    }
+
+    /// Shows the findings on standard error.
+    pub(crate) fn report(&self) {
+        report(&self.compilation.diagnostics, &self.compilation.sources);
+    }
+}
+
+/// Shows findings on standard error.
+pub(crate) fn report(diagnostics: &[Diagnostic], sources: &SourceMap) {
+    let terminal = std::io::stderr().is_terminal();
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    let style = Style { colour, width: 100 };
+    for diagnostic in diagnostics {
+        eprintln!("{}", human::render(diagnostic, sources, style).trim_end());
+        eprintln!();
+    }
+}
+
+fn options(args: &CompileArgs, config: &Config) -> Result<Options, Error> {
+    let mut params: BTreeMap<String, String> = config.params.clone();
+    for param in &args.params {
+        let (name, value) = param
+            .split_once('=')
+            .ok_or_else(|| Error::Usage(format!("`--param {param}`: write NAME=VALUE")))?;
+        params.insert(name.to_owned(), value.to_owned());
+    }
+    let as_of = match &args.as_of {
+        Some(date) => date
+            .parse::<jiff::civil::Date>()
+            .map_err(|_| Error::Usage(format!("`--as-of {date}`: write it as 2027-03-31")))?,
+        None => today(),
+    };
+    Ok(Options {
+        params,
+        users: config.users.clone(),
+        groups: config.groups.clone(),
+        as_of: as_of.to_string(),
+    })
+}
+
+/// Today in UTC, so that builds on one day agree everywhere.
+fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now()
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date()
+}

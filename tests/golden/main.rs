@@ -1,0 +1,103 @@
+//! Every model policy at every stage, as snapshots under `golden/`. Read each diff as a reviewer.
+
+use std::path::{Path, PathBuf};
+
+use polc_compiler::ir::print::print;
+use polc_compiler::{Compilation, Files, Options, compile, target};
+
+/// The model policies that stand alone.
+const POLICIES: [&str; 5] = ["ddos", "edge-router", "host", "sidecar", "tproxy-gateway"];
+
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(root().join(path))
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn compiled(name: &str) -> Compilation {
+    let path = format!("policies/{name}.pol");
+    let text = Disk.read(&path).expect("a policy");
+    let users = [("postfix", 101), ("proxybox", 812)].map(|(n, id)| (n.to_owned(), id));
+    let options = Options {
+        as_of: "2026-01-01".into(),
+        users: users.into_iter().collect(),
+        ..Options::default()
+    };
+    compile(&path, &text, &Disk, &options)
+}
+
+fn snapshot(policy: &str, stage: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => root().join("golden").join(policy),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(stage, text);
+    });
+}
+
+#[test]
+fn every_policy_at_every_stage() {
+    for name in POLICIES {
+        let path = format!("policies/{name}.pol");
+        let text = Disk.read(&path).expect("a policy");
+        let formatted = polc_grammar::format(&text).expect("a right policy");
+        assert_eq!(formatted, text, "`{path}` is formatted");
+
+        let compilation = compiled(name);
+        let findings = format!("{:#?}", compilation.diagnostics);
+        assert_eq!(findings, "[]", "`{path}` is clean");
+        let ir = compilation.ir.as_ref().expect("it compiles");
+        snapshot(name, "ir", &print(ir));
+
+        for target in target::all() {
+            let options = target::Options::default();
+            let bundle = target
+                .emit(ir, &compilation.sources, &options)
+                .expect("it is expressible");
+            snapshot(
+                name,
+                target.name(),
+                bundle.file("policy.nft").expect("the script"),
+            );
+            snapshot(
+                name,
+                &format!("{}-manifest", target.name()),
+                &bundle.manifest_yaml().expect("YAML"),
+            );
+        }
+    }
+}
+
+/// The tree of the smallest policy: the other stages show the rest.
+#[test]
+fn the_tree_of_a_policy() {
+    let text = Disk.read("policies/host.pol").expect("a policy");
+    let parsed = polc_grammar::parse(&text);
+    assert_eq!(parsed.errors, []);
+    snapshot("host", "ast", &format!("{:#?}", parsed.file));
+}
+
+#[test]
+fn no_golden_is_left_over() {
+    for entry in std::fs::read_dir(root().join("golden")).expect("goldens") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .expect("a name")
+            .to_owned();
+        let known =
+            POLICIES.contains(&name.as_str()) || ["cli", "diagnostics"].contains(&name.as_str());
+        assert!(
+            known || !Path::new(&path).is_dir(),
+            "`golden/{name}` belongs to nothing"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Destination NAT.
+
+use std::collections::BTreeSet;
+
+use polc_runtime_loader::lab::Outcome;
+
+use crate::harness::{Bench, possible};
+
+const PUBLISH: &str = "
+set vip = { 10.0.1.1, fd00:1::1 }
+steer {
+  dnat tcp/8080, udp/8080 from lan to @vip => 10.0.2.2:80, [fd00:2::2]:80 and allow as web
+  dnat tcp/2222           from lan to @vip => 10.0.2.2:22, [fd00:2::2]:22           as ssh
+}
+from lan to wan { allow tcp/22 to { 10.0.2.2, fd00:2::2 }  default deny }
+default deny
+";
+
+#[test]
+fn both_families_reach_the_server_behind() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(PUBLISH);
+    let _server = bench.serve("web", 80);
+    let zone = bench.topology.client();
+    for (vip, own) in [(zone.router_v4, zone.v4), (zone.router_v6, zone.v6)] {
+        for outcome in [bench.client().tcp(vip, 8080), bench.client().udp(vip, 8080)] {
+            let Outcome::Connected(reply) = &outcome else {
+                panic!("{outcome:?}\n{}", bench.ruleset())
+            };
+            assert_eq!((reply.name.as_str(), reply.peer.ip()), ("web", own));
+        }
+    }
+}
+
+#[test]
+fn only_and_allow_skips_filter() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(PUBLISH);
+    let (_web, _ssh) = (bench.serve("web", 80), bench.serve("ssh", 22));
+    let zone = bench.topology.client();
+    for (vip, server) in [zone.router_v4, zone.router_v6]
+        .into_iter()
+        .zip(bench.server())
+    {
+        // Without `and allow`, filter sees the rewritten destination and allows it by its own rule.
+        assert_eq!(bench.client().tcp(vip, 2222).answered_by(), Some("ssh"));
+        // What was not rewritten is not admitted by `and allow`.
+        assert_eq!(bench.client().tcp(server, 80), Outcome::TimedOut);
+    }
+}
+
+#[test]
+fn targets_take_turns() {
+    if !possible() {
+        return;
+    }
+    let policy = |balance: &str| {
+        format!(
+            "steer {{ dnat tcp/80 from lan to {{ 10.0.1.1 }} => 10.0.2.2:8001, 10.0.2.2:8002 \
+             balance {balance} and allow }}\ndefault deny"
+        )
+    };
+    let bench = Bench::new(&policy("roundrobin"));
+    let (_one, _two) = (bench.serve("one", 8001), bench.serve("two", 8002));
+    let vip = bench.topology.client().router_v4;
+    let ask = || {
+        let outcome = bench.client().tcp(vip, 80);
+        outcome
+            .answered_by()
+            .unwrap_or_else(|| panic!("{outcome:?}\n{}", bench.ruleset()))
+            .to_owned()
+    };
+    let answers: Vec<String> = (0..4).map(|_| ask()).collect();
+    assert_eq!(
+        answers.iter().filter(|a| *a == "one").count(),
+        2,
+        "{answers:?}"
+    );
+    bench.apply(&policy("source"));
+    let answers: BTreeSet<String> = (0..6).map(|_| ask()).collect();
+    assert_eq!(answers.len(), 1, "one source keeps its server: {answers:?}");
+    bench.apply(&policy("random"));
+    let answers: BTreeSet<String> = (0..24).map(|_| ask()).collect();
+    assert_eq!(answers.len(), 2, "{answers:?}");
+}
+
+#[test]
+fn filter_can_ask_for_the_original_destination() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "steer { dnat tcp from lan to { 10.0.1.1, fd00:1::1 } => 10.0.2.2, fd00:2::2 }
+         from lan to wan {
+           allow tcp/80 to original { 10.0.1.1, fd00:1::1 }
+           default deny
+         }
+         default deny",
+    );
+    let _server = bench.serve("web", 80);
+    let zone = bench.topology.client();
+    for (vip, server) in [zone.router_v4, zone.router_v6]
+        .into_iter()
+        .zip(bench.server())
+    {
+        let outcome = bench.client().tcp(vip, 80);
+        assert_eq!(
+            outcome.answered_by(),
+            Some("web"),
+            "{outcome:?}\n{}",
+            bench.ruleset()
+        );
+        assert_eq!(bench.client().tcp(server, 80), Outcome::TimedOut);
+    }
+}

@@ -1,0 +1,160 @@
+//! The stateless front line.
+
+use polc_runtime_loader::lab::{EchoServer, FrameBuilder, TcpFlags, Transport, Wire, carries};
+use std::time::Duration;
+
+use crate::harness::{Bench, possible};
+
+const GUARD: &str = "
+guard on lan0 {
+  deny tcp when tcp.flags in { none, syn+fin }     as bad-flags count
+  deny when ip.fragment and ip.protocol == udp     as udp-frag  count
+  deny udp when udp.sport in { 19, 1900 }          as reflection count
+  deny tcp/81                                      as port count
+  default allow
+}
+from lan to wan { default allow }
+default deny
+";
+
+#[test]
+fn an_established_flow_meets_the_guard_too() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(&GUARD.replace("deny tcp/81", "deny tcp/82"));
+    let _server = bench.serve("wan", 81);
+    for server in bench.server() {
+        let mut session = bench
+            .client()
+            .tcp_session(server, 81)
+            .expect("a connection");
+        assert!(session.exchange().is_connected());
+        bench.apply(GUARD);
+        assert!(!session.exchange().is_connected(), "{}", bench.ruleset());
+        bench.apply(&GUARD.replace("deny tcp/81", "deny tcp/82"));
+    }
+}
+
+#[test]
+fn frames_are_judged_one_by_one() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(GUARD);
+    let (client, server) = (bench.topology.client(), bench.topology.server());
+    let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
+    let far = Wire::open(&server.namespace, &server.interface).expect("a wire");
+    // Neighbours are learnt before frames are counted.
+    for address in bench.server() {
+        bench.client().ping(address);
+    }
+    for (from, to) in client.addresses().into_iter().zip(bench.server()) {
+        let frame = |transport, text: &str| {
+            let (mac, router) = (client.mac, client.router_mac);
+            FrameBuilder::new((mac, from), (router, to), transport).payload(text)
+        };
+        let udp = |source| Transport::Udp {
+            source,
+            destination: 9,
+        };
+        let tcp = |flags| Transport::Tcp {
+            source: 4000,
+            destination: 9,
+            flags,
+        };
+        let none = TcpFlags {
+            syn: false,
+            ..TcpFlags::SYN
+        };
+        let syn_fin = TcpFlags {
+            fin: true,
+            ..TcpFlags::SYN
+        };
+        let mut frames = vec![
+            frame(udp(1900), "bad-reflection").build(),
+            frame(tcp(none), "bad-none").build(),
+            frame(tcp(syn_fin), "bad-synfin").build(),
+            frame(udp(4000), "good-udp").build(),
+            frame(tcp(TcpFlags::SYN), "good-syn").build(),
+        ];
+        let long = format!("bad-fragment{}", "x".repeat(3000));
+        frames.extend(frame(udp(4000), &long).identification(7).fragments(1200));
+        frames.push(frame(udp(4001), "sentinel").build());
+        for bytes in &frames {
+            wire.send(bytes).expect("sent");
+        }
+        let collected = far
+            .collect(
+                |f| carries(f, to, b"good") || carries(f, to, b"bad") || carries(f, to, b"xxxx"),
+                |f| carries(f, to, b"sentinel"),
+                Duration::from_secs(3),
+            )
+            .expect("collected");
+        assert!(collected.complete, "{}", bench.ruleset());
+        assert_eq!(
+            collected.frames.len(),
+            2,
+            "only the good ones: {}",
+            bench.ruleset()
+        );
+        assert!(collected.frames.iter().all(|f| carries(f, to, b"good")));
+    }
+    assert_eq!(bench.packets("reflection"), 2);
+    assert_eq!(bench.packets("bad-flags"), 4);
+    assert_eq!(
+        bench.packets("udp-frag"),
+        6,
+        "the first and the later fragments of both families"
+    );
+}
+
+#[test]
+fn packets_are_limited_not_flows() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "guard on lan0 {
+           deny udp/80 over 1 packets/h burst 8 per source as pps count
+           default allow
+         }
+         from lan to wan { default allow }
+         default deny",
+    );
+    let _server: EchoServer = bench.serve("wan", 80);
+    for server in bench.server() {
+        let burst = bench
+            .client()
+            .udp_burst(server, 80, 30, Duration::from_millis(1));
+        assert_eq!((burst.sent, burst.passed), (30, 8), "{}", bench.ruleset());
+    }
+    assert_eq!(bench.packets("pps"), 44);
+}
+
+#[test]
+fn notrack_leaves_no_flow_behind() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "guard { notrack udp/80  notrack udp when udp.sport == 80  default allow }
+         from lan to wan { allow udp/80 default deny }
+         from wan to lan { allow udp when udp.sport == 80 default deny }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        assert!(
+            bench.client().udp(server, 80).is_connected(),
+            "{}",
+            bench.ruleset()
+        );
+    }
+    let flows = bench
+        .router()
+        .run(|| std::fs::read_to_string("/proc/net/nf_conntrack"));
+    if let Ok(Ok(flows)) = flows {
+        assert!(!flows.contains("dport=80"), "{flows}");
+    }
+}

@@ -1,0 +1,188 @@
+//! A router with a policy in force.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+use polc_bundle::Bundle;
+use polc_compiler::diagnostic::human::{self, Style};
+use polc_compiler::{Files, Options, compile, target};
+use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology, running_as_root};
+use polc_runtime_loader::{Applied, ApplyOptions, Status, apply, status};
+use tempfile::TempDir;
+
+/// A topology whose router has a policy. Zone `client` is behind `lan0`, `server` behind `wan0`,
+/// `third` behind `dmz0`.
+pub(crate) struct Bench {
+    pub(crate) topology: Topology,
+    state: TempDir,
+}
+
+/// The definitions that every policy of these tests begins with.
+const ZONES: &str = "policy bench\nzone lan = lan0\nzone wan = wan0\nzone dmz = dmz0\n";
+
+/// No files: policies of these tests stand alone.
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        Err(std::io::Error::other(format!(
+            "`{path}`: there are no files here"
+        )))
+    }
+}
+
+/// Whether kernel tests can run. Missing root is an error in CI.
+pub(crate) fn possible() -> bool {
+    if running_as_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "kernel tests need root");
+    eprintln!("SKIPPED: kernel tests need root");
+    false
+}
+
+/// The bundle of a policy without its head, which names the zones.
+pub(crate) fn build(body: &str) -> Bundle {
+    let text = format!("{ZONES}{body}");
+    let options = Options {
+        as_of: "2026-01-01".into(),
+        ..Options::default()
+    };
+    let compilation = compile("bench.pol", &text, &NoFiles, &options);
+    let style = Style {
+        colour: false,
+        width: 100,
+    };
+    let show = |d| human::render(d, &compilation.sources, style);
+    let found: Vec<String> = compilation.diagnostics.iter().map(show).collect();
+    let Some(ir) = &compilation.ir else {
+        panic!("the policy is wrong:\n{}", found.join("\n"))
+    };
+    let nftables = target::find("nftables").expect("the target exists");
+    match nftables.emit(ir, &compilation.sources, &target::Options::default()) {
+        Ok(bundle) => bundle,
+        Err(found) => {
+            let found: Vec<String> = found.iter().map(show).collect();
+            panic!(
+                "the target cannot express the policy:\n{}",
+                found.join("\n")
+            )
+        }
+    }
+}
+
+impl Bench {
+    /// Client, router and server, and the policy in force.
+    pub(crate) fn new(body: &str) -> Self {
+        let bench = Self::bare(Topology::new().expect("a topology"));
+        bench.apply(body);
+        bench
+    }
+
+    /// As [`Self::new`], with the third zone.
+    pub(crate) fn with_third_zone(body: &str) -> Self {
+        let bench = Self::bare(Topology::with_third_zone().expect("a topology"));
+        bench.apply(body);
+        bench
+    }
+
+    /// A topology without a policy.
+    pub(crate) fn bare(topology: Topology) -> Self {
+        Self {
+            topology,
+            state: TempDir::new().expect("a directory"),
+        }
+    }
+
+    /// Puts a policy in force.
+    pub(crate) fn apply(&self, body: &str) -> Applied {
+        self.apply_bundle(&build(body))
+    }
+
+    /// Puts a bundle in force.
+    pub(crate) fn apply_bundle(&self, bundle: &Bundle) -> Applied {
+        match apply(bundle, &self.options(), &mut |_| {}) {
+            Ok(applied) => applied,
+            Err(error) => {
+                let script = bundle.file("policy.nft").unwrap_or_default();
+                panic!("{error:?}\n{script}\n{}", self.ruleset())
+            }
+        }
+    }
+
+    fn options(&self) -> ApplyOptions {
+        ApplyOptions {
+            netns: Some(self.topology.router.name().to_owned()),
+            dry_run: false,
+            state_dir: Some(self.state.path().to_owned()),
+        }
+    }
+
+    /// What is in force.
+    pub(crate) fn status(&self) -> Status {
+        status(Some(self.topology.router.name()), Some(self.state.path())).expect("a status")
+    }
+
+    /// Packets counted by a rule.
+    pub(crate) fn packets(&self, rule: &str) -> u64 {
+        let status = self.status();
+        let rule = status
+            .rules
+            .iter()
+            .find(|r| r.name == rule)
+            .expect("the rule is known");
+        rule.counter.as_ref().expect("the rule counts").packets
+    }
+
+    /// The router's ruleset, for messages.
+    pub(crate) fn ruleset(&self) -> String {
+        self.topology
+            .router
+            .output("nft", &["list", "ruleset"])
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn router(&self) -> &Namespace {
+        &self.topology.router
+    }
+
+    /// A client in the client zone.
+    pub(crate) fn client(&self) -> Client<'_> {
+        Client::new(&self.topology.client().namespace)
+    }
+
+    /// A server in the server zone.
+    pub(crate) fn serve(&self, name: &str, port: u16) -> EchoServer {
+        EchoServer::start(&self.topology.server().namespace, name, port).expect("a server")
+    }
+
+    /// A server in some namespace.
+    pub(crate) fn serve_in(&self, namespace: &Namespace, name: &str, port: u16) -> EchoServer {
+        EchoServer::start(namespace, name, port).expect("a server")
+    }
+
+    /// The server's addresses of both families.
+    pub(crate) fn server(&self) -> [IpAddr; 2] {
+        self.topology.server().addresses()
+    }
+}
+
+/// Loopback sockets of both families on one port.
+pub(crate) fn loopback(port: u16) -> [SocketAddr; 2] {
+    let v4 = SocketAddr::from(([127, 0, 0, 1], port));
+    let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    [v4, v6]
+}
+
+/// Whether a program of the system is there; missing ones are an error in CI.
+pub(crate) fn has_program(name: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {name}")])
+        .output();
+    if found.is_ok_and(|o| o.status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "`{name}` is missing");
+    eprintln!("SKIPPED: `{name}` is missing");
+    false
+}

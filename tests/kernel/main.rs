@@ -1,0 +1,16 @@
+//! Policies on the live kernel: compiled, applied in namespaces of their own, and judged by what
+//! real clients, servers and proxies see.
+//!
+//! They need root. Outside of CI they are left out, loudly, when root is missing.
+
+mod dnat;
+mod egress;
+mod filter;
+mod gateway;
+mod guard;
+mod haproxy;
+mod harness;
+mod rates;
+mod reapply;
+mod redirect;
+mod tproxy;

@@ -1,0 +1,209 @@
+//! Rates, exact to the token.
+
+use std::time::Duration;
+
+use polc_runtime_loader::lab::{EchoServer, Outcome};
+
+use crate::harness::{Bench, possible};
+
+#[test]
+fn a_source_gets_exactly_its_burst() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "from lan to wan {
+           allow tcp/80 within 1/h burst 7 per source
+           default reject
+         }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    let client = bench.topology.client();
+    let others = ["10.0.1.9".parse().unwrap(), "fd00:1::9".parse().unwrap()];
+    for other in others {
+        client.add_address(other).expect("an address");
+    }
+    for (index, server) in bench.server().into_iter().enumerate() {
+        let own = bench.client().source(client.addresses()[index]);
+        let burst = own.tcp_burst(server, 80, 50);
+        assert_eq!((burst.sent, burst.passed), (50, 7), "{}", bench.ruleset());
+        let other = bench.client().source(others[index]);
+        assert_eq!(
+            other.tcp_burst(server, 80, 50).passed,
+            7,
+            "another source has its own bucket"
+        );
+    }
+}
+
+#[test]
+fn one_bucket_for_all_is_one_bucket() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "bucket new = 1/h burst 9
+         from lan to wan {
+           allow tcp/80 within new
+           allow tcp/81 within new
+           default reject
+         }
+         default deny",
+    );
+    let servers: Vec<EchoServer> = [80, 81].map(|port| bench.serve("wan", port)).into();
+    let [v4, v6] = bench.server();
+    let passed = bench.client().tcp_burst(v4, 80, 4).passed
+        + bench.client().tcp_burst(v6, 81, 3).passed
+        + bench.client().tcp_burst(v4, 81, 50).passed;
+    assert_eq!(
+        passed,
+        9,
+        "both families and both rules share it\n{}",
+        bench.ruleset()
+    );
+    drop(servers);
+}
+
+#[test]
+fn over_takes_what_within_leaves() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "from lan to wan {
+           reject tcp/80 over 1/h burst 6 per source as flood count
+           allow tcp/80
+           default deny
+         }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        let burst = bench.client().tcp_burst(server, 80, 50);
+        assert_eq!(burst.passed, 6, "{}", bench.ruleset());
+    }
+    assert_eq!(bench.packets("flood"), 88);
+}
+
+#[test]
+fn a_full_table_counts_as_over() {
+    if !possible() {
+        return;
+    }
+    let policy = |full: &str| {
+        format!(
+            "bucket one = 1/h burst 5 per source max 1 idle 10min full {full}
+             from lan to wan {{ reject tcp/80 over one  allow tcp/80  default deny }}
+             default deny"
+        )
+    };
+    let client_extra = "10.0.1.9".parse().unwrap();
+    for (full, passes) in [("over", false), ("within", true)] {
+        let bench = Bench::new(&policy(full));
+        let _server = bench.serve("wan", 80);
+        bench
+            .topology
+            .client()
+            .add_address(client_extra)
+            .expect("an address");
+        let server = bench.server()[0];
+        assert!(
+            bench
+                .client()
+                .source(bench.topology.client().v4)
+                .tcp(server, 80)
+                .is_connected()
+        );
+        let second = bench.client().source(client_extra).tcp(server, 80);
+        assert_eq!(
+            second.is_connected(),
+            passes,
+            "full {full}: {second:?}\n{}",
+            bench.ruleset()
+        );
+    }
+}
+
+#[test]
+fn live_flows_are_limited() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "from lan to wan { allow tcp/80 within 3 flows per source  default reject }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        let mut open: Vec<_> = (0..3)
+            .map(|_| {
+                bench
+                    .client()
+                    .tcp_session(server, 80)
+                    .expect("a connection")
+            })
+            .collect();
+        let refused = bench.client().tcp(server, 80);
+        assert_eq!(refused, Outcome::Refused, "{}", bench.ruleset());
+        assert!(
+            open.iter_mut()
+                .all(|session| session.exchange().is_connected())
+        );
+    }
+}
+
+#[test]
+fn the_second_datagram_of_a_flow_costs_nothing() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "from lan to wan { allow udp/80 within 1/h burst 2 per source  default deny }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        let burst = bench
+            .client()
+            .udp_burst(server, 80, 20, Duration::from_millis(1));
+        assert_eq!(
+            (burst.sent, burst.passed),
+            (20, 20),
+            "one flow is one token"
+        );
+    }
+}
+
+#[test]
+fn offenders_are_remembered() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(
+        "set noisy as source = {} dynamic idle 10min max 100
+         from lan to wan {
+           deny from @noisy as noisy count
+           deny tcp/80 over 1/h burst 3 per source add @noisy as pps count
+           allow tcp/80, tcp/81
+           default deny
+         }
+         default deny",
+    );
+    let servers: Vec<EchoServer> = [80, 81].map(|port| bench.serve("wan", port)).into();
+    for server in bench.server() {
+        assert!(bench.client().tcp(server, 81).is_connected());
+        assert_eq!(
+            bench.client().tcp_burst(server, 80, 10).passed,
+            3,
+            "{}",
+            bench.ruleset()
+        );
+        assert!(
+            !bench.client().tcp(server, 81).is_connected(),
+            "it is on the list now"
+        );
+    }
+    assert!(bench.packets("noisy") > 0);
+    drop(servers);
+}

@@ -1,0 +1,159 @@
+//! Applying again: what stays, and that nothing slips through.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use polc_runtime_loader::lab::{FrameBuilder, Transport, Wire, carries};
+
+use crate::harness::{Bench, build, possible};
+
+const OPEN: &str = "from lan to wan { allow tcp/80 as web count  default deny }\ndefault deny";
+
+#[test]
+fn established_flows_survive() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::new(OPEN);
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        let mut session = bench
+            .client()
+            .tcp_session(server, 80)
+            .expect("a connection");
+        for round in 0..5 {
+            bench.apply(&format!("{OPEN}\nset round = {{ 192.0.2.{round} }}"));
+            assert!(session.exchange().is_connected());
+        }
+    }
+}
+
+#[test]
+fn a_flow_from_before_the_first_apply_is_judged_as_new() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"));
+    let _server = bench.serve("wan", 80);
+    let _closed = bench.serve("closed", 81);
+    for server in bench.server() {
+        let mut kept = bench
+            .client()
+            .tcp_session(server, 80)
+            .expect("a connection");
+        let mut cut = bench
+            .client()
+            .tcp_session(server, 81)
+            .expect("a connection");
+        bench.apply(OPEN);
+        assert!(kept.exchange().is_connected());
+        assert!(!cut.exchange().is_connected());
+        bench
+            .router()
+            .output("nft", &["delete", "table", "inet", "polc"])
+            .expect("deleted");
+    }
+}
+
+#[test]
+fn buckets_keep_their_state_unless_they_change() {
+    if !possible() {
+        return;
+    }
+    let policy = |burst: u32, more: &str| {
+        format!(
+            "from lan to wan {{ allow tcp/80 within 1/h burst {burst} per source as web  default reject }}
+             default deny\n{more}"
+        )
+    };
+    let bench = Bench::new(&policy(5, ""));
+    let _server = bench.serve("wan", 80);
+    let server = bench.server()[0];
+    assert_eq!(bench.client().tcp_burst(server, 80, 20).passed, 5);
+    bench.apply(&policy(5, "strict tcp"));
+    assert_eq!(
+        bench.client().tcp_burst(server, 80, 20).passed,
+        0,
+        "the bucket is still empty"
+    );
+    bench.apply(&policy(6, ""));
+    assert_eq!(
+        bench.client().tcp_burst(server, 80, 20).passed,
+        6,
+        "another bucket begins full"
+    );
+}
+
+/// Two policies that both deny what the flood carries are put in force in turn, 200 times, while
+/// the flood goes on.
+#[test]
+fn nothing_leaks_during_two_hundred_applies() {
+    if !possible() {
+        return;
+    }
+    let policy = |n: u32| {
+        build(&format!(
+            "set moving = {{ 192.0.2.{n} }}
+             from lan to wan {{ allow tcp/80 to @moving  allow udp/9999  default deny }}
+             default deny"
+        ))
+    };
+    let bundles = [policy(1), policy(2)];
+    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"));
+    bench.apply_bundle(&bundles[0]);
+    let (client, server) = (bench.topology.client(), bench.topology.server());
+    for address in bench.server() {
+        bench.client().ping(address);
+        bench.client().udp(address, 9999);
+    }
+    let frame = |to, from, port: u16, text: &str| {
+        let transport = Transport::Udp {
+            source: 4000,
+            destination: port,
+        };
+        FrameBuilder::new((client.mac, from), (client.router_mac, to), transport)
+            .payload(text)
+            .build()
+    };
+    let [v4, v6] = bench.server();
+    let flood = [
+        frame(v4, client.v4, 7777, "denied"),
+        frame(v6, client.v6, 7777, "denied"),
+    ];
+    let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
+    let far = Wire::open(&server.namespace, &server.interface).expect("a wire");
+    let done = AtomicBool::new(false);
+    let (sent, leaked) = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let (mut sent, end) = (0, Instant::now() + Duration::from_secs(120));
+            while !done.load(Ordering::Relaxed) && Instant::now() < end {
+                sent += wire
+                    .flood(&flood, 2_000, Duration::from_millis(50))
+                    .expect("sent");
+            }
+            wire.send(&frame(v4, client.v4, 9999, "sentinel"))
+                .expect("sent");
+            sent
+        });
+        let watcher = scope.spawn(|| {
+            far.collect(
+                |f| carries(f, v4, b"denied") || carries(f, v6, b"denied"),
+                |f| carries(f, v4, b"sentinel"),
+                Duration::from_secs(150),
+            )
+            .expect("collected")
+        });
+        for round in 0..200 {
+            bench.apply_bundle(&bundles[(round + 1) % 2]);
+        }
+        done.store(true, Ordering::Relaxed);
+        (
+            sender.join().expect("sent"),
+            watcher.join().expect("watched"),
+        )
+    });
+    assert!(leaked.complete, "the sentinel arrived");
+    assert!(sent > 10_000, "the flood was one: {sent}");
+    assert_eq!(leaked.frames.len(), 0, "leaked of {sent}");
+    println!("{sent} denied packets during 200 applies, 0 leaked");
+}
