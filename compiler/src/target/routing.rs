@@ -78,7 +78,10 @@ fn families(proxy: &Proxy) -> Vec<Family> {
 /// interfaces known by a pattern only, needs one rule for all.
 fn sources(ir: &Ir, proxy: usize) -> BTreeSet<From> {
     let mut out = BTreeSet::new();
-    let rules = ir.steer.iter().filter(|r| r.verdict == Some(Verdict::Proxy(proxy)));
+    let rules = ir
+        .steer
+        .iter()
+        .filter(|r| r.verdict == Some(Verdict::Proxy(proxy)));
     for cube in rules.flat_map(|r| &r.cubes) {
         if cube.ingress.host {
             out.insert(From::Host);
@@ -104,8 +107,18 @@ fn routed(ir: &Ir) -> BTreeMap<(Mark, u32), BTreeSet<Family>> {
     for rule in &ir.steer {
         if let (Some(Verdict::Route { table }), Some(mark)) = (&rule.verdict, rule.effects.mark) {
             let families = out.entry((mark, *table)).or_default();
-            families.extend(rule.cubes.iter().any(|c| c.families.v4).then_some(Family::V4));
-            families.extend(rule.cubes.iter().any(|c| c.families.v6).then_some(Family::V6));
+            families.extend(
+                rule.cubes
+                    .iter()
+                    .any(|c| c.families.v4)
+                    .then_some(Family::V4),
+            );
+            families.extend(
+                rule.cubes
+                    .iter()
+                    .any(|c| c.families.v6)
+                    .then_some(Family::V6),
+            );
         }
     }
     out
@@ -131,9 +144,8 @@ pub(crate) fn sysctls(ir: &Ir) -> Vec<Sysctl> {
     let mut out = Vec::new();
     let plan = plan(ir);
     let local = |r: &&RoutingRule| plan.local_routes.iter().any(|l| l.table == r.table);
-    let loose = |r: &RoutingRule| {
-        r.family == Family::V4 && r.iif.as_deref().is_none_or(|iif| iif == "lo")
-    };
+    let loose =
+        |r: &RoutingRule| r.family == Family::V4 && r.iif.as_deref().is_none_or(|iif| iif == "lo");
     if plan.rules.iter().filter(local).any(loose) {
         out.push(Sysctl {
             key: "net/ipv4/conf/all/src_valid_mark".to_owned(),

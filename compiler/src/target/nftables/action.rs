@@ -85,7 +85,12 @@ impl Build<'_> {
             Role::Mangle { .. } | Role::Whole => {
                 rule.limits.iter().any(|l| keyed(l.bucket))
                     || rule.effects.add.is_some()
-                    || rule.effects.log.as_ref().and_then(|l| l.at).is_some_and(keyed)
+                    || rule
+                        .effects
+                        .log
+                        .as_ref()
+                        .and_then(|l| l.at)
+                        .is_some_and(keyed)
                     || (nat && role == Role::Whole)
             }
         }
@@ -98,7 +103,11 @@ impl Build<'_> {
         } else {
             let chain = self.chain(&rule.name, body.lines);
             Line {
-                verdict: Some(if body.ends || !once { Then::Goto(chain) } else { Then::Jump(chain) }),
+                verdict: Some(if body.ends || !once {
+                    Then::Goto(chain)
+                } else {
+                    Then::Jump(chain)
+                }),
                 ..Line::default()
             }
         };
@@ -108,8 +117,12 @@ impl Build<'_> {
                 joined(alt.matches, last.clone())
             } else {
                 if !once {
-                    let title = format!("rule `{}` excludes senders in overlapping conditions", rule.name);
-                    self.errors.push(Diagnostic::error(Code::TooComplex, title, rule.span));
+                    let title = format!(
+                        "rule `{}` excludes senders in overlapping conditions",
+                        rule.name
+                    );
+                    self.errors
+                        .push(Diagnostic::error(Code::TooComplex, title, rule.span));
                 }
                 let mut inner: Vec<Line> = alt
                     .excludes
@@ -152,7 +165,13 @@ impl Build<'_> {
 
     /// What follows when the rule's conditions hold; `None` when nothing does, or it cannot be
     /// expressed, which is then reported.
-    fn body_of(&mut self, rule: &Rule, hook: Hook, role: Role, family: Option<Family>) -> Option<Body> {
+    fn body_of(
+        &mut self,
+        rule: &Rule,
+        hook: Hook,
+        role: Role,
+        family: Option<Family>,
+    ) -> Option<Body> {
         let whole = !matches!(role, Role::Nat { .. });
         let mut lines = Vec::new();
         let mut statements = Vec::new();
@@ -221,7 +240,11 @@ impl Build<'_> {
             return Some(lines);
         }
         let chain = self.chain(&format!("{}-within", rule.name), lines);
-        let then = if ends { Then::Goto(chain) } else { Then::Jump(chain) };
+        let then = if ends {
+            Then::Goto(chain)
+        } else {
+            Then::Jump(chain)
+        };
         Some(vec![Line::new(vec![question], then)])
     }
 
@@ -318,7 +341,13 @@ impl Build<'_> {
         if here && (rule.admit || redirected) {
             admitted.push(format!("ct label set {ADMITTED}"));
         }
-        let plain = |then| Some(Decided { matches: vec![], statements: admitted.clone(), then });
+        let plain = |then| {
+            Some(Decided {
+                matches: vec![],
+                statements: admitted.clone(),
+                then,
+            })
+        };
         match verdict {
             Verdict::Allow | Verdict::Direct => plain(Then::Accept),
             Verdict::Deny => plain(Then::Drop),
@@ -340,7 +369,11 @@ impl Build<'_> {
             }),
             Verdict::Dnat(nat) | Verdict::Snat(nat) => {
                 let (matches, then) = self.nat(rule, nat, hook, family?)?;
-                Some(Decided { matches, statements: admitted, then })
+                Some(Decided {
+                    matches,
+                    statements: admitted,
+                    then,
+                })
             }
             Verdict::Masquerade => plain(Then::Final("masquerade".to_owned())),
             Verdict::Route { .. } => plain(Then::Accept),
@@ -354,11 +387,19 @@ impl Build<'_> {
         let proxy = self.ir.proxies.get(id)?;
         if hook == Hook::SteerPre {
             let chain = self.proxy_chains.get(id)?.clone();
-            return Some(Decided { matches: vec![], statements: vec![], then: Then::Goto(chain) });
+            return Some(Decided {
+                matches: vec![],
+                statements: vec![],
+                then: Then::Goto(chain),
+            });
         }
         let mut statements = set_mark(proxy.mark, true);
         statements.push(format!("ct label set {ADMITTED}"));
-        Some(Decided { matches: vec![], statements, then: Then::Accept })
+        Some(Decided {
+            matches: vec![],
+            statements,
+            then: Then::Accept,
+        })
     }
 
     fn reject(&mut self, rule: &Rule, reject: Reject) -> Then {
@@ -377,7 +418,10 @@ impl Build<'_> {
                 icmpx("port-unreachable")
             }
             Reject::Default => {
-                let reset = Line::new(vec![among(L4PROTO, &tcp, 255)], Then::Final(RESET.to_owned()));
+                let reset = Line::new(
+                    vec![among(L4PROTO, &tcp, 255)],
+                    Then::Final(RESET.to_owned()),
+                );
                 let rest = Line::new(vec![], icmpx("port-unreachable"));
                 Then::Goto(self.chain("refuse", vec![reset, rest]))
             }
@@ -429,14 +473,21 @@ fn labelled(label: u8, split: bool) -> Alts {
     } else {
         vec![alt(None)]
     };
-    Alts { list, exclusive: true }
+    Alts {
+        list,
+        exclusive: true,
+    }
 }
 
 /// `line` after `matches`; what both ask about the protocol stands once.
 fn joined(mut matches: Vec<Match>, line: Line) -> Line {
     let transport = |m: &Match| matches!(m, Match::Test { key, .. } if key.transport);
     let known = matches.iter().any(transport);
-    matches.extend(line.matches.into_iter().filter(|m| !(known && transport(m))));
+    matches.extend(
+        line.matches
+            .into_iter()
+            .filter(|m| !(known && transport(m))),
+    );
     Line { matches, ..line }
 }
 

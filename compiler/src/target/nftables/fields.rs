@@ -23,6 +23,14 @@ pub(crate) struct Key {
     pub(crate) transport: bool,
 }
 
+impl Key {
+    /// Whether its values can stand in a verdict map, alone or joined with others.
+    pub(crate) fn joins(&self) -> bool {
+        let address = self.expr.ends_with("addr") && !self.expr.starts_with("ct ");
+        address || self.expr.ends_with("port") || [IIFNAME, OIFNAME, L4PROTO].contains(self)
+    }
+}
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         self.expr == other.expr
@@ -96,12 +104,10 @@ impl Style {
                     many => write!(f, "({})", many.join("|")),
                 }
             }
-            Self::Words(words) => {
-                match usize::try_from(value).ok().and_then(|i| words.get(i)) {
-                    Some(word) => f.write_str(word),
-                    None => write!(f, "{value}"),
-                }
-            }
+            Self::Words(words) => match usize::try_from(value).ok().and_then(|i| words.get(i)) {
+                Some(word) => f.write_str(word),
+                None => write!(f, "{value}"),
+            },
         }
     }
 
@@ -207,10 +213,22 @@ const FIELDS: &[(&str, Key)] = &[
     ("ip.ttl", of("ip6 hoplimit", Style::Decimal, Family::V6)),
     ("ip.dscp", of("ip dscp", Style::Decimal, Family::V4)),
     ("ip.dscp", of("ip6 dscp", Style::Decimal, Family::V6)),
-    ("icmp.type", transport("icmp type", Style::Decimal, Some(Family::V4))),
-    ("icmp.type", transport("icmpv6 type", Style::Decimal, Some(Family::V6))),
-    ("icmp.code", transport("icmp code", Style::Decimal, Some(Family::V4))),
-    ("icmp.code", transport("icmpv6 code", Style::Decimal, Some(Family::V6))),
+    (
+        "icmp.type",
+        transport("icmp type", Style::Decimal, Some(Family::V4)),
+    ),
+    (
+        "icmp.type",
+        transport("icmpv6 type", Style::Decimal, Some(Family::V6)),
+    ),
+    (
+        "icmp.code",
+        transport("icmp code", Style::Decimal, Some(Family::V4)),
+    ),
+    (
+        "icmp.code",
+        transport("icmpv6 code", Style::Decimal, Some(Family::V6)),
+    ),
     ("tcp.flags", transport("tcp flags", Style::TcpFlags, None)),
     ("tcp.mss", key("tcp option maxseg size", Style::Decimal)),
     ("eth.saddr", key("ether saddr", Style::Mac)),
@@ -258,9 +276,13 @@ pub(crate) fn condition(
     let found = match name {
         "vlan.id" | "vlan.pcp" => return Err(Capability::VlanTag),
         "ip.fragment" => return Ok(fragment(set, family)),
-        "sport" | "dport" => Some(port(name, protocol.unwrap_or(0)).unwrap_or(
-            if name == "sport" { TH_SPORT } else { TH_DPORT },
-        )),
+        "sport" | "dport" => Some(
+            port(name, protocol.unwrap_or(0)).unwrap_or(if name == "sport" {
+                TH_SPORT
+            } else {
+                TH_DPORT
+            }),
+        ),
         _ => FIELDS
             .iter()
             .find(|(n, key)| *n == name && (key.family.is_none() || key.family == family))
@@ -298,7 +320,11 @@ pub(crate) fn among(key: Key, set: &IntervalSet<u64>, max: u64) -> Match {
     }
     let rest = set.complement_below(max);
     let shorter = rest.ranges().len() < set.ranges().len() && !rest.is_empty();
-    let (negate, set) = if shorter { (true, rest) } else { (false, set.clone()) };
+    let (negate, set) = if shorter {
+        (true, rest)
+    } else {
+        (false, set.clone())
+    };
     Match::Test {
         key,
         negate,

@@ -44,7 +44,11 @@ impl Build<'_> {
     pub(crate) fn ask(&mut self, limit: Limit, family: Option<Family>) -> Option<Ask> {
         let bucket = self.ir.buckets.get(limit.bucket)?;
         let positive = (limit.sense == Sense::Within) == (bucket.full == Sense::Over);
-        let over = if bucket.full == Sense::Over { "" } else { "over " };
+        let over = if bucket.full == Sense::Over {
+            ""
+        } else {
+            "over "
+        };
         let text = match (&bucket.key, bucket.rate) {
             (None, Rate::Flows { count }) => {
                 let positive = limit.sense == Sense::Within;
@@ -59,7 +63,10 @@ impl Build<'_> {
             }
             (Some(key), Rate::Flows { count }) => {
                 let set = self.keyed_set(limit.bucket, bucket, family?);
-                format!("add @{set} {{ {} ct count {over}{count} }}", expression(*key, family?))
+                format!(
+                    "add @{set} {{ {} ct count {over}{count} }}",
+                    expression(*key, family?)
+                )
             }
             (Some(key), rate) => {
                 let rate = self.rate(bucket, rate)?;
@@ -101,7 +108,10 @@ impl Build<'_> {
             rate => Some(bucket.idle.unwrap_or(self.options.idle.max(refill(rate)))),
         };
         let kind = bucket.key.map_or(KeyKind::Source, |k| k.kind);
-        let hash = short_hash(&format!("{:?}", (bucket.rate, bucket.key, size, timeout, bucket.full)));
+        let hash = short_hash(&format!(
+            "{:?}",
+            (bucket.rate, bucket.key, size, timeout, bucket.full)
+        ));
         let wish = format!("{}_{}_{hash}", mangle(&bucket.name), suffix(family));
         let name = self.names.unique(ObjectKind::Set, &wish);
         self.pool.push(Set {
@@ -229,7 +239,10 @@ impl Build<'_> {
             self.errors.push(
                 crate::diagnostic::Diagnostic::error(
                     crate::diagnostic::Code::SetOverflow,
-                    format!("`@{}` begins with more addresses than it may hold", set.name),
+                    format!(
+                        "`@{}` begins with more addresses than it may hold",
+                        set.name
+                    ),
                     set.span,
                 )
                 .help("a dynamic set holds single addresses: give it a larger `max`"),

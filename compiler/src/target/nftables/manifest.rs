@@ -7,7 +7,7 @@ use polc_bundle::{Hook, Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntr
 use super::lower::GENERATION;
 use super::names::comment;
 use super::tree::{Elements, Lines, Table};
-use super::{Build, Nftables};
+use super::{Build, Nftables, raw};
 use crate::source::SourceMap;
 use crate::target::{Target, routing};
 
@@ -27,7 +27,11 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         as_of: ir.as_of.clone(),
         kernel_floor: build.features.floor().to_owned(),
         features: build.features.list(),
-        governs: governs.iter().filter(|(g, _)| *g).map(|(_, h)| *h).collect(),
+        governs: governs
+            .iter()
+            .filter(|(g, _)| *g)
+            .map(|(_, h)| *h)
+            .collect(),
         rules: rules(build, sources),
         objects: objects(table),
         sets: sets(table),
@@ -41,7 +45,14 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
 /// The normalised contents of each set that is loaded with some, one element a line.
 pub(super) fn maps(table: &Table) -> BTreeMap<String, String> {
     let loaded = table.sets.iter().filter(|s| s.dynamic.is_none());
-    let text = |elements: &Elements| Lines { elements, before: "", after: "" }.to_string();
+    let text = |elements: &Elements| {
+        Lines {
+            elements,
+            before: "",
+            after: "",
+        }
+        .to_string()
+    };
     loaded.map(|s| (file(&s.name), text(&s.elements))).collect()
 }
 
@@ -53,7 +64,11 @@ fn rules(build: &Build, sources: &SourceMap) -> Vec<RuleEntry> {
     let entry = |(stage, rule): (crate::ir::Stage, &crate::ir::Rule)| RuleEntry {
         name: rule.name.to_string(),
         stage: stage.name().to_owned(),
-        verdict: rule.verdict.as_ref().map_or("match", |v| v.verb()).to_owned(),
+        verdict: rule
+            .verdict
+            .as_ref()
+            .map_or("match", |v| v.verb())
+            .to_owned(),
         source: sources.describe(rule.span),
         comment: comment(&rule.name).to_string(),
         counter: build.counter_of.get(&rule.name).map(ToString::to_string),
@@ -72,9 +87,22 @@ fn objects(table: &Table) -> Vec<Object> {
     };
     let chains = table.chains.iter().map(|c| &*c.name).chain([GENERATION]);
     let mut out = names(ObjectKind::Chain, chains.collect());
-    out.extend(names(ObjectKind::Set, table.sets.iter().map(|s| &*s.name).collect()));
-    out.extend(names(ObjectKind::Limit, table.limits.iter().map(|l| &*l.name).collect()));
-    out.extend(names(ObjectKind::Counter, table.counters.iter().map(|c| &**c).collect()));
+    out.extend(names(
+        ObjectKind::Set,
+        table.sets.iter().map(|s| &*s.name).collect(),
+    ));
+    out.extend(names(
+        ObjectKind::Limit,
+        table.limits.iter().map(|l| &*l.name).collect(),
+    ));
+    out.extend(names(
+        ObjectKind::Counter,
+        table.counters.iter().map(|c| &**c).collect(),
+    ));
+    for (kind, name) in table.raw.iter().flat_map(|text| raw::objects(text)) {
+        let name = name.to_owned();
+        out.push(Object { kind, name });
+    }
     out.sort();
     out
 }

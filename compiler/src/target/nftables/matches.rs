@@ -33,7 +33,10 @@ pub(crate) enum Hook {
 impl Hook {
     /// Whether it sees what this host sends and the process that sends it.
     fn is_local(self) -> bool {
-        matches!(self, Self::SteerOut | Self::NatOut | Self::Output | Self::Post)
+        matches!(
+            self,
+            Self::SteerOut | Self::NatOut | Self::Output | Self::Post
+        )
     }
 
     /// The end of a packet's way that tells loopback traffic here.
@@ -274,7 +277,10 @@ impl Build<'_> {
                 self.features.add("socket cgroupv2", "5.13");
                 let path = quoted.trim_matches('/');
                 let level = path.split('/').count();
-                ("cgroup", format!("socket cgroupv2 level {level} \"{path}\""))
+                (
+                    "cgroup",
+                    format!("socket cgroupv2 level {level} \"{path}\""),
+                )
             }
         };
         self.unresolved.insert(Unresolved {
@@ -379,7 +385,9 @@ fn same_but_service(a: &Cube, b: &Cube) -> bool {
 fn families(cube: &Cube, split: bool) -> Vec<Option<Family>> {
     let needs = split
         || cube.families != Families::BOTH
-        || [&cube.saddr, &cube.daddr, &cube.original].iter().any(|s| !s.is_full())
+        || [&cube.saddr, &cube.daddr, &cube.original]
+            .iter()
+            .any(|s| !s.is_full())
         || cube.fields.keys().any(|f| fields::depends_on_family(*f))
         || cube.atoms.keys().any(|a| matches!(a, Atom::Dynamic { .. }));
     if !needs {
@@ -434,7 +442,14 @@ fn sides(cube: &Cube, place: Place) -> Result<Option<Vec<Sides>>, Capability> {
     let incoming = || ifaces(IIFNAME, &ingress.ifaces, place);
     let outgoing = || ifaces(OIFNAME, &egress.ifaces, place);
     let plain = |list: Option<Vec<Vec<Match>>>| {
-        list.map(|l| l.into_iter().map(|before| Sides { before, after: None }).collect())
+        list.map(|l| {
+            l.into_iter()
+                .map(|before| Sides {
+                    before,
+                    after: None,
+                })
+                .collect()
+        })
     };
     Ok(match place.hook {
         Hook::Guard => plain(incoming()),
@@ -507,7 +522,11 @@ fn product(
 ) -> Option<Vec<Vec<Match>>> {
     let (left, right) = (left?, right?);
     let both = |l: &Vec<Match>, r: &Vec<Match>| [l.as_slice(), r.as_slice()].concat();
-    Some(left.iter().flat_map(|l| right.iter().map(move |r| both(l, r))).collect())
+    Some(
+        left.iter()
+            .flat_map(|l| right.iter().map(move |r| both(l, r)))
+            .collect(),
+    )
 }
 
 /// The conditions that an interface's name is in `set`, as disjoint alternatives; `None` when no
@@ -524,12 +543,20 @@ fn ifaces(key: Key, set: &IfaceSet, place: Place) -> Option<Vec<Vec<Match>>> {
         let mut out = Vec::new();
         let exact: BTreeSet<String> = names.iter().copied().filter_map(exact).collect();
         if !exact.is_empty() {
-            out.push(Match::Test { key, negate: true, values: Values::Names(exact) });
+            out.push(Match::Test {
+                key,
+                negate: true,
+                values: Values::Names(exact),
+            });
         }
         for pattern in names {
             if let Pattern::Prefix(prefix) = pattern {
                 let values = Values::Prefix(prefix.clone());
-                out.push(Match::Test { key, negate: true, values });
+                out.push(Match::Test {
+                    key,
+                    negate: true,
+                    values,
+                });
             }
         }
         out

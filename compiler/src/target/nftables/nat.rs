@@ -43,19 +43,29 @@ impl Build<'_> {
         let statement = |to: &str| Then::Final(format!("{verb} {ip} {to}"));
         let then = match targets.as_slice() {
             [] => {
-                let title = format!("rule `{}` has no target for IP{}", rule.name, suffix(family));
-                self.errors.push(Diagnostic::error(Code::MissingTarget, title, rule.span));
+                let title = format!(
+                    "rule `{}` has no target for IP{}",
+                    rule.name,
+                    suffix(family)
+                );
+                self.errors
+                    .push(Diagnostic::error(Code::MissingTarget, title, rule.span));
                 return None;
             }
             [NatTarget::Prefix { .. }, ..] => {
                 self.features.add("prefix translation", "5.8");
                 let end = if source { "saddr" } else { "daddr" };
-                statement(&format!("prefix to {ip} {end} map {{ {} }}", prefixes(targets)))
+                statement(&format!(
+                    "prefix to {ip} {end} map {{ {} }}",
+                    prefixes(targets)
+                ))
             }
             [NatTarget::Addr(addr, port)] => statement(&format!("to {}", socket(*addr, *port))),
             many => {
                 let pick = pick(nat.balance, ip, many.len());
-                let all_ports = many.iter().all(|t| matches!(t, NatTarget::Addr(_, Some(_))));
+                let all_ports = many
+                    .iter()
+                    .all(|t| matches!(t, NatTarget::Addr(_, Some(_))));
                 if all_ports || !ports {
                     let how = if ports { "addr . port to" } else { "to" };
                     statement(&format!("{how} {pick} map {{ {} }}", entries(many)))
@@ -63,7 +73,9 @@ impl Build<'_> {
                     let to: Vec<Then> = many
                         .iter()
                         .filter_map(|t| match t {
-                            NatTarget::Addr(a, p) => Some(statement(&format!("to {}", socket(*a, *p)))),
+                            NatTarget::Addr(a, p) => {
+                                Some(statement(&format!("to {}", socket(*a, *p))))
+                            }
                             NatTarget::Prefix { .. } => None,
                         })
                         .collect();

@@ -43,7 +43,11 @@ impl Addr for u32 {
         Values::V4(set)
     }
     fn elements(set: IntervalSet<Self>, single: bool) -> Elements {
-        if single { Elements::Hosts4(set) } else { Elements::Ranges4(set) }
+        if single {
+            Elements::Hosts4(set)
+        } else {
+            Elements::Ranges4(set)
+        }
     }
     fn known(pool: &mut Pool) -> &mut HashMap<usize, Known<Self>> {
         &mut pool.known4
@@ -56,7 +60,11 @@ impl Addr for u128 {
         Values::V6(set)
     }
     fn elements(set: IntervalSet<Self>, single: bool) -> Elements {
-        if single { Elements::Hosts6(set) } else { Elements::Ranges6(set) }
+        if single {
+            Elements::Hosts6(set)
+        } else {
+            Elements::Ranges6(set)
+        }
     }
     fn known(pool: &mut Pool) -> &mut HashMap<usize, Known<Self>> {
         &mut pool.known6
@@ -82,7 +90,13 @@ impl Pool {
         label: Option<&str>,
     ) -> Match {
         let (negate, length) = shorter(set);
-        let chosen = || if negate { set.complement() } else { set.clone() };
+        let chosen = || {
+            if negate {
+                set.complement()
+            } else {
+                set.clone()
+            }
+        };
         let values = if length <= INLINE {
             T::values(chosen())
         } else {
@@ -154,7 +168,11 @@ fn shorter<T: Int>(set: &IntervalSet<T>) -> (bool, usize) {
     let first = set.ranges().first().is_some_and(|r| r.0 == T::MIN);
     let last = set.ranges().last().is_some_and(|r| r.1 == T::MAX);
     let rest = n + 1 - usize::from(first) - usize::from(last);
-    if 0 < rest && rest < n { (true, rest) } else { (false, n) }
+    if 0 < rest && rest < n {
+        (true, rest)
+    } else {
+        (false, n)
+    }
 }
 
 /// The hash of a set's type and contents.

@@ -126,7 +126,10 @@ pub(crate) enum Values {
     /// A named set.
     Set(Arc<str>),
     /// `bits & mask == value`
-    Masked { mask: u64, value: u64 },
+    Masked {
+        mask: u64,
+        value: u64,
+    },
 }
 
 /// What becomes of a packet.

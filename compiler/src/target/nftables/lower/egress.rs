@@ -14,8 +14,14 @@ pub(super) fn chain(build: &mut Build) -> Option<Chain> {
         return None;
     }
     build.features.add("NAT in inet tables", "5.2");
-    if ir.egress.iter().any(|r| r.cubes.iter().any(|c| !c.ingress.is_any())) {
-        build.features.add("ingress interface in postrouting", "5.7");
+    if ir
+        .egress
+        .iter()
+        .any(|r| r.cubes.iter().any(|c| !c.ingress.is_any()))
+    {
+        build
+            .features
+            .add("ingress interface in postrouting", "5.7");
     }
     let hook = Hook::Post;
     let all = ir.egress.iter().map(|r| (r, Role::Whole));

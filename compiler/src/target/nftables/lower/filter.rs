@@ -17,7 +17,9 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
         (governs.output, OUTPUT, Hook::Output),
     ];
     let wanted = directions.into_iter().filter(|(wanted, ..)| *wanted);
-    wanted.map(|(_, name, hook)| chain(build, name, hook)).collect()
+    wanted
+        .map(|(_, name, hook)| chain(build, name, hook))
+        .collect()
 }
 
 fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
@@ -91,7 +93,11 @@ fn flow_lookup() -> [Line; 3] {
 /// Flows that steer has admitted, if it admits any.
 fn admitted(build: &Build) -> Option<Line> {
     let admits = build.ir.steer.iter().any(|r| {
-        r.admit || matches!(r.verdict, Some(Verdict::Proxy(_) | Verdict::Redirect { .. }))
+        r.admit
+            || matches!(
+                r.verdict,
+                Some(Verdict::Proxy(_) | Verdict::Redirect { .. })
+            )
     });
     admits.then(|| Line::text(&format!("ct label {ADMITTED}"), Then::Accept))
 }

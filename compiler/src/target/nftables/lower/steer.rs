@@ -12,8 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use polc_bundle::{Family, ObjectKind};
 
 use super::{
-    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, loopback, strict_tcp,
-    unconditional_icmp,
+    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, loopback, strict_tcp, unconditional_icmp,
 };
 use crate::field::{TCP, UDP};
 use crate::ir::{Atom, Down, Mark, Proxy, Rule, Verdict};
@@ -106,14 +105,20 @@ fn plan<'a>(
     let rules = &build.ir.steer;
     let here = |rule: &Rule| {
         let hook = pair.mangle;
-        let place = Place { hook, loopback: false };
+        let place = Place {
+            hook,
+            loopback: false,
+        };
         build.applies(rule, place) || build.names_loopback(rule, hook)
     };
     let here: Vec<bool> = rules.iter().map(here).collect();
     let used = |i: usize| here.get(i).copied().unwrap_or(false);
     let mangle = restores
         || !build.ir.proxies.is_empty()
-        || rules.iter().enumerate().any(|(i, r)| used(i) && needs_mangle(r));
+        || rules
+            .iter()
+            .enumerate()
+            .any(|(i, r)| used(i) && needs_mangle(r));
     let last_nat = rules
         .iter()
         .enumerate()
@@ -130,7 +135,9 @@ fn plan<'a>(
         let in_nat = last_nat.is_some_and(|last| i <= last) && !refuses && used(i);
         let label = if mangle && in_nat && changeable(rule) {
             let next = labels.len();
-            let label = *labels.entry(i).or_insert(u8::try_from(next).unwrap_or(u8::MAX));
+            let label = *labels
+                .entry(i)
+                .or_insert(u8::try_from(next).unwrap_or(u8::MAX));
             if usize::from(label) >= LABELS {
                 excess = excess.or(Some(rule.span));
             }
@@ -159,11 +166,18 @@ fn needs_mangle(rule: &Rule) -> bool {
         Some(Verdict::Direct) => rule.admit,
         _ => false,
     };
-    decides || effects.log.is_some() || effects.count || effects.mark.is_some() || effects.add.is_some()
+    decides
+        || effects.log.is_some()
+        || effects.count
+        || effects.mark.is_some()
+        || effects.add.is_some()
 }
 
 fn rewrites(rule: &Rule) -> bool {
-    matches!(rule.verdict, Some(Verdict::Redirect { .. } | Verdict::Dnat(_)))
+    matches!(
+        rule.verdict,
+        Some(Verdict::Redirect { .. } | Verdict::Dnat(_))
+    )
 }
 
 /// Whether the rule's conditions may hold at one asking and not at the next.
@@ -177,7 +191,10 @@ fn changeable(rule: &Rule) -> bool {
 }
 
 fn judge(build: &mut Build, out: &mut Vec<Line>, hook: Hook, rules: &[(&Rule, Role)]) {
-    let place = Place { hook, loopback: false };
+    let place = Place {
+        hook,
+        loopback: false,
+    };
     for (rule, role) in rules {
         build.emit(out, rule, place, *role);
     }
@@ -196,7 +213,10 @@ fn marks(build: &Build) -> Vec<Restored> {
     let mut out: Vec<Restored> = Vec::new();
     for (stage, rule) in build.ir.rules() {
         let tracked = stage != crate::ir::Stage::Guard;
-        if let Some(mark) = rule.effects.mark.filter(|m| tracked && m.value & m.mask != 0)
+        if let Some(mark) = rule
+            .effects
+            .mark
+            .filter(|m| tracked && m.value & m.mask != 0)
             && out.iter().all(|r| r.mark != mark)
         {
             let original = matches!(rule.verdict, Some(Verdict::Route { .. }));
@@ -208,18 +228,29 @@ fn marks(build: &Build) -> Vec<Restored> {
 
 fn restore(marks: &[Restored], original: bool) -> Vec<Line> {
     let line = |r: &Restored| {
-        let direction = if original { "ct direction original " } else { "" };
+        let direction = if original {
+            "ct direction original "
+        } else {
+            ""
+        };
         Line {
             matches: vec![Match::Text(format!("{direction}{}", flow_mark(r.mark)))],
             statements: set_mark(r.mark, false),
             ..Line::default()
         }
     };
-    marks.iter().filter(|r| r.original == original).map(line).collect()
+    marks
+        .iter()
+        .filter(|r| r.original == original)
+        .map(line)
+        .collect()
 }
 
-fn flow_mark(mark: Mark) -> String {
-    format!("ct mark & {:#x} == {:#x}", mark.mask, mark.value & mark.mask)
+fn flow_mark(Mark { value, mask }: Mark) -> String {
+    match mask {
+        u32::MAX => format!("ct mark {value:#x}"),
+        mask => format!("ct mark & {mask:#x} == {:#x}", value & mask),
+    }
 }
 
 /// The protocols that a proxy takes.
@@ -236,8 +267,12 @@ fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
 fn proxy_chains(build: &mut Build) {
     for proxy in &build.ir.proxies {
         build.features.add("tproxy", "4.19");
-        let v4 = proxy.v4.map(|(a, port)| (Family::V4, format!("ip to {a}:{port}")));
-        let v6 = proxy.v6.map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
+        let v4 = proxy
+            .v4
+            .map(|(a, port)| (Family::V4, format!("ip to {a}:{port}")));
+        let v6 = proxy
+            .v6
+            .map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
         let mut rules = Vec::new();
         for (family, socket) in v4.into_iter().chain(v6) {
             let mut statements = vec![format!("tproxy {socket}")];
@@ -257,15 +292,24 @@ fn proxy_chains(build: &mut Build) {
                 Down::Direct => Then::Accept,
             },
         ));
-        let name = build.names.unique(ObjectKind::Chain, &format!("proxy_{}", proxy.name));
+        let name = build
+            .names
+            .unique(ObjectKind::Chain, &format!("proxy_{}", proxy.name));
         build.proxy_chains.push(name.clone());
-        build.chains.push(Chain { name, base: None, rules });
+        build.chains.push(Chain {
+            name,
+            base: None,
+            rules,
+        });
     }
 }
 
 /// The proxies that take traffic of this host.
 fn of_host(build: &Build) -> BTreeSet<usize> {
-    let place = Place { hook: Hook::SteerOut, loopback: false };
+    let place = Place {
+        hook: Hook::SteerOut,
+        loopback: false,
+    };
     let rules = build.ir.steer.iter().filter(|r| build.applies(r, place));
     rules
         .filter_map(|r| match r.verdict {
@@ -287,8 +331,7 @@ fn check_down(build: &mut Build) {
 
 fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     let ir = build.ir;
-    // Beside its meaning, this line keeps connection tracking in use.
-    let mut rules = vec![Line::text("ct state invalid", Then::Drop)];
+    let mut rules = Vec::new();
     let own = of_host(build);
     let chains = build.proxy_chains.clone();
     for (id, (proxy, chain)) in ir.proxies.iter().zip(&chains).enumerate() {
@@ -303,7 +346,14 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
             rules.push(Line::new(matches, Then::Goto(chain.clone())));
         }
     }
-    rules.extend(loopback(build, STEER_PRE, Hook::SteerPre, plan.in_mangle.iter().copied()));
+    rules.extend(loopback(
+        build,
+        STEER_PRE,
+        Hook::SteerPre,
+        plan.in_mangle.iter().copied(),
+    ));
+    // Beside its meaning, this line keeps connection tracking in use.
+    rules.push(Line::text("ct state invalid", Then::Drop));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -329,31 +379,63 @@ fn direct_access(proxy: &Proxy) -> Vec<Line> {
     let mut out = Vec::new();
     let mut line = |at: Vec<Match>, port: u16| {
         let ports = IntervalSet::one(u64::from(port));
-        let mut matches = vec![among(L4PROTO, &protocols(proxy), 255), among(TH_DPORT, &ports, 0xffff)];
+        let mut matches = vec![
+            among(L4PROTO, &protocols(proxy), 255),
+            among(TH_DPORT, &ports, 0xffff),
+        ];
         matches.extend(at);
         out.push(Line::new(matches, Then::Drop));
     };
-    let local = |family| vec![nfproto(family), Match::Text("fib daddr type local".to_owned())];
+    let local = |family| {
+        vec![
+            nfproto(family),
+            Match::Text("fib daddr type local".to_owned()),
+        ]
+    };
     if let Some((addr, port)) = proxy.v4.filter(|(a, _)| !a.is_loopback()) {
         let own = Values::V4(IntervalSet::one(addr.into()));
         let own = Match::is(address(Address::Dest, Family::V4), own);
-        line(if addr.is_unspecified() { local(Family::V4) } else { vec![own] }, port);
+        line(
+            if addr.is_unspecified() {
+                local(Family::V4)
+            } else {
+                vec![own]
+            },
+            port,
+        );
     }
     if let Some((addr, port)) = proxy.v6.filter(|(a, _)| !a.is_loopback()) {
         let own = Values::V6(IntervalSet::one(addr.into()));
         let own = Match::is(address(Address::Dest, Family::V6), own);
-        line(if addr.is_unspecified() { local(Family::V6) } else { vec![own] }, port);
+        line(
+            if addr.is_unspecified() {
+                local(Family::V6)
+            } else {
+                vec![own]
+            },
+            port,
+        );
     }
     out
 }
 
 fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     let ir = build.ir;
-    let mut rules = loopback(build, STEER_OUT, Hook::SteerOut, plan.in_mangle.iter().copied());
+    let mut rules = loopback(
+        build,
+        STEER_OUT,
+        Hook::SteerOut,
+        plan.in_mangle.iter().copied(),
+    );
     rules.extend(restore(marks, false));
     rules.push(Line::text("ct direction reply", Then::Accept));
     let own = of_host(build);
-    for (_, proxy) in ir.proxies.iter().enumerate().filter(|(id, _)| own.contains(id)) {
+    for (_, proxy) in ir
+        .proxies
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| own.contains(id))
+    {
         rules.push(Line {
             matches: vec![
                 among(L4PROTO, &protocols(proxy), 255),

@@ -169,25 +169,48 @@ pub(super) trait Where: Sized {
 
 impl Where for Cube {
     fn from(self, set: &[&str]) -> Self {
-        Self { saddr: addrs(set), ..self }.normal().unwrap()
+        Self {
+            saddr: addrs(set),
+            ..self
+        }
+        .normal()
+        .unwrap()
     }
     fn to(self, set: &[&str]) -> Self {
-        Self { daddr: addrs(set), ..self }.normal().unwrap()
+        Self {
+            daddr: addrs(set),
+            ..self
+        }
+        .normal()
+        .unwrap()
     }
     fn in_by(self, names: &[&str]) -> Self {
-        Self { ingress: Side::ifaces(ifaces(names)), ..self }
+        Self {
+            ingress: Side::ifaces(ifaces(names)),
+            ..self
+        }
     }
     fn out_by(self, names: &[&str]) -> Self {
-        Self { egress: Side::ifaces(ifaces(names)), ..self }
+        Self {
+            egress: Side::ifaces(ifaces(names)),
+            ..self
+        }
     }
     fn from_host(self) -> Self {
-        Self { ingress: Side::host(), ..self }
+        Self {
+            ingress: Side::host(),
+            ..self
+        }
     }
     fn to_host(self) -> Self {
-        Self { egress: Side::host(), ..self }
+        Self {
+            egress: Side::host(),
+            ..self
+        }
     }
     fn port(self, protocols: &[u64], ports: &[u64]) -> Self {
-        self.with_proto(&numbers(protocols)).with_field(DPORT, &numbers(ports))
+        self.with_proto(&numbers(protocols))
+            .with_field(DPORT, &numbers(ports))
     }
     fn value(self, field: Field, values: &[u64]) -> Self {
         self.with_field(field, &numbers(values))
@@ -244,7 +267,10 @@ pub(super) fn proxy(name: &str) -> Proxy {
         udp: true,
         v4: Some(("127.0.0.1".parse().unwrap(), 12345)),
         v6: Some(("::1".parse().unwrap(), 12345)),
-        mark: crate::ir::Mark { value: 1, mask: 0xff },
+        mark: crate::ir::Mark {
+            value: 1,
+            mask: 0xff,
+        },
         table: 100,
         bypass: vec![],
         down: crate::ir::Down::Deny,
@@ -292,7 +318,12 @@ pub(super) fn accepted(script: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{message}\n{script}");
