@@ -12,41 +12,22 @@ use crate::packet::{IfaceSet, Pattern};
 /// The priority of the first rule; the others follow.
 const FIRST: u32 = 100;
 
-/// Where a rule's packets come from, as `ip rule` can say it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum From {
-    Anywhere,
-    Host,
-    Iface(String),
-}
-
 /// The rules and routes that the policy's proxies and `route` rules need.
+///
+/// A proxy's rule names no interface: beside the packets it takes, answers to connections that it
+/// opens in a client's name must reach it, and those come in by any interface.
 pub(crate) fn plan(ir: &Ir) -> RoutingPlan {
     let mut plan = RoutingPlan::default();
     let mut priority = FIRST;
-    for (id, proxy) in ir.proxies.iter().enumerate() {
-        for from in sources(ir, id) {
-            for family in families(proxy) {
-                plan.rules.push(RoutingRule {
-                    iif: match &from {
-                        From::Anywhere => None,
-                        From::Host => Some("lo".to_owned()),
-                        From::Iface(name) => Some(name.clone()),
-                    },
-                    ..rule(family, priority, proxy.mark, proxy.table)
-                });
-            }
-            priority += 1;
-        }
+    for proxy in &ir.proxies {
         for family in families(proxy) {
-            let route = LocalRoute {
-                family,
-                table: proxy.table,
-            };
+            plan.rules.push(rule(family, priority, proxy.mark, proxy.table));
+            let route = LocalRoute { family, table: proxy.table };
             if !plan.local_routes.contains(&route) {
                 plan.local_routes.push(route);
             }
         }
+        priority += 1;
     }
     for ((mark, table), families) in routed(ir) {
         for family in families {
@@ -72,33 +53,6 @@ fn families(proxy: &Proxy) -> Vec<Family> {
     let v4 = proxy.v4.map(|_| Family::V4);
     let v6 = proxy.v6.map(|_| Family::V6);
     v4.into_iter().chain(v6).collect()
-}
-
-/// Where the packets that a proxy takes come from. One that takes them from anywhere, or from
-/// interfaces known by a pattern only, needs one rule for all.
-fn sources(ir: &Ir, proxy: usize) -> BTreeSet<From> {
-    let mut out = BTreeSet::new();
-    let rules = ir
-        .steer
-        .iter()
-        .filter(|r| r.verdict == Some(Verdict::Proxy(proxy)));
-    for cube in rules.flat_map(|r| &r.cubes) {
-        if cube.ingress.host {
-            out.insert(From::Host);
-        }
-        if !of_process(cube) {
-            match exact_names(&cube.ingress.ifaces) {
-                Some(names) => out.extend(names.into_iter().map(From::Iface)),
-                None => {
-                    out.insert(From::Anywhere);
-                }
-            }
-        }
-    }
-    if out.contains(&From::Anywhere) {
-        out.retain(|f| *f == From::Anywhere);
-    }
-    out
 }
 
 /// The marks that choose a routing table, and the families of their packets.
@@ -142,11 +96,7 @@ fn of_process(cube: &Cube) -> bool {
 /// The kernel settings without which the policy does not do what it says.
 pub(crate) fn sysctls(ir: &Ir) -> Vec<Sysctl> {
     let mut out = Vec::new();
-    let plan = plan(ir);
-    let local = |r: &&RoutingRule| plan.local_routes.iter().any(|l| l.table == r.table);
-    let loose =
-        |r: &RoutingRule| r.family == Family::V4 && r.iif.as_deref().is_none_or(|iif| iif == "lo");
-    if plan.rules.iter().filter(local).any(loose) {
+    if ir.proxies.iter().any(|p| p.v4.is_some()) {
         out.push(Sysctl {
             key: "net/ipv4/conf/all/src_valid_mark".to_owned(),
             values: vec!["0".to_owned()],

@@ -23,6 +23,14 @@ pub(crate) struct Key {
     pub(crate) transport: bool,
 }
 
+impl Key {
+    /// Whether its values can stand in a verdict map, alone or joined with others.
+    pub(crate) fn joins(&self) -> bool {
+        let address = self.expr.ends_with("addr") && !self.expr.starts_with("ct ");
+        address || self.expr.ends_with("port") || [IIFNAME, OIFNAME, L4PROTO].contains(self)
+    }
+}
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         self.expr == other.expr

@@ -7,7 +7,7 @@ use polc_bundle::{Hook, Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntr
 use super::lower::GENERATION;
 use super::names::comment;
 use super::tree::{Elements, Lines, Table};
-use super::{Build, Nftables};
+use super::{Build, Nftables, raw};
 use crate::source::SourceMap;
 use crate::target::{Target, routing};
 
@@ -99,6 +99,10 @@ fn objects(table: &Table) -> Vec<Object> {
         ObjectKind::Counter,
         table.counters.iter().map(|c| &**c).collect(),
     ));
+    for (kind, name) in table.raw.iter().flat_map(|text| raw::objects(text)) {
+        let name = name.to_owned();
+        out.push(Object { kind, name });
+    }
     out.sort();
     out
 }

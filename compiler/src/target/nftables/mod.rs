@@ -20,6 +20,7 @@ mod matches;
 mod names;
 mod nat;
 mod optimise;
+mod raw;
 mod sets;
 mod template;
 mod tree;
@@ -38,7 +39,7 @@ use self::sets::Pool;
 use self::tree::{Chain, Table};
 use super::{Capability, Options, Target, unsupported};
 use crate::diagnostic::{Code, Diagnostic, sort};
-use crate::ir::{DynamicId, Ir};
+use crate::ir::{DynamicId, Ir, Raw};
 use crate::source::{SourceMap, Span};
 
 /// The target `nftables`.
@@ -176,14 +177,18 @@ fn internal(error: &dyn std::fmt::Display) -> Diagnostic {
 impl Build<'_> {
     /// The whole table.
     fn lower(&mut self) -> Table {
-        let base = lower::chains(self);
-        let raw = self
+        let own = |r: &&Raw| r.target == "nft" || r.target == Nftables.name();
+        let raw: Vec<String> = self
             .ir
             .raw
             .iter()
-            .filter(|r| r.target == "nft" || r.target == Nftables.name())
+            .filter(own)
             .map(|r| r.text.clone())
             .collect();
+        for (kind, name) in raw.iter().flat_map(|text| raw::objects(text)) {
+            self.names.reserve(kind, name);
+        }
+        let base = lower::chains(self);
         let mut chains = std::mem::take(&mut self.chains);
         chains.extend(base);
         Table {

@@ -196,6 +196,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Takes a name that is given from outside.
+    pub(crate) fn reserve(&mut self, kind: ObjectKind, name: &str) {
+        self.used.insert((kind, name.to_owned()));
+    }
+
     /// A name as near to `wish` as can be.
     pub(crate) fn unique(&mut self, kind: ObjectKind, wish: &str) -> Arc<str> {
         let base = mangle(wish);

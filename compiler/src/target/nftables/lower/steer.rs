@@ -246,12 +246,11 @@ fn restore(marks: &[Restored], original: bool) -> Vec<Line> {
         .collect()
 }
 
-fn flow_mark(mark: Mark) -> String {
-    format!(
-        "ct mark & {:#x} == {:#x}",
-        mark.mask,
-        mark.value & mark.mask
-    )
+fn flow_mark(Mark { value, mask }: Mark) -> String {
+    match mask {
+        u32::MAX => format!("ct mark {value:#x}"),
+        mask => format!("ct mark & {mask:#x} == {:#x}", value & mask),
+    }
 }
 
 /// The protocols that a proxy takes.
@@ -332,8 +331,7 @@ fn check_down(build: &mut Build) {
 
 fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     let ir = build.ir;
-    // Beside its meaning, this line keeps connection tracking in use.
-    let mut rules = vec![Line::text("ct state invalid", Then::Drop)];
+    let mut rules = Vec::new();
     let own = of_host(build);
     let chains = build.proxy_chains.clone();
     for (id, (proxy, chain)) in ir.proxies.iter().zip(&chains).enumerate() {
@@ -354,6 +352,8 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerPre,
         plan.in_mangle.iter().copied(),
     ));
+    // Beside its meaning, this line keeps connection tracking in use.
+    rules.push(Line::text("ct state invalid", Then::Drop));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -361,6 +361,7 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         ];
         rules.push(Line::new(matches, Then::Goto(chain.clone())));
     }
+    rules.extend(ir.proxies.iter().find(|p| p.tcp).map(divert));
     rules.extend(restore(marks, false));
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct state established,related", Then::Accept));
@@ -372,6 +373,18 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     }
     judge(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
+}
+
+/// Delivers answers to connections that a proxy opened in a client's name: their destination is
+/// the client, and a transparent socket of this host has it. Sockets bound to any address do not
+/// count, or every packet to the proxy's port number would be taken; nor does UDP, where one open
+/// socket would take the datagrams of other clients.
+fn divert(proxy: &Proxy) -> Line {
+    let owned = "meta l4proto tcp socket transparent 1 socket wildcard 0";
+    Line {
+        statements: set_mark(proxy.mark, false),
+        ..Line::text(owned, Then::Accept)
+    }
 }
 
 /// Refuses connections from outside to the proxy's own socket.
