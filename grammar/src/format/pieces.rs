@@ -50,7 +50,7 @@ pub(super) fn pieces<'t>(
     let mut spacer = Spacer::default();
     let mut all: Vec<Piece<'t>> = Vec::new();
     let mut lexer = Lexer::new(source, span.start as usize, span.end as usize);
-    let mut defined = false;
+    let (mut defined, mut named) = (false, false);
     while let Some(token) = lexer.next() {
         let start = token.span.start;
         let body = marks
@@ -74,7 +74,10 @@ pub(super) fn pieces<'t>(
                 defined = true;
                 Some(Stop::Define)
             }
-            _ if marks.names.binary_search(&start).is_ok() => Some(Stop::Name),
+            _ if !named && marks.names.binary_search(&start).is_ok() => {
+                named = true;
+                Some(Stop::Name)
+            }
             _ => None,
         };
         let typed = matches!(kind, NodeKind::Definition("param")) || is_template(&all);
