@@ -56,7 +56,7 @@ pub fn parse(text: &str) -> Parsed {
     };
     let errors = match Grammar::parse(Rule::file, text) {
         Ok(pairs) => {
-            let mut builder = Builder::new(text, 0);
+            let mut builder = Builder::new(text, 0, text.len());
             for pair in pairs.flat_map(pest::iterators::Pair::into_inner) {
                 if pair.as_rule() == Rule::item {
                     builder.item(&pair, &mut file.items);

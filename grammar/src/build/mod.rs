@@ -25,16 +25,20 @@ pub(crate) struct Builder<'s> {
     source: &'s str,
     /// Where in it the slice begins that pest has parsed.
     base: usize,
+    /// Where the slice ends. What was parsed may go on behind it with closers that the source
+    /// lacks.
+    limit: usize,
     /// What was found wrong.
     pub(crate) errors: Vec<SyntaxError>,
 }
 
 impl<'s> Builder<'s> {
-    /// A builder for pairs of the slice of `source` that starts at `base`.
-    pub(crate) fn new(source: &'s str, base: usize) -> Self {
+    /// A builder for pairs of the slice `base..limit` of `source`.
+    pub(crate) fn new(source: &'s str, base: usize, limit: usize) -> Self {
         Self {
             source,
             base,
+            limit,
             errors: Vec::new(),
         }
     }
@@ -56,7 +60,7 @@ impl<'s> Builder<'s> {
 
     /// A range of the slice, as a span of the source.
     pub(crate) fn range(&self, start: usize, end: usize) -> Span {
-        let at = |offset: usize| (self.base + offset).min(self.source.len());
+        let at = |offset: usize| (self.base + offset).min(self.limit);
         Span::new(at(start), at(end))
     }
 

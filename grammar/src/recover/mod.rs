@@ -207,12 +207,14 @@ impl Recovery<'_> {
         };
         match Grammar::parse(entry, text) {
             Ok(pairs) => {
-                let mut builder = Builder::new(self.source, span.start as usize);
+                let mut builder = Builder::new(self.source, span.start as usize, span.end as usize);
                 for pair in pairs.flat_map(Pair::into_inner) {
                     if pair.as_rule() != Rule::EOI {
                         build(&mut builder, &pair);
                     }
                 }
+                // What stands behind the piece was put there to close it.
+                builder.errors.retain(|error| error.span.start < span.end);
                 self.errors.append(&mut builder.errors);
                 None
             }
