@@ -1,5 +1,7 @@
 //! The corpus: valid policies that use every production of the grammar.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

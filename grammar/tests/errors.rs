@@ -1,5 +1,7 @@
 //! Messages for the files in `bad/`: each mistake, underlined, with its message and help.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,12 @@
 //! Properties over generated policies: every text of the generator parses, formatting keeps its
 //! tree and comments, and formatting again changes nothing.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail loudly"
+)]
+
 use polc_grammar::{format, parse};
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,5 +1,13 @@
 //! Words, heads of blocks, and texts that are large or deep.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests may fail loudly"
+)]
+
+use std::fmt::Write as _;
+
 use polc_grammar::ast::{Clause, Expr, Item, SetTerm, Stmt, Value};
 use polc_grammar::{SyntaxErrorKind, format, parse};
 
@@ -217,7 +225,7 @@ fn a_large_set_with_comments() {
     let mut text = String::from("set big = {\n");
     for n in 0..100_000_u32 {
         let [a, b, c, d] = n.to_be_bytes();
-        text.push_str(&format!("  10.{b}.{c}.{d}, # {a}\n"));
+        writeln!(text, "  10.{b}.{c}.{d}, # {a}").unwrap();
     }
     text.push('}');
     let Item::Set(set) = only_item(&text) else {

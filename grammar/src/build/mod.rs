@@ -115,7 +115,7 @@ impl<'s> Builder<'s> {
         &mut self,
         pair: &Pair<'t>,
         wanted: Rule,
-        mut build: impl FnMut(&mut Self, Pair<'t>) -> Option<T>,
+        mut build: impl FnMut(&mut Self, &Pair<'t>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let mut all = Vec::new();
         let mut complete = true;
@@ -124,7 +124,7 @@ impl<'s> Builder<'s> {
             .into_inner()
             .filter(|child| child.as_rule() == wanted)
         {
-            match build(self, child) {
+            match build(self, &child) {
                 Some(node) => all.push(node),
                 None => complete = false,
             }
@@ -135,10 +135,10 @@ impl<'s> Builder<'s> {
     /// Builds a node and pairs it with the span of its pair.
     fn spanned<'t, T>(
         &mut self,
-        pair: Pair<'t>,
-        build: impl FnOnce(&mut Self, Pair<'t>) -> Option<T>,
+        pair: &Pair<'t>,
+        build: impl FnOnce(&mut Self, &Pair<'t>) -> Option<T>,
     ) -> Option<Spanned<T>> {
-        let span = self.span(&pair);
+        let span = self.span(pair);
         build(self, pair).map(|node| Spanned::new(node, span))
     }
 }
