@@ -43,7 +43,7 @@ fn many_rules(count: u32) -> String {
     for n in 0..count {
         if n % 100 == 0 {
             let close = if n > 0 { "  default deny\n}\n" } else { "" };
-            let _ = write!(text, "{close}from zone{} to host {{\n", n / 100);
+            let _ = writeln!(text, "{close}from zone{} to host {{", n / 100);
         }
         let port = n % 60_000 + 1;
         let _ = writeln!(
@@ -68,6 +68,8 @@ fn main() {
     ];
     for (name, text) in &texts {
         let parse = best(|| drop(black_box(polc_grammar::parse(black_box(text)))));
-        println!("{name:30} {:5} kB  parse {parse:8.1?}", text.len() / 1000);
+        let format = best(|| drop(black_box(polc_grammar::format(black_box(text)))));
+        let size = text.len() / 1000;
+        println!("{name:30} {size:5} kB  parse {parse:8.1?}  format {format:8.1?}");
     }
 }

@@ -5,7 +5,7 @@ use pest::Parser;
 use crate::ast::{Comment, File, Span, Spanned};
 use crate::build::Builder;
 use crate::error::{SyntaxError, SyntaxErrorKind};
-use crate::grammar::{Grammar, Rule};
+use crate::grammar::{Grammar, Pair, Rule};
 use crate::recover::recover;
 use crate::recover::structure::Structure;
 use crate::scan::{Kind, Lexer, Token};
@@ -54,24 +54,21 @@ pub fn parse(text: &str) -> Parsed {
         items: Vec::new(),
         comments,
     };
-    let errors = match Grammar::parse(Rule::file, text) {
-        Ok(pairs) => {
-            let mut builder = Builder::new(text, 0);
-            for pair in pairs.flat_map(pest::iterators::Pair::into_inner) {
-                if pair.as_rule() == Rule::item {
-                    builder.item(&pair, &mut file.items);
-                }
+    let errors = if let Ok(pairs) = Grammar::parse(Rule::file, text) {
+        let mut builder = Builder::new(text, 0, text.len());
+        for pair in pairs.flat_map(Pair::into_inner) {
+            if pair.as_rule() == Rule::item {
+                builder.item(&pair, &mut file.items);
             }
-            builder.errors.sort_by_key(|error| error.span);
-            builder.errors
         }
-        Err(_) => {
-            let structure = Structure::new(text);
-            if let Some(error) = foreign(text, &structure.tokens) {
-                return Parsed::refused(error);
-            }
-            recover(text, structure, &mut file)
+        builder.errors.sort_by_key(|error| error.span);
+        builder.errors
+    } else {
+        let structure = Structure::new(text);
+        if let Some(error) = foreign(text, &structure.tokens) {
+            return Parsed::refused(error);
         }
+        recover(text, structure, &mut file)
     };
     Parsed { file, errors }
 }

@@ -21,6 +21,7 @@ impl Builder<'_> {
         let mut lexer = BodyLexer {
             text: inner,
             start,
+            limit: self.limit,
             at: 0,
             errors: &mut self.errors,
         };
@@ -33,6 +34,8 @@ struct BodyLexer<'t, 'e> {
     text: &'t str,
     /// Where that begins in the source.
     start: usize,
+    /// Where the source ends for us.
+    limit: usize,
     /// How far we are.
     at: usize,
     errors: &'e mut Vec<SyntaxError>,
@@ -154,7 +157,10 @@ impl BodyLexer<'_, '_> {
     }
 
     fn span(&self, begin: usize, end: usize) -> Span {
-        Span::new(self.start + begin, self.start + end)
+        Span::new(
+            (self.start + begin).min(self.limit),
+            (self.start + end).min(self.limit),
+        )
     }
 }
 

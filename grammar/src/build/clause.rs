@@ -12,9 +12,9 @@ impl Builder<'_> {
     }
 
     /// One clause.
-    pub(super) fn clause(&mut self, pair: Pair<'_>) -> Option<Spanned<Clause>> {
+    pub(super) fn clause(&mut self, pair: &Pair<'_>) -> Option<Spanned<Clause>> {
         self.spanned(pair, |this, pair| {
-            let clause = this.only(&pair)?;
+            let clause = this.only(pair)?;
             this.clause_kind(&clause)
         })
     }
@@ -33,11 +33,11 @@ impl Builder<'_> {
             Rule::limit_clause => {
                 let sense = self.child(pair, Rule::sense)?;
                 let rate = self.child(pair, Rule::rate)?;
-                Some(Clause::Limit(self.sense(&sense)?, self.rate(rate)?))
+                Some(Clause::Limit(self.sense(&sense)?, self.rate(&rate)?))
             }
             Rule::when_clause => {
                 let expr = self.child(pair, Rule::expr)?;
-                self.condition(expr).map(Clause::When)
+                self.condition(&expr).map(Clause::When)
             }
             Rule::except_clause => {
                 let services = self.child(pair, Rule::services)?;
@@ -55,7 +55,7 @@ impl Builder<'_> {
             Rule::target_clause => self.target_clause(pair),
             Rule::via_table => {
                 let num = self.child(pair, Rule::num)?;
-                self.num(num).map(Clause::ViaTable)
+                self.num(&num).map(Clause::ViaTable)
             }
             Rule::via_clause => self.name_of(pair).map(Clause::Via),
             Rule::with_clause => {
@@ -103,7 +103,7 @@ impl Builder<'_> {
             match part.as_rule() {
                 Rule::kw_log | Rule::kw_at => {}
                 Rule::string => text = Some(self.string(&part)?),
-                Rule::rate => at = Some(self.rate(part)?),
+                Rule::rate => at = Some(self.rate(&part)?),
                 _ => return self.unknown(&part),
             }
         }

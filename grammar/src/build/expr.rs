@@ -11,7 +11,7 @@ const MAX_OPERATORS: usize = 256;
 
 impl Builder<'_> {
     /// The expression after `when`.
-    pub(super) fn condition(&mut self, pair: Pair<'_>) -> Option<Spanned<Expr>> {
+    pub(super) fn condition(&mut self, pair: &Pair<'_>) -> Option<Spanned<Expr>> {
         let mut operators = 0;
         for part in pair.clone().into_inner().flatten() {
             operators += usize::from(matches!(
@@ -26,13 +26,13 @@ impl Builder<'_> {
                 return self.fail(error);
             }
         }
-        self.expr(&pair)
+        self.expr(pair)
     }
 
     fn expr(&mut self, pair: &Pair<'_>) -> Option<Spanned<Expr>> {
         let terms = self.each(pair, Rule::conj, |this, conj| {
-            let terms = this.each(&conj, Rule::negation, |this, pair| this.negation(&pair))?;
-            this.joined(&conj, terms, Expr::And)
+            let terms = this.each(conj, Rule::negation, |this, pair| this.negation(pair))?;
+            this.joined(conj, terms, Expr::And)
         })?;
         self.joined(pair, terms, Expr::Or)
     }
@@ -59,7 +59,7 @@ impl Builder<'_> {
                 Rule::kw_not => nots.push(self.leaf_span(&part)),
                 Rule::open_paren | Rule::close_paren => {}
                 Rule::expr => term = self.expr(&part),
-                Rule::cmp => term = self.spanned(part, |this, pair| this.comparison(&pair)),
+                Rule::cmp => term = self.spanned(&part, Self::comparison),
                 Rule::is => {
                     let field = self.child(&part, Rule::field)?;
                     let name = self.name(&field);
@@ -96,7 +96,7 @@ impl Builder<'_> {
             _ => return self.unknown(&op),
         };
         let op = Spanned::new(kind, self.leaf_span(&op));
-        let values = self.each(pair, Rule::cmp_value, |this, leaf| Some(this.name(&leaf)))?;
+        let values = self.each(pair, Rule::cmp_value, |this, leaf| Some(this.name(leaf)))?;
         Some(Expr::Cmp { field, op, values })
     }
 }

@@ -85,9 +85,8 @@ impl Builder<'_> {
                     self.default_stmt(&kind, &cut).map(Item::Default)
                 };
                 out.extend(item.map(|item| Spanned::new(TemplateNode::Item(item), cut.span)));
-                if let Some((clauses, body, span)) = cut.tail.and_then(|t| self.tail_section(t)) {
-                    out.push(Spanned::new(section(false, clauses, body), span));
-                }
+                let tail = self.tail(cut);
+                out.extend(tail.map(|group| group.map(|g| section(false, g.clauses, g.body))));
             }
             _ => {
                 let item = self.plain_item(&kind);
@@ -100,7 +99,7 @@ impl Builder<'_> {
     fn plain_item(&mut self, pair: &Pair<'_>) -> Option<Item> {
         match pair.as_rule() {
             Rule::policy => {
-                let meta = self.each(pair, Rule::meta, |this, meta| this.meta(&meta));
+                let meta = self.each(pair, Rule::meta, |this, meta| this.meta(meta));
                 Some(Item::Policy(Policy {
                     name: self.name_of(pair)?,
                     meta: meta?,
@@ -174,7 +173,7 @@ impl Builder<'_> {
         let mut values = pair.clone().into_inner();
         let value = values.find(|part| matches!(part.as_rule(), Rule::value | Rule::param_value));
         let default = match value {
-            Some(value) => Some(self.value(value)?),
+            Some(value) => Some(self.value(&value)?),
             None => None,
         };
         Some(Param { name, ty, default })
@@ -193,7 +192,7 @@ impl Builder<'_> {
         let expr = self.set_expr(&expr);
         let options = self.each(pair, Rule::set_option, |this, part| {
             this.spanned(part, |this, part| {
-                let option = this.only(&part)?;
+                let option = this.only(part)?;
                 match option.as_rule() {
                     Rule::kw_dynamic => Some(SetOption::Dynamic),
                     Rule::idle => this.idle(&option).map(SetOption::Idle),
@@ -218,7 +217,7 @@ impl Builder<'_> {
 
     fn max(&mut self, pair: &Pair<'_>) -> Option<Spanned<crate::ast::Num>> {
         let num = self.child(pair, Rule::num)?;
-        self.num(num)
+        self.num(&num)
     }
 
     fn zone(&mut self, pair: &Pair<'_>) -> Option<Zone> {
@@ -236,10 +235,10 @@ impl Builder<'_> {
     fn bucket(&mut self, pair: &Pair<'_>) -> Option<Bucket> {
         let name = self.name_of(pair)?;
         let rate = self.child(pair, Rule::rate_lit)?;
-        let rate = self.spanned(rate, |this, pair| this.rate_lit(&pair));
+        let rate = self.spanned(&rate, Self::rate_lit);
         let options = self.each(pair, Rule::bucket_option, |this, part| {
             this.spanned(part, |this, part| {
-                let option = this.only(&part)?;
+                let option = this.only(part)?;
                 match option.as_rule() {
                     Rule::max => this.max(&option).map(BucketOption::Max),
                     Rule::idle => this.idle(&option).map(BucketOption::Idle),
@@ -279,12 +278,13 @@ impl Builder<'_> {
             Rule::listen => self.listen(&kind),
             Rule::mark_option => self.mark(&kind).map(ProxyOption::Mark),
             Rule::table_option => match self.child(&kind, Rule::num) {
-                Some(num) => self.num(num).map(ProxyOption::Table),
+                Some(num) => self.num(&num).map(ProxyOption::Table),
                 None => None,
             },
             Rule::bypass => {
-                let build = |this: &mut Self, part: Pair<'_>| this.principal(&part);
-                let principals = self.each(&kind, Rule::principal, build).unwrap_or_default();
+                let principals = self
+                    .each(&kind, Rule::principal, Self::principal)
+                    .unwrap_or_default();
                 let options = principals.into_iter().map(ProxyOption::Bypass);
                 return out.extend(options.map(|option| Spanned::new(option, span)));
             }
@@ -302,14 +302,14 @@ impl Builder<'_> {
     }
 
     fn listen(&mut self, pair: &Pair<'_>) -> Option<ProxyOption> {
-        let protocols = self.each(pair, Rule::proto_name, |this, leaf| Some(this.name(&leaf)))?;
+        let protocols = self.each(pair, Rule::proto_name, |this, leaf| Some(this.name(leaf)))?;
         let at = self.each(pair, Rule::target, Self::target)?;
         Some(ProxyOption::Listen { protocols, at })
     }
 
     fn template(&mut self, pair: &Pair<'_>) -> Option<Template> {
         let name = self.name_of(pair)?;
-        let params = self.each(pair, Rule::tparam, |this, part| this.param(&part));
+        let params = self.each(pair, Rule::tparam, |this, part| this.param(part));
         let mut body = Vec::new();
         for part in pair
             .clone()

@@ -244,9 +244,9 @@ impl Builder<'_> {
     }
 
     /// A number or the name of a parameter.
-    pub(super) fn num(&mut self, pair: Pair<'_>) -> Option<Spanned<Num>> {
+    pub(super) fn num(&mut self, pair: &Pair<'_>) -> Option<Spanned<Num>> {
         self.spanned(pair, |this, pair| {
-            let leaf = this.only(&pair)?;
+            let leaf = this.only(pair)?;
             match leaf.as_rule() {
                 Rule::number => this.number(&leaf).map(Num::Lit),
                 Rule::name => Some(Num::Name(leaf.as_str().to_owned())),
@@ -310,9 +310,9 @@ impl Builder<'_> {
     }
 
     /// A target or a socket.
-    pub(super) fn target(&mut self, pair: Pair<'_>) -> Option<Spanned<Target>> {
+    pub(super) fn target(&mut self, pair: &Pair<'_>) -> Option<Spanned<Target>> {
         self.spanned(pair, |this, pair| {
-            let leaf = this.only(&pair)?;
+            let leaf = this.only(pair)?;
             match leaf.as_rule() {
                 Rule::net_target => {
                     let addr = this.child(&leaf, Rule::addr)?;
@@ -392,7 +392,7 @@ impl Builder<'_> {
     }
 
     /// A side of a flow: `host`, `host:22`, an address, or a socket with a literal port.
-    pub(super) fn endpoint(&mut self, leaf: Pair<'_>) -> Option<Spanned<Endpoint>> {
+    pub(super) fn endpoint(&mut self, leaf: &Pair<'_>) -> Option<Spanned<Endpoint>> {
         let text = leaf.as_str();
         let start = leaf.as_span().start();
         let (address, port) = match text.rsplit_once(':') {
@@ -410,7 +410,7 @@ impl Builder<'_> {
             "host" => None,
             address => Some(self.host_part(address, start)?),
         };
-        Some(Spanned::new(Endpoint { addr, port }, self.leaf_span(&leaf)))
+        Some(Spanned::new(Endpoint { addr, port }, self.leaf_span(leaf)))
     }
 }
 

@@ -25,16 +25,20 @@ pub(crate) struct Builder<'s> {
     source: &'s str,
     /// Where in it the slice begins that pest has parsed.
     base: usize,
+    /// Where the slice ends. What was parsed may go on behind it with closers that the source
+    /// lacks.
+    limit: usize,
     /// What was found wrong.
     pub(crate) errors: Vec<SyntaxError>,
 }
 
 impl<'s> Builder<'s> {
-    /// A builder for pairs of the slice of `source` that starts at `base`.
-    pub(crate) fn new(source: &'s str, base: usize) -> Self {
+    /// A builder for pairs of the slice `base..limit` of `source`.
+    pub(crate) fn new(source: &'s str, base: usize, limit: usize) -> Self {
         Self {
             source,
             base,
+            limit,
             errors: Vec::new(),
         }
     }
@@ -56,7 +60,7 @@ impl<'s> Builder<'s> {
 
     /// A range of the slice, as a span of the source.
     pub(crate) fn range(&self, start: usize, end: usize) -> Span {
-        let at = |offset: usize| (self.base + offset).min(self.source.len());
+        let at = |offset: usize| (self.base + offset).min(self.limit);
         Span::new(at(start), at(end))
     }
 
@@ -111,7 +115,7 @@ impl<'s> Builder<'s> {
         &mut self,
         pair: &Pair<'t>,
         wanted: Rule,
-        mut build: impl FnMut(&mut Self, Pair<'t>) -> Option<T>,
+        mut build: impl FnMut(&mut Self, &Pair<'t>) -> Option<T>,
     ) -> Option<Vec<T>> {
         let mut all = Vec::new();
         let mut complete = true;
@@ -120,7 +124,7 @@ impl<'s> Builder<'s> {
             .into_inner()
             .filter(|child| child.as_rule() == wanted)
         {
-            match build(self, child) {
+            match build(self, &child) {
                 Some(node) => all.push(node),
                 None => complete = false,
             }
@@ -131,10 +135,10 @@ impl<'s> Builder<'s> {
     /// Builds a node and pairs it with the span of its pair.
     fn spanned<'t, T>(
         &mut self,
-        pair: Pair<'t>,
-        build: impl FnOnce(&mut Self, Pair<'t>) -> Option<T>,
+        pair: &Pair<'t>,
+        build: impl FnOnce(&mut Self, &Pair<'t>) -> Option<T>,
     ) -> Option<Spanned<T>> {
-        let span = self.span(&pair);
+        let span = self.span(pair);
         build(self, pair).map(|node| Spanned::new(node, span))
     }
 }

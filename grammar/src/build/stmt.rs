@@ -44,13 +44,13 @@ impl Builder<'_> {
                 let Some(cut) = self.cut(&kind) else { return };
                 let rule = self.rule(&kind, &cut).map(Stmt::Rule);
                 out.extend(rule.map(|rule| Spanned::new(rule, cut.span)));
-                out.extend(self.tail_group(cut));
+                out.extend(self.tail(cut).map(|group| group.map(Stmt::Group)));
             }
             Rule::default_stmt => {
                 let Some(cut) = self.cut(&kind) else { return };
                 let default = self.default_stmt(&kind, &cut).map(Stmt::Default);
                 out.extend(default.map(|default| Spanned::new(default, cut.span)));
-                out.extend(self.tail_group(cut));
+                out.extend(self.tail(cut).map(|group| group.map(Stmt::Group)));
             }
             Rule::apply => {
                 let span = self.span(&kind);
@@ -112,33 +112,23 @@ impl Builder<'_> {
 
     /// Builds clauses, all of them, so that each mistake is reported.
     pub(super) fn all_clauses(&mut self, pairs: &[Pair<'_>]) -> Option<Vec<Spanned<Clause>>> {
-        let built: Vec<_> = pairs.iter().map(|pair| self.clause(pair.clone())).collect();
+        let built: Vec<_> = pairs.iter().map(|pair| self.clause(pair)).collect();
         built.into_iter().collect()
     }
 
-    fn tail_group(&mut self, cut: Cut<'_>) -> Option<Spanned<Stmt>> {
+    /// The group or section behind a rule, claim or default.
+    pub(super) fn tail(&mut self, cut: Cut<'_>) -> Option<Spanned<Group>> {
         let (head, block) = cut.tail?;
         let span = self.tail_span(&head, &block);
         let clauses = self.all_clauses(&head);
         let body = self.stmts(&block);
         Some(Spanned::new(
-            Stmt::Group(Group {
+            Group {
                 clauses: clauses?,
                 body,
-            }),
+            },
             span,
         ))
-    }
-
-    /// The clauses, statements and span of a section behind a claim or default.
-    pub(super) fn tail_section(
-        &mut self,
-        (head, block): (Vec<Pair<'_>>, Pair<'_>),
-    ) -> Option<(Vec<Spanned<Clause>>, Vec<Spanned<Stmt>>, Span)> {
-        let span = self.tail_span(&head, &block);
-        let clauses = self.all_clauses(&head);
-        let body = self.stmts(&block);
-        Some((clauses?, body, span))
     }
 
     fn tail_span(&self, head: &[Pair<'_>], block: &Pair<'_>) -> Span {

@@ -13,7 +13,7 @@ impl Builder<'_> {
             .clone()
             .into_inner()
             .filter(|part| part.as_rule() == Rule::step)
-            .filter_map(|part| self.step(part))
+            .filter_map(|part| self.step(&part))
             .collect();
         Some(Test {
             title: title?,
@@ -22,9 +22,9 @@ impl Builder<'_> {
     }
 
     /// A line of a test.
-    pub(crate) fn step(&mut self, pair: Pair<'_>) -> Option<Spanned<TestStep>> {
+    pub(crate) fn step(&mut self, pair: &Pair<'_>) -> Option<Spanned<TestStep>> {
         self.spanned(pair, |this, pair| {
-            let kind = this.only(&pair)?;
+            let kind = this.only(pair)?;
             match kind.as_rule() {
                 Rule::expect => this.expect(&kind),
                 Rule::send => this.send(&kind),
@@ -40,11 +40,11 @@ impl Builder<'_> {
         for part in pair.clone().into_inner() {
             match part.as_rule() {
                 Rule::verb | Rule::flow => {}
-                Rule::qualifier => qualifiers.push(self.spanned(part, Self::qualifier)?),
+                Rule::qualifier => qualifiers.push(self.spanned(&part, Self::qualifier)?),
                 Rule::went_to => {
-                    let went_to = self.spanned(part, |this, part| {
-                        let target = this.child(&part, Rule::target)?;
-                        this.target(target).map(Qualifier::Target)
+                    let went_to = self.spanned(&part, |this, part| {
+                        let target = this.child(part, Rule::target)?;
+                        this.target(&target).map(Qualifier::Target)
                     });
                     qualifiers.push(went_to?);
                 }
@@ -69,8 +69,8 @@ impl Builder<'_> {
                 this.spanned(part, Self::qualifier)
             })?,
             outcomes: self.each(pair, Rule::outcome, |this, part| {
-                let verb = this.verb(&part)?;
-                let count = this.child(&part, Rule::number)?;
+                let verb = this.verb(part)?;
+                let count = this.child(part, Rule::number)?;
                 Some((verb, this.number(&count)?))
             })?,
         })
@@ -94,8 +94,8 @@ impl Builder<'_> {
         })
     }
 
-    fn qualifier(&mut self, pair: Pair<'_>) -> Option<Qualifier> {
-        let kind = self.only(&pair)?;
+    fn qualifier(&mut self, pair: &Pair<'_>) -> Option<Qualifier> {
+        let kind = self.only(pair)?;
         let Some(leaf) = kind.clone().into_inner().next_back() else {
             return self.unknown(&kind);
         };

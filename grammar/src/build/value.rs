@@ -14,7 +14,7 @@ impl Builder<'_> {
     pub(super) fn services(&mut self, pair: &Pair<'_>) -> Option<Vec<Spanned<Service>>> {
         self.each(pair, Rule::service, |this, pair| {
             this.spanned(pair, |this, pair| {
-                let leaf = this.only(&pair)?;
+                let leaf = this.only(pair)?;
                 match leaf.as_rule() {
                     Rule::name => Some(Service::Name(leaf.as_str().to_owned())),
                     Rule::proto_word => Some(Service::Proto {
@@ -41,8 +41,8 @@ impl Builder<'_> {
         })
     }
 
-    fn port(&mut self, pair: Pair<'_>) -> Option<Port> {
-        let leaf = self.only(&pair)?;
+    fn port(&mut self, pair: &Pair<'_>) -> Option<Port> {
+        let leaf = self.only(pair)?;
         match leaf.as_rule() {
             Rule::number => self.number(&leaf).map(Port::Num),
             Rule::port_name => Some(Port::Name(leaf.as_str().to_owned())),
@@ -70,8 +70,8 @@ impl Builder<'_> {
         })
     }
 
-    fn end(&mut self, pair: Pair<'_>) -> Option<End> {
-        let leaf = self.only(&pair)?;
+    fn end(&mut self, pair: &Pair<'_>) -> Option<End> {
+        let leaf = self.only(pair)?;
         match leaf.as_rule() {
             Rule::end_word if leaf.as_str() == "any" => Some(End::Any),
             Rule::end_word => Some(End::Host),
@@ -86,7 +86,7 @@ impl Builder<'_> {
     /// `not? iface, …`, from the child of `pair`.
     pub(super) fn ifaces(&mut self, pair: &Pair<'_>) -> Option<Ifaces> {
         let pair = self.child(pair, Rule::ifaces)?;
-        let names = self.each(&pair, Rule::iface, |this, leaf| this.word(&leaf))?;
+        let names = self.each(&pair, Rule::iface, |this, leaf| this.word(leaf))?;
         Some(Ifaces {
             not: has(&pair, Rule::kw_not),
             names,
@@ -105,7 +105,7 @@ impl Builder<'_> {
             "cgroup" => PrincipalKind::Cgroup,
             _ => return self.unknown(&kind),
         };
-        let names = self.each(pair, Rule::principal_word, |this, leaf| this.word(&leaf))?;
+        let names = self.each(pair, Rule::principal_word, |this, leaf| this.word(leaf))?;
         Some(Principal {
             kind: Spanned::new(kind, span),
             names,
@@ -118,21 +118,18 @@ impl Builder<'_> {
         let mut rest = Vec::new();
         let mut op = None;
         for part in pair.clone().into_inner() {
-            match part.as_rule() {
-                Rule::set_op => {
-                    op = Some(match part.as_str() {
-                        "+" => SetOp::Union,
-                        "-" => SetOp::Difference,
-                        _ => SetOp::Intersection,
-                    });
-                }
-                _ => {
-                    let term = self.spanned(part, Self::set_term);
-                    match op.take() {
-                        None => first = term,
-                        Some(op) => rest.extend(term.map(|term| (op, term))),
-                    }
-                }
+            if part.as_rule() == Rule::set_op {
+                op = Some(match part.as_str() {
+                    "+" => SetOp::Union,
+                    "-" => SetOp::Difference,
+                    _ => SetOp::Intersection,
+                });
+                continue;
+            }
+            let term = self.spanned(&part, Self::set_term);
+            match op.take() {
+                None => first = term,
+                Some(op) => rest.extend(term.map(|term| (op, term))),
             }
         }
         Some(SetExpr {
@@ -141,23 +138,23 @@ impl Builder<'_> {
         })
     }
 
-    fn set_term(&mut self, pair: Pair<'_>) -> Option<SetTerm> {
-        let leaf = self.only(&pair)?;
+    fn set_term(&mut self, pair: &Pair<'_>) -> Option<SetTerm> {
+        let leaf = self.only(pair)?;
         match leaf.as_rule() {
             Rule::set_body => Some(SetTerm::Body(self.set_body(&leaf))),
             Rule::set_ref => Some(SetTerm::Ref(reference(&leaf))),
             Rule::addr => self.addr(&leaf).map(SetTerm::Addr),
             Rule::file_term => self
-                .each(&leaf, Rule::string, |this, leaf| this.string(&leaf))
+                .each(&leaf, Rule::string, |this, leaf| this.string(leaf))
                 .map(SetTerm::File),
             _ => self.unknown(&leaf),
         }
     }
 
     /// A rate or the name of a bucket.
-    pub(super) fn rate(&mut self, pair: Pair<'_>) -> Option<Spanned<Rate>> {
+    pub(super) fn rate(&mut self, pair: &Pair<'_>) -> Option<Spanned<Rate>> {
         self.spanned(pair, |this, pair| {
-            let leaf = this.only(&pair)?;
+            let leaf = this.only(pair)?;
             match leaf.as_rule() {
                 Rule::name => Some(Rate::Bucket(leaf.as_str().to_owned())),
                 Rule::rate_lit => this.rate_lit(&leaf).map(Rate::Lit),
@@ -169,7 +166,7 @@ impl Builder<'_> {
     /// `10 packets/s burst 20 per source`
     pub(super) fn rate_lit(&mut self, pair: &Pair<'_>) -> Option<RateLit> {
         let count = self.child(pair, Rule::num)?;
-        let count = self.num(count)?;
+        let count = self.num(&count)?;
         let mut rate = RateLit {
             count,
             unit: None,
@@ -198,7 +195,7 @@ impl Builder<'_> {
                 }
                 Rule::burst => {
                     let num = self.child(&part, Rule::num)?;
-                    rate.burst = Some(self.num(num)?);
+                    rate.burst = Some(self.num(&num)?);
                 }
                 Rule::key => rate.key = Some(self.key(&part)?),
                 _ => return self.unknown(&part),
@@ -256,11 +253,11 @@ impl Builder<'_> {
     }
 
     /// The value of a parameter or an argument.
-    pub(super) fn value(&mut self, pair: Pair<'_>) -> Option<Spanned<Value>> {
+    pub(super) fn value(&mut self, pair: &Pair<'_>) -> Option<Spanned<Value>> {
         self.spanned(pair, |this, pair| {
-            let leaf = this.only(&pair)?;
+            let leaf = this.only(pair)?;
             match leaf.as_rule() {
-                Rule::value => this.value(leaf).map(|value| value.node),
+                Rule::value => this.value(&leaf).map(|value| value.node),
                 Rule::several_services => this.services(&leaf).map(Value::Services),
                 Rule::string => this.string(&leaf).map(|text| Value::Str(text.node)),
                 Rule::rate_value => {

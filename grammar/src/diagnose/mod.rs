@@ -195,6 +195,10 @@ impl<'c> Case<'c> {
                 "expected `->`, found `=>`",
                 "the two sides of a flow are joined by `->`",
             ),
+            _ if self.is_list_for_in() => say(
+                "`in` needs a list of values",
+                "put the values in braces: `in { 53, 5353 }`",
+            ),
             "=" if self.expects(Rule::clause_word) => say(
                 "unexpected `=`",
                 "a target stands behind `=>`, a condition behind `when`",
@@ -382,9 +386,9 @@ impl<'c> Case<'c> {
                 continue;
             };
             let clause = matches!(tried, Rule::clause | Rule::clause_word);
-            let list = if clause { &mut last } else { &mut all };
-            if !list.contains(&words) {
-                list.push(words);
+            let part = if clause { &mut last } else { &mut all };
+            if !part.contains(&words) {
+                part.push(words);
             }
         }
         all.append(&mut last);

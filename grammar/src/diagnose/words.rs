@@ -43,7 +43,6 @@ pub(super) fn words(rule: Rule) -> Option<&'static str> {
         }
         Rule::cmp_op => "a comparison such as `==`",
         Rule::op_in => "`in { … }`",
-        Rule::cmp_value => "a value",
         Rule::set_expr | Rule::set_term => "`{ … }`, `@set`, an address or `file(\"…\")`",
         Rule::set_ref => "`@set`",
         Rule::set_body => "`{ … }`",
@@ -52,12 +51,15 @@ pub(super) fn words(rule: Rule) -> Option<&'static str> {
         Rule::target | Rule::socket | Rule::port_only => "a target such as `192.0.2.1:80` or `:80`",
         Rule::net_target => "`net`",
         Rule::addr => "an address",
-        Rule::value | Rule::param_value | Rule::value_word | Rule::several_services => "a value",
+        Rule::cmp_value
+        | Rule::value
+        | Rule::param_value
+        | Rule::value_word
+        | Rule::several_services => "a value",
         Rule::tparam => "a parameter such as `name: type`",
         Rule::endpoint => "`host`, an address or a socket",
         Rule::flow => "a flow such as `tcp 192.0.2.1 -> host:22`",
         Rule::qualifier => "a qualifier such as `in` or `rule`",
-        Rule::went_to => "`=>`",
         Rule::outcome => "an outcome such as `allow 5`",
         Rule::num | Rule::number | Rule::mark => "a number",
         Rule::duration => "a duration such as `30s`",
@@ -76,7 +78,7 @@ pub(super) fn words(rule: Rule) -> Option<&'static str> {
         Rule::slash => "`/`",
         Rule::assign => "`=`",
         Rule::arrow => "`->`",
-        Rule::fat_arrow => "`=>`",
+        Rule::fat_arrow | Rule::went_to => "`=>`",
         rule => return keyword(rule).map(|(_, quoted)| quoted),
     })
 }
@@ -133,9 +135,8 @@ pub(super) fn candidates(expected: &[Rule], place: Place) -> Vec<&'static str> {
             Rule::max => all.push("max"),
             Rule::idle => all.push("idle"),
             Rule::full => all.push("full"),
-            Rule::item | Rule::node | Rule::stmt => starters(place, &mut all),
-            // The end of a piece: another one may start.
-            Rule::EOI => starters(place, &mut all),
+            // At the end of a piece another one may start.
+            Rule::item | Rule::node | Rule::stmt | Rule::EOI => starters(place, &mut all),
             rule => all.extend(keyword(rule).map(|(bare, _)| bare)),
         }
     }

@@ -69,6 +69,7 @@ impl<'t> Body<'t> {
             indent: indent(depth + 1),
             out,
             column: 0,
+            commented: false,
             one_per_line: self.one_per_line(),
         };
         let mut comments = self.comments.iter().peekable();
@@ -100,7 +101,8 @@ impl<'t> Body<'t> {
     }
 
     fn comment(&self, comment: &Comment, writer: &mut Writer, last_end: u32, first: bool) {
-        if comment.own_line {
+        // `a # one` + line end + `, # two`: the comma goes to `a`, the comments to lines.
+        if comment.own_line || writer.commented {
             let blank = !first && self.newlines(last_end, comment.text.span.start) > 1;
             writer.line(blank);
             writer.out.push_str(&comment.text.node);
@@ -108,8 +110,7 @@ impl<'t> Body<'t> {
             writer.out.push_str("  ");
             writer.out.push_str(&comment.text.node);
         }
-        // Nothing can follow a comment on its line.
-        writer.column = WIDTH;
+        writer.commented = true;
     }
 }
 
@@ -117,8 +118,10 @@ impl<'t> Body<'t> {
 struct Writer {
     indent: String,
     out: String,
-    /// How wide the current line is; 0 before the first one, [`WIDTH`] when it is full.
+    /// How wide the current line is; 0 before the first one.
     column: usize,
+    /// Whether the current line ends with a comment, which nothing can follow.
+    commented: bool,
     one_per_line: bool,
 }
 
@@ -130,11 +133,13 @@ impl Writer {
         self.out.push('\n');
         self.out.push_str(&self.indent);
         self.column = self.indent.len();
+        self.commented = false;
     }
 
     fn element(&mut self, text: &str, blank: bool) {
         let width = width(text);
-        if self.column == 0 || self.one_per_line || blank || self.column + width + 2 > WIDTH {
+        let full = self.column == 0 || self.commented || self.column + width + 2 > WIDTH;
+        if full || self.one_per_line || blank {
             self.line(blank);
         } else {
             self.out.push(' ');

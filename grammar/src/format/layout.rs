@@ -219,7 +219,7 @@ impl<'t> Layout<'t> {
     /// A node without a block.
     fn statement(&mut self, pieces: &[Piece<'t>], kind: Kind, depth: usize) {
         let tall = |piece: &Piece<'t>| {
-            piece.comment || self.body(piece).is_some_and(|body| body.is_tall())
+            piece.comment.is_some() || self.body(piece).is_some_and(|body| body.is_tall())
         };
         if !pieces.iter().any(tall) {
             let cells = cells(pieces, self);
@@ -249,8 +249,8 @@ impl<'t> Layout<'t> {
                 column = 2 * (depth + HANG);
                 fresh = true;
             }
-            if piece.comment {
-                if piece.own_line && !fresh {
+            if let Some(own_line) = piece.comment {
+                if own_line && !fresh {
                     out.push('\n');
                     out.push_str(&indent(depth + HANG));
                 } else if !fresh {
@@ -291,7 +291,7 @@ impl<'t> Layout<'t> {
     fn chunk(&self, pieces: &[Piece<'t>]) -> usize {
         let mut total = 0;
         for (index, piece) in pieces.iter().enumerate() {
-            if piece.comment || (index > 0 && piece.breakable) {
+            if piece.comment.is_some() || (index > 0 && piece.breakable) {
                 break;
             }
             if let Some(body) = self.body(piece) {

@@ -77,7 +77,7 @@ pub(super) fn print(mut lines: Vec<Line>) -> String {
             }
             Line::Cells { depth, cells, .. } => {
                 out.push_str(&indent(depth));
-                cells.iter().for_each(|cell| out.push_str(&cell.text));
+                out.extend(cells.iter().map(|cell| cell.text.as_str()));
             }
         }
         out.push('\n');
@@ -138,7 +138,6 @@ fn column(stop: Stop, widths: &[(usize, usize)]) -> usize {
     match stop {
         Stop::Verb if spread <= 5 => most + 1,
         Stop::Define | Stop::Open if spread <= 12 => most + 1,
-        Stop::Verb | Stop::Define | Stop::Open => 0,
         // A few long lines do not push the names of all others out of sight.
         Stop::Name | Stop::Comment if widths.len() > 1 => {
             let reach = if stop == Stop::Name { 36 } else { 48 };
@@ -147,7 +146,7 @@ fn column(stop: Stop, widths: &[(usize, usize)]) -> usize {
                 .unwrap_or(0)
                 + 2
         }
-        Stop::Name | Stop::Comment => 0,
+        _ => 0,
     }
 }
 

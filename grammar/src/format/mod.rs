@@ -18,6 +18,11 @@ use crate::parse::{Parsed, parse};
 /// The width of the page, in characters.
 const WIDTH: usize = 120;
 
+/// How often a layout is laid out again until it stays what it is. A set body that had to be
+/// broken may then have one element per line, which the next round takes for the author's wish;
+/// more than one such step has not been seen.
+const ROUNDS: usize = 4;
+
 /// Why a text cannot be formatted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
@@ -38,12 +43,19 @@ pub fn format(text: &str) -> Result<String, FormatError> {
     if !errors.is_empty() {
         return Err(FormatError::Syntax(errors));
     }
-    let formatted = Layout::new(text, &file).file();
-    let again = parse(&formatted);
-    if again.errors.is_empty() && same(&file, &again.file) {
-        Ok(formatted)
-    } else {
-        Err(FormatError::Unsound)
+    let mut formatted = Layout::new(text, &file).file();
+    let mut rounds = 0;
+    loop {
+        let again = parse(&formatted);
+        if !again.errors.is_empty() || !same(&file, &again.file) {
+            return Err(FormatError::Unsound);
+        }
+        let settled = Layout::new(&formatted, &again.file).file();
+        if settled == formatted || rounds == ROUNDS {
+            return Ok(formatted);
+        }
+        formatted = settled;
+        rounds += 1;
     }
 }
 

@@ -19,11 +19,12 @@ pub(super) struct Piece<'t> {
     pub(super) stop: Option<Stop>,
     /// The elements, when it is a set body.
     pub(super) body: Option<&'t [Spanned<Element>]>,
-    /// Whether it is a comment.
-    pub(super) comment: bool,
-    /// Whether it started a line.
-    pub(super) own_line: bool,
+    /// If it is a comment: whether it started a line.
+    pub(super) comment: Option<OwnLine>,
 }
+
+/// Whether a comment started a line.
+pub(super) type OwnLine = bool;
 
 /// The columns at which neighbouring lines are aligned, from left to right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +51,7 @@ pub(super) fn pieces<'t>(
     let mut spacer = Spacer::default();
     let mut all: Vec<Piece<'t>> = Vec::new();
     let mut lexer = Lexer::new(source, span.start as usize, span.end as usize);
-    let mut defined = false;
+    let (mut defined, mut named) = (false, false);
     while let Some(token) = lexer.next() {
         let start = token.span.start;
         let body = marks
@@ -74,7 +75,10 @@ pub(super) fn pieces<'t>(
                 defined = true;
                 Some(Stop::Define)
             }
-            _ if marks.names.binary_search(&start).is_ok() => Some(Stop::Name),
+            _ if !named && marks.names.binary_search(&start).is_ok() => {
+                named = true;
+                Some(Stop::Name)
+            }
             _ => None,
         };
         let typed = matches!(kind, NodeKind::Definition("param")) || is_template(&all);
@@ -89,8 +93,7 @@ pub(super) fn pieces<'t>(
             breakable: marks.breaks.binary_search(&start).is_ok(),
             stop,
             body: body.map(|(_, elements)| *elements),
-            comment: token.kind == Kind::Comment,
-            own_line: between.contains('\n'),
+            comment: (token.kind == Kind::Comment).then(|| between.contains('\n')),
         };
         match typed.then(|| declaration(&piece, spacer.before)).flatten() {
             Some((name, ty)) => all.extend([name, ty]),

@@ -73,7 +73,7 @@ impl Recovery<'_> {
             failure
         } else {
             self.attempt(piece, "", Rule::only_node, |builder, pair| {
-                builder.node(pair, out)
+                builder.node(pair, out);
             })
         };
         if failure.is_none() {
@@ -93,7 +93,7 @@ impl Recovery<'_> {
             nodes.extend(items.into_iter().map(|item| item.map(TemplateNode::Item)));
         } else {
             let failure = self.attempt(&head, "{}", Rule::only_node, |builder, pair| {
-                builder.node(pair, &mut nodes)
+                builder.node(pair, &mut nodes);
             });
             self.report(&head, place, failure);
         }
@@ -126,7 +126,7 @@ impl Recovery<'_> {
                 let mut steps = Vec::new();
                 for piece in split(self.source, &self.structure, inside, Pieces::Steps) {
                     let failure = self.attempt(&piece, "", Rule::only_step, |builder, pair| {
-                        steps.extend(builder.step(pair.clone()));
+                        steps.extend(builder.step(pair));
                     });
                     self.report(&piece, Place::Test, failure);
                 }
@@ -156,7 +156,7 @@ impl Recovery<'_> {
 
     fn stmt(&mut self, piece: &Range<usize>, out: &mut Vec<Spanned<Stmt>>) {
         let failure = self.attempt(piece, "", Rule::only_stmt, |builder, pair| {
-            builder.stmt(pair, out)
+            builder.stmt(pair, out);
         });
         if failure.is_none() {
             return;
@@ -167,7 +167,7 @@ impl Recovery<'_> {
         let head = piece.start..open;
         let mut stmts = Vec::new();
         let failure = self.attempt(&head, "{}", Rule::only_stmt, |builder, pair| {
-            builder.stmt(pair, &mut stmts)
+            builder.stmt(pair, &mut stmts);
         });
         self.report(&head, Place::Block, failure);
         let inside = open + 1..self.structure.end_of(open).unwrap_or(open + 1);
@@ -207,12 +207,14 @@ impl Recovery<'_> {
         };
         match Grammar::parse(entry, text) {
             Ok(pairs) => {
-                let mut builder = Builder::new(self.source, span.start as usize);
+                let mut builder = Builder::new(self.source, span.start as usize, span.end as usize);
                 for pair in pairs.flat_map(Pair::into_inner) {
                     if pair.as_rule() != Rule::EOI {
                         build(&mut builder, &pair);
                     }
                 }
+                // What stands behind the piece was put there to close it.
+                builder.errors.retain(|error| error.span.start < span.end);
                 self.errors.append(&mut builder.errors);
                 None
             }

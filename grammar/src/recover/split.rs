@@ -165,6 +165,11 @@ impl<'t> Cutter<'t> {
         if verb && takes_verb {
             return true;
         }
+        // Behind a word that starts nothing (`defualt deny`) all is unclear until the line ends.
+        let first = self.text(start);
+        if !self.structure.line(index).0 && !self.starter(first, "") && !CLAUSES.contains(&first) {
+            return true;
+        }
         // A name that should not be one: `service log = …`.
         let named = ITEMS.contains(&before) || matches!(before, "proxy" | "apply");
         index == start + 1 && named && !self.structure.line(index).0

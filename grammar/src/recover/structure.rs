@@ -63,15 +63,13 @@ impl Structure {
             let index = this.tokens.len();
             match token.kind {
                 Kind::Open(_) => stack.push(index),
-                Kind::Close(byte) => {
-                    if !this.close(byte, index, &mut stack) {
-                        let message = format!("this `{}` closes nothing", char::from(byte));
-                        let stray = SyntaxErrorKind::Stray;
-                        this.errors
-                            .push(SyntaxError::new(stray, token.span, message));
-                        this.strays.push(token.span);
-                        continue;
-                    }
+                Kind::Close(byte) if !this.close(byte, index, &mut stack) => {
+                    let message = format!("this `{}` closes nothing", char::from(byte));
+                    let stray = SyntaxErrorKind::Stray;
+                    this.errors
+                        .push(SyntaxError::new(stray, token.span, message));
+                    this.strays.push(token.span);
+                    continue;
                 }
                 Kind::OpenStr => {
                     let quote = Span {
