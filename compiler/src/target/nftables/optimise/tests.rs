@@ -131,8 +131,59 @@ fn leaf() -> impl Strategy<Value = Vec<Rule>> {
     proptest::collection::vec(inside, 0..4)
 }
 
+fn verdict() -> impl Strategy<Value = Option<Verdict>> {
+    prop_oneof![
+        3 => Just(Some(Verdict::Accept)),
+        3 => Just(Some(Verdict::Drop)),
+        2 => Just(Some(Verdict::Jump("a".into()))),
+    ]
+}
+
+/// Rules that ask for exact values of the same keys.
+fn alike() -> impl Strategy<Value = Vec<Rule>> {
+    let one = (0u64..4, 0u32..3, verdict()).prop_map(|(port, addr, verdict)| Rule {
+        matches: vec![
+            Match::number(TH_DPORT, port),
+            test(source(), false, Values::V4(IntervalSet::one(addr))),
+        ],
+        verdict,
+        ..Rule::default()
+    });
+    proptest::collection::vec(one, 3..7)
+}
+
+/// Rules of one section, by a few interfaces.
+fn section() -> impl Strategy<Value = Vec<Rule>> {
+    let names = |list: &[&str]| Values::Names(list.iter().map(|n| (*n).to_owned()).collect());
+    let ways = vec![
+        names(&["eth0"]),
+        names(&["wg0"]),
+        names(&["eth0", "wg0"]),
+        Values::Prefix("wg".to_owned()),
+    ];
+    let ways = proptest::sample::subsequence(ways, 1..3);
+    let port = proptest::collection::vec((0usize..2, numbers(), verdict()), 4..8);
+    (ways, port).prop_map(|(ways, rules)| {
+        let rule = |(way, port, verdict): (usize, Values, Option<Verdict>)| Rule {
+            matches: vec![
+                test(IIFNAME, false, ways[way % ways.len()].clone()),
+                test(TH_DPORT, false, port),
+            ],
+            verdict,
+            block: Some(0),
+            ..Rule::default()
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let some = prop_oneof![proptest::collection::vec(rule(), 0..10), alike(), section(),];
+    proptest::collection::vec(some, 0..4).prop_map(|parts| parts.concat())
+}
+
 fn table() -> impl Strategy<Value = Table> {
-    (leaf(), leaf(), proptest::collection::vec(rule(), 0..24)).prop_map(|(a, b, rules)| Table {
+    (leaf(), leaf(), rules()).prop_map(|(a, b, rules)| Table {
         chains: vec![
             chain("a", false, a),
             chain("b", false, b),
