@@ -96,3 +96,11 @@ fn parameters_reach_what_uses_them() {
     assert_eq!(with("1337"), compiled("sidecar.pol").ir.unwrap().steer);
     assert_ne!(with("1338"), with("1337"));
 }
+
+#[test]
+fn every_policy_is_formatted() {
+    for name in all() {
+        let text = fs::read_to_string(folder().join(&name)).unwrap();
+        assert_eq!(polc_grammar::format(&text).unwrap(), text, "{name}");
+    }
+}

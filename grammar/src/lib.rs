@@ -5,11 +5,16 @@
 
 pub mod ast;
 mod build;
+mod diagnose;
 mod error;
+mod format;
 mod grammar;
+mod keyword;
 mod parse;
+mod recover;
 mod scan;
 pub mod span;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
+pub use format::{FormatError, format};
 pub use parse::{Parsed, parse};

@@ -104,7 +104,7 @@ impl<'t> Lexer<'t> {
         loop {
             at = self.run(at, is_word);
             let joint = self.run(at, |b| matches!(b, b'-' | b'+'));
-            if joint == at || !is_word(self.byte(joint)) {
+            if joint == at || !is_word(self.byte(joint)) || self.byte(joint) == b'@' {
                 return at;
             }
             at = joint;

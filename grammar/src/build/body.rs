@@ -166,6 +166,9 @@ fn element_help(token: &str) -> Option<String> {
     if token.starts_with('"') {
         return Some("addresses need no quotes".to_owned());
     }
+    if token.contains('%') {
+        return Some("an address is written without a zone".to_owned());
+    }
     if is_set_name(token) {
         return Some(format!("a set is written `@{token}`"));
     }

@@ -283,11 +283,10 @@ impl Builder<'_> {
                 None => None,
             },
             Rule::bypass => {
-                let principals = self.each(&kind, Rule::principal, |this, part| {
-                    this.spanned(part, |this, part| this.principal(&part))
-                });
-                let principals = principals.into_iter().flatten();
-                return out.extend(principals.map(|who| who.map(ProxyOption::Bypass)));
+                let build = |this: &mut Self, part: Pair<'_>| this.principal(&part);
+                let principals = self.each(&kind, Rule::principal, build).unwrap_or_default();
+                let options = principals.into_iter().map(ProxyOption::Bypass);
+                return out.extend(options.map(|option| Spanned::new(option, span)));
             }
             Rule::down => self.child(&kind, Rule::down_kind).map(|leaf| {
                 let down = if leaf.as_str() == "deny" {

@@ -100,6 +100,11 @@ pub(crate) fn addr_lit(text: &str) -> Result<AddrLit, BadAddress> {
         Ok(bits) if bits <= most => Ok(AddrLit::Prefix(address, bits)),
         _ => {
             let at = (text.len() - length.len(), text.len());
+            if let Ok(mask) = length.parse::<Ipv4Addr>() {
+                let bits = u32::from(mask).leading_ones();
+                return Err(BadAddress::new(at, format!("`{length}` is a mask"))
+                    .help(format!("a prefix is written with its length: `/{bits}`")));
+            }
             let message = format!("`/{length}` is longer than an {family} address");
             Err(BadAddress::new(at, message)
                 .help(format!("the length of an {family} prefix is 0 to {most}")))

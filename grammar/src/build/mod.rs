@@ -13,6 +13,8 @@ mod stmt;
 mod test;
 mod value;
 
+pub(crate) use self::literal::addr_lit;
+
 use crate::ast::{Name, Span, Spanned};
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::grammar::{Pair, Rule};
@@ -40,6 +42,11 @@ impl<'s> Builder<'s> {
     /// The span of a pair, without the blanks and comments that pest counts in at its end.
     fn span(&self, pair: &Pair<'_>) -> Span {
         let start = pair.as_span().start();
+        let text = pair.as_str();
+        if !text.contains('#') {
+            return self.range(start, start + text.trim_end().len());
+        }
+        // The last leaf ends where the pair does.
         let mut last = pair.clone();
         while let Some(child) = last.clone().into_inner().next_back() {
             last = child;

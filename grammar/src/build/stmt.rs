@@ -40,7 +40,7 @@ impl Builder<'_> {
     pub(crate) fn stmt(&mut self, pair: &Pair<'_>, out: &mut Vec<Spanned<Stmt>>) {
         let Some(kind) = self.only(pair) else { return };
         match kind.as_rule() {
-            Rule::rule => {
+            Rule::rule_stmt => {
                 let Some(cut) = self.cut(&kind) else { return };
                 let rule = self.rule(&kind, &cut).map(Stmt::Rule);
                 out.extend(rule.map(|rule| Spanned::new(rule, cut.span)));
@@ -178,7 +178,7 @@ impl Builder<'_> {
         Some(Spanned::new(verb, self.leaf_span(leaf)))
     }
 
-    /// Cuts a rule, claim or default off from the block behind it (see `rule` in the grammar).
+    /// Cuts a rule, claim or default off from the block behind it (see `rule_stmt` in the grammar).
     pub(super) fn cut<'t>(&mut self, pair: &Pair<'t>) -> Option<Cut<'t>> {
         let parts = pair.clone().into_inner();
         let mut clauses: Vec<_> = parts
