@@ -1,6 +1,6 @@
 //! The front end as a whole: text → IR.
 
-use crate::diagnostic::{self, Diagnostic};
+use crate::diagnostic::{self, Code, Diagnostic};
 use crate::ir::{self, Ir};
 use crate::pass;
 use crate::policy::Policy;
@@ -29,7 +29,11 @@ pub fn compile(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
     } = resolve::resolve(path, text, files, options);
     let mut ir = pass::flatten::flatten(&policy, &options.as_of, &mut diagnostics);
     let sound = !diagnostic::has_errors(&diagnostics);
-    pass::defaults::check(&mut ir, &mut diagnostics);
+    // After a syntax error a default may be among what was lost.
+    let lost = diagnostics.iter().any(|d| d.code == Code::Syntax);
+    let mut undecided = Vec::new();
+    pass::defaults::check(&mut ir, &mut undecided);
+    diagnostics.extend(undecided.into_iter().filter(|_| !lost));
     pass::marks::check(&ir, &mut diagnostics);
     if sound {
         pass::limits::check(&ir, &mut diagnostics);

@@ -69,7 +69,7 @@ codes! {
     BadRate = "POL017" "bad-rate";
     /// The field does not exist, or does not exist in this stage.
     BadField = "POL018" "bad-field";
-    /// The file declares no policy, or two.
+    /// A file declares two policies.
     PolicyName = "POL019" "policy-name";
     /// A test or claim speaks of something that the policy does not have.
     BadExpectation = "POL020" "bad-expectation";

@@ -30,6 +30,8 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, style: Style) -> Str
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_links(false)
         .with_width(style.width)
+        // Names with dashes are copied: they stay in one piece.
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation)
         .with_context_lines(0);
     let mut out = String::new();
     // Writing to a `String` cannot fail; a span outside its text prints without the source.
@@ -103,10 +105,15 @@ impl miette::Diagnostic for Report<'_> {
             .labels
             .iter()
             .filter(move |l| l.span.file == file);
-        Some(Box::new(labels.map(|l| {
+        Some(Box::new(labels.enumerate().map(|(index, l)| {
             let text = (!l.text.is_empty()).then(|| l.text.clone());
             let length = l.span.end.saturating_sub(l.span.start) as usize;
-            LabeledSpan::new(text, l.span.start as usize, length)
+            let span = (l.span.start as usize, length);
+            if index == 0 {
+                LabeledSpan::new_primary_with_span(text, span)
+            } else {
+                LabeledSpan::new_with_span(text, span)
+            }
         })))
     }
 }
@@ -123,7 +130,9 @@ impl SourceCode for Report<'_> {
             .and_then(|f| self.sources.get(f))
             .ok_or(MietteError::OutOfBounds)?;
         let text: &Arc<str> = &source.text;
-        let inner = text.as_bytes().read_span(span, before, after)?;
+        let lines = whole_lines(text, span);
+        let column = span.offset().saturating_sub(lines.offset());
+        let inner = text.as_bytes().read_span(&lines, before, after)?;
         // `inner` borrows a temporary: its lines are taken from the text itself.
         let range = inner.span().offset()..inner.span().offset() + inner.span().len();
         let data = text.as_bytes().get(range).ok_or(MietteError::OutOfBounds)?;
@@ -132,8 +141,18 @@ impl SourceCode for Report<'_> {
             data,
             *inner.span(),
             inner.line(),
-            inner.column(),
+            column,
             inner.line_count(),
         )))
     }
+}
+
+/// The lines that a span touches: all of each is shown.
+fn whole_lines(text: &str, span: &SourceSpan) -> SourceSpan {
+    let (start, end) = (span.offset(), span.offset() + span.len());
+    let before = text.get(..start).unwrap_or_default();
+    let first = before.rfind('\n').map_or(0, |at| at + 1);
+    let after = text.get(end..).unwrap_or_default();
+    let last = end + after.find('\n').unwrap_or(after.len());
+    (first, last - first).into()
 }

@@ -55,6 +55,11 @@ const TYPES: &[(&str, Option<u64>, Option<u64>)] = &[
     ("mld2-report", None, Some(143)),
 ];
 
+/// The names of all types.
+pub fn type_names() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|(name, _, _)| *name)
+}
+
 /// The numbers of a type on IPv4 and on IPv6; `None` when `text` is neither a known name nor a
 /// number.
 pub fn type_numbers(text: &str) -> Option<(Option<u64>, Option<u64>)> {

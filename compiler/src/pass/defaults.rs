@@ -4,10 +4,11 @@
 //! governs must end in a default: nothing is allowed or denied by not being mentioned. Guard
 //! decides about the interfaces of its blocks, and needs a default for each.
 
+use std::collections::BTreeSet;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Block, Cube, Governs, Ir, Rule, Side, Stage};
-use crate::packet::IfaceSet;
-use crate::source::Span;
+use crate::packet::{IfaceSet, Pattern};
 
 /// Fills in [`Ir::governs`] and reports traffic that can reach the end of a stage undecided.
 pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
@@ -24,9 +25,12 @@ pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
         if governed && let Some(rest) = undecided(&ir.filter, cube.clone()) {
             let block = filters
                 .iter()
+                .copied()
                 .rev()
                 .find(|b| b.scope.iter().any(|c| meets(c, cube)));
-            report(block.map(|b| b.span), &describe(word, &rest), diagnostics);
+            let help = "end the block with `default deny` or `default allow`, or the file with a \
+                        top-level default";
+            report(block, &describe(word, &rest), help, diagnostics);
         }
     }
     ir.governs = Governs {
@@ -37,8 +41,10 @@ pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
     for block in ir.blocks.iter().filter(|b| b.stage == Stage::Guard) {
         for cube in &block.scope {
             if let Some(rest) = undecided(&ir.guard, cube.clone()) {
-                let what = describe("packets that arrive", &rest);
-                report(Some(block.span), &what, diagnostics);
+                let what = describe("what arrives", &rest);
+                let help = "end the block with `default allow`, which hands on to the later \
+                            stages, or `default deny`; a top-level default is not for guard";
+                report(Some(block), &what, help, diagnostics);
             }
         }
     }
@@ -90,19 +96,30 @@ fn asks_only_sides(cube: &Cube) -> bool {
 fn describe(word: &str, rest: &Cube) -> String {
     let mut text = word.to_owned();
     if !rest.ingress.host && rest.ingress.ifaces != IfaceSet::not_loopback() {
-        text = format!("{text} from {}", rest.ingress.ifaces);
+        text = format!("{text} from {}", name(&rest.ingress.ifaces));
     }
     if !rest.egress.host && rest.egress.ifaces != IfaceSet::not_loopback() {
-        text = format!("{text} to {}", rest.egress.ifaces);
+        text = format!("{text} to {}", name(&rest.egress.ifaces));
     }
     text
 }
 
-fn report(span: Option<Span>, what: &str, diagnostics: &mut Vec<Diagnostic>) {
-    let Some(span) = span else { return };
+/// `eth0`, or "interfaces other than `eth0`".
+fn name(ifaces: &IfaceSet) -> String {
+    let list = |patterns: &BTreeSet<Pattern>| {
+        let wire = patterns.iter().map(Pattern::to_string);
+        let wire: Vec<String> = wire.filter(|p| p != "lo").collect();
+        format!("`{}`", wire.join("`, `"))
+    };
+    match ifaces.include() {
+        Some(include) => list(include),
+        None => format!("interfaces other than {}", list(ifaces.exclude())),
+    }
+}
+
+fn report(block: Option<&Block>, what: &str, help: &str, diagnostics: &mut Vec<Diagnostic>) {
+    let Some(block) = block else { return };
     let title = format!("{what} can reach the end undecided");
-    let help = "end the block with `default deny` or `default allow`, or the file with a \
-                top-level default";
-    let diagnostic = Diagnostic::error(Code::MissingDefault, title, span);
+    let diagnostic = Diagnostic::error(Code::MissingDefault, title, block.span);
     diagnostics.push(diagnostic.help(help));
 }

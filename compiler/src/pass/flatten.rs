@@ -16,7 +16,7 @@ use crate::ir::{
     Block, Bucket, BucketId, Cube, Effects, Governs, Ir, Limit, Log, Rule, Side, Stage, Verdict,
 };
 use crate::packet::{IfaceSet, Pattern};
-use crate::policy::{self, Clauses, Meta, Policy, RateRef, Stmt, Via};
+use crate::policy::{self, Clauses, Condition, Meta, Policy, RateRef, Stmt, Via};
 use crate::source::Span;
 
 /// The most cubes of one rule.
@@ -155,13 +155,19 @@ impl Flattener<'_> {
         unnamed: Arc<str>,
     ) {
         let name = self.name(rule, unnamed);
+        let around = || context.around.iter().rev().copied();
+        let clauses = || std::iter::once(&rule.clauses).chain(around());
+        if clauses().any(|c| c.broken) && !is_default {
+            return;
+        }
         let Some(cubes) = self.cubes(rule, context) else {
             return;
         };
-        let around = || context.around.iter().rev().copied();
-        let clauses = || std::iter::once(&rule.clauses).chain(around());
-        let Some(verdict) = self.verdict(rule, context.stage, &cubes) else {
-            return;
+        let verdict = match self.verdict(rule, is_default, context.stage, &cubes) {
+            Some(verdict) => verdict,
+            // The stage does end in a default, if a wrong one.
+            None if is_default => Some(Verdict::Deny),
+            None => return,
         };
         let limits: Vec<Limit> = around()
             .collect::<Vec<_>>()
@@ -259,7 +265,10 @@ impl Flattener<'_> {
             let help = "its conditions, with those around it, exclude one another";
             let mut diagnostic =
                 Diagnostic::error(Code::UnmatchableRule, title, rule.span).help(help);
-            for condition in rule.clauses.conditions.iter().take(2) {
+            let around = context.around.iter().copied();
+            let conditions = around.chain(std::iter::once(&rule.clauses));
+            let conditions: Vec<&Condition> = conditions.flat_map(|c| &c.conditions).collect();
+            for condition in culprits(&conditions, rule.services.as_deref()) {
                 diagnostic = diagnostic.and(condition.span, "this must hold too");
             }
             self.diagnostics.push(diagnostic);
@@ -305,15 +314,19 @@ impl Flattener<'_> {
     fn verdict(
         &mut self,
         rule: &policy::Rule,
+        is_default: bool,
         stage: Stage,
         cubes: &[Cube],
     ) -> Option<Option<Verdict>> {
+        if is_default && rule.verb == Verb::Match {
+            let title = "a default decides, and `match` decides nothing";
+            let help = "write a `match` rule, and a `default` behind it";
+            let diagnostic = Diagnostic::error(Code::WrongStage, title, rule.span);
+            self.diagnostics.push(diagnostic.help(help));
+            return None;
+        }
         if let Some(help) = wrong_stage(rule.verb, stage) {
-            let title = format!(
-                "`{}` does not belong into {}",
-                word(rule.verb),
-                stage.name()
-            );
+            let title = format!("`{}` does not belong in {}", word(rule.verb), stage.name());
             let diagnostic = Diagnostic::error(Code::WrongStage, title, rule.span);
             self.diagnostics.push(diagnostic.help(help));
             return None;
@@ -353,6 +366,24 @@ fn narrow(cubes: &[Cube], clauses: &Clauses) -> (Vec<Cube>, bool) {
         out = both(&out, &condition.cubes);
     }
     (out, clauses.conditions.iter().any(|c| c.empty_set))
+}
+
+/// Conditions that exclude one another: a pair, one that the services exclude, or else all.
+fn culprits<'c>(conditions: &[&'c Condition], services: Option<&[Cube]>) -> Vec<&'c Condition> {
+    for (at, a) in conditions.iter().enumerate() {
+        if let Some(b) = conditions
+            .iter()
+            .skip(at + 1)
+            .find(|b| both(&a.cubes, &b.cubes).is_empty())
+        {
+            return vec![a, b];
+        }
+    }
+    let excluded = |c: &&Condition| services.is_some_and(|s| both(s, &c.cubes).is_empty());
+    match conditions.iter().copied().find(excluded) {
+        Some(one) => vec![one],
+        None => conditions.to_vec(),
+    }
 }
 
 fn both(a: &[Cube], b: &[Cube]) -> Vec<Cube> {

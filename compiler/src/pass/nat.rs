@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::flatten::word;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{TCP, UDP};
 use crate::ir::{Balance, Cube, Nat, NatTarget, Proxy, Reject, Verdict};
@@ -110,14 +111,16 @@ fn nat(
     for target in &targets.list {
         let entry = match *target {
             Target::Port(_) => {
-                let title = "this goes to an address";
+                let title = format!("`{}` goes to an address", word(rule.verb));
                 let help = "write `=> 192.0.2.10:80`; `redirect` goes to a port of this host";
                 return Err(Diagnostic::error(Code::TypeMismatch, title, targets.span).help(help));
             }
             Target::Addr(addr, port) => NatTarget::Addr(addr, port),
             Target::Net(to, len) => {
-                let from = same_length(cubes, matched, to, len)
-                    .map_err(|title| Diagnostic::error(Code::TypeMismatch, title, targets.span))?;
+                let from = same_length(cubes, matched, to, len).map_err(|title| {
+                    let help = "narrow the rule to one prefix as long as the target";
+                    Diagnostic::error(Code::TypeMismatch, title, targets.span).help(help)
+                })?;
                 NatTarget::Prefix { from, to, len }
             }
         };

@@ -3,9 +3,10 @@
 use polc_grammar::ast::{Flow, Qualifier, Spanned, TestStep};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::{protocol_number, type_numbers};
+use crate::field::{PROTOCOLS, protocol_number, type_names, type_numbers};
 use crate::ir::Ir;
 use crate::policy::{Policy, Test};
+use crate::resolve::nearest;
 use crate::source::Span;
 
 /// Reports rules and proxies that tests name and nothing defines, and protocols that do not exist.
@@ -41,7 +42,8 @@ fn check_flow(flow: &Flow, test: &Test, diagnostics: &mut Vec<Diagnostic>) {
     let known = protocol_number(proto).is_some() || proto == "proto";
     if !known {
         let title = format!("there is no protocol `{proto}`");
-        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+        let names: Vec<String> = PROTOCOLS.iter().map(|(n, _)| (*n).to_owned()).collect();
+        diagnostics.push(unknown(title, proto, &names, span));
     }
     let icmp = matches!(proto, "icmp" | "icmpv6");
     if let Some(kind) = kind
@@ -49,7 +51,8 @@ fn check_flow(flow: &Flow, test: &Test, diagnostics: &mut Vec<Diagnostic>) {
         && type_numbers(kind).is_none()
     {
         let title = format!("there is no ICMP type `{kind}`");
-        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+        let names: Vec<String> = type_names().map(str::to_owned).collect();
+        diagnostics.push(unknown(title, kind, &names, span));
     }
 }
 
@@ -64,17 +67,26 @@ fn check_qualifier(
         Qualifier::Via(name) => ("proxy", name),
         _ => return,
     };
-    let known = match kind {
-        "rule" => ir.rules().any(|(_, r)| *r.name == *name.node),
-        _ => ir.proxies.iter().any(|p| *p.name == *name.node),
+    let names: Vec<String> = match kind {
+        "rule" => ir.rules().map(|(_, r)| r.name.to_string()).collect(),
+        _ => ir.proxies.iter().map(|p| p.name.to_string()).collect(),
     };
-    if !known {
+    if !names.contains(&name.node) {
         let span = Span {
             file: test.span.file,
             start: name.span.start,
             end: name.span.end,
         };
         let title = format!("there is no {kind} `{}`", name.node);
-        diagnostics.push(Diagnostic::error(Code::BadExpectation, title, span));
+        diagnostics.push(unknown(title, &name.node, &names, span));
+    }
+}
+
+fn unknown(title: String, name: &str, names: &[String], span: Span) -> Diagnostic {
+    let diagnostic = Diagnostic::error(Code::BadExpectation, title, span);
+    match (nearest(name, names), names) {
+        (Some(near), _) => diagnostic.help(format!("did you mean `{near}`?")),
+        (None, []) => diagnostic.help("the policy has none"),
+        (None, _) => diagnostic.help(format!("there are `{}`", names.join("`, `"))),
     }
 }

@@ -126,6 +126,8 @@ pub struct Clauses {
     pub name_span: Option<Span>,
     /// Owner, note and the like.
     pub meta: Meta,
+    /// Whether one of them is wrong and has been reported: what is missing may be that one.
+    pub broken: bool,
 }
 
 /// A condition: one of its cubes must hold.

@@ -128,7 +128,8 @@ impl Resolver<'_> {
         if let Some(first) = self.seen.policy.replace(span) {
             let diagnostic =
                 Diagnostic::error(Code::PolicyName, "a file declares one policy", span);
-            self.report(diagnostic.and(first, "it is already declared here"));
+            let diagnostic = diagnostic.and(first, "it is already declared here");
+            self.report(diagnostic.help("take one of the two lines out"));
             return;
         }
         self.policy.name.clone_from(&policy.name.node);
@@ -143,7 +144,8 @@ impl Resolver<'_> {
                 "a policy has one top-level default",
                 span,
             );
-            self.report(diagnostic.and(first, "the first is here"));
+            let help = "take one out; a section may end in a default of its own";
+            self.report(diagnostic.and(first, "the first is here").help(help));
             return;
         }
         self.policy.default = Some(rule);
@@ -180,6 +182,7 @@ impl Resolver<'_> {
         env: &Env,
         span: Span,
     ) {
+        let span = self.head(span, body.first().map(|s| env.span(s.span)));
         let clauses = self.clauses(clauses, stage, Place::Group, env);
         let body = self.statements(body, stage, env);
         let mut unique: Arc<str> = label.into();
@@ -196,6 +199,19 @@ impl Resolver<'_> {
             body,
             span,
         });
+    }
+
+    /// The part of a block before its opening brace; `first` is its first statement.
+    fn head(&self, block: Span, first: Option<Span>) -> Span {
+        let end = first.map_or(block.end, |s| s.start);
+        let source = self.sources.get(block.file);
+        let text = source.and_then(|s| s.text.get(block.start as usize..end as usize));
+        let head = text.and_then(|t| Some(t.get(..t.rfind('{')?)?.trim_end()));
+        let length = head.map_or(end - block.start, |h| u32::try_from(h.len()).unwrap_or(0));
+        Span {
+            end: block.start + length,
+            ..block
+        }
     }
 
     fn statements(&mut self, body: &[Spanned<AstStmt>], stage: Stage, env: &Env) -> Vec<Stmt> {
@@ -319,7 +335,8 @@ impl Resolver<'_> {
         };
         if self.expanding.contains(&id) || self.expanding.len() >= DEEPEST {
             let title = format!("the template `{}` applies itself", id.1);
-            self.error(Code::Undefined, title, at);
+            let help = "a template can apply others, but never come back to itself";
+            self.report(Diagnostic::error(Code::Undefined, title, at).help(help));
             return;
         }
         let template_env = self.env(id.0);
@@ -330,11 +347,7 @@ impl Resolver<'_> {
             .count();
         let given = apply.args.len();
         if given < needed || given > template.params.len() {
-            let title = format!(
-                "`{}` takes {}, and {given} are given",
-                id.1,
-                arguments(template)
-            );
+            let title = format!("`{}` takes {}, not {given}", id.1, arguments(template));
             let list: Vec<String> = template
                 .params
                 .iter()
@@ -359,7 +372,7 @@ impl Resolver<'_> {
 
 fn arguments(template: &ast::Template) -> String {
     match template.params.len() {
-        1 => "one argument".to_owned(),
+        1 => "1 argument".to_owned(),
         n => format!("{n} arguments"),
     }
 }

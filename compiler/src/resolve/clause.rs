@@ -49,6 +49,7 @@ impl Resolver<'_> {
             let span = env.span(clause.span);
             if let Some(problem) = misplaced(&clause.node, stage, place) {
                 self.error(Code::WrongClause, problem, span);
+                out.broken |= is_condition(&clause.node);
                 continue;
             }
             if self.condition(&clause.node, stage, env, span, &mut out) {
@@ -105,6 +106,7 @@ impl Resolver<'_> {
             }
             _ => return false,
         };
+        out.broken |= condition.is_none();
         out.conditions.extend(condition);
         true
     }
@@ -126,11 +128,13 @@ impl Resolver<'_> {
                     .extend(self.service_list(services, env).unwrap_or_default());
             }
             Clause::Target { targets, balance } => {
-                let list = targets
-                    .iter()
-                    .filter_map(|t| self.targets(t, env))
-                    .flatten()
-                    .collect();
+                let mut list = Vec::new();
+                for target in targets {
+                    match self.targets(target, env) {
+                        Some(found) => list.extend(found),
+                        None => out.broken = true,
+                    }
+                }
                 let balance = balance.as_ref().map(|b| b.node);
                 out.targets = Some(Targets {
                     list,
@@ -142,13 +146,18 @@ impl Resolver<'_> {
                 let at = env.span(name.span);
                 let id = self.lookup(env, Kind::Proxy, &name.node, at);
                 let index = id.and_then(|id| self.proxy(&id, at));
+                out.broken |= index.is_none();
                 out.via = index.map(|index| Via::Proxy(index, span));
             }
             Clause::ViaTable(n) => {
                 out.via = self.table(n, env).map(|table| Via::Table(table, span));
+                out.broken |= out.via.is_none();
             }
             Clause::With(name) => out.reject = self.reject_kind(name, env).map(|r| (r, span)),
-            Clause::Mark(mark) => out.mark = self.mark(mark, env).map(|m| (m, span)),
+            Clause::Mark(mark) => {
+                out.mark = self.mark(mark, env).map(|m| (m, span));
+                out.broken |= out.mark.is_none();
+            }
             Clause::Add(name) => out.add = self.add_to(name, env).map(|index| (index, span)),
             Clause::Log { text, at } => {
                 let at = at
@@ -329,6 +338,20 @@ impl Resolver<'_> {
         };
         self.options.as_of.parse().ok().map(|today| (day, today))
     }
+}
+
+fn is_condition(clause: &Clause) -> bool {
+    matches!(
+        clause,
+        Clause::From(_)
+            | Clause::To(_)
+            | Clause::ToOriginal(_)
+            | Clause::In(_)
+            | Clause::Out(_)
+            | Clause::By(_)
+            | Clause::When(_)
+            | Clause::Only(_)
+    )
 }
 
 /// The first address of each family.

@@ -113,6 +113,10 @@ impl Resolver<'_> {
     }
 
     fn empty_set(&mut self, span: Span) {
+        // The elements may have been lost to a syntax error.
+        if self.diagnostics.iter().any(|d| d.code == Code::Syntax) {
+            return;
+        }
         let diagnostic = Diagnostic::warning(Code::EmptySet, "the set has no elements", span);
         self.report(diagnostic.help("nothing is from or to an empty set: the rule does nothing"));
     }

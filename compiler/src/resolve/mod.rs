@@ -32,6 +32,8 @@ use crate::packet::AddrSet;
 use crate::policy::{Meta, Policy};
 use crate::source::{FileId, SourceMap, Span};
 
+pub(crate) use scope::nearest;
+
 use load::{Loader, ModuleId};
 use param::Bound;
 
@@ -84,6 +86,7 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         services: BTreeMap::new(),
         zones: BTreeMap::new(),
         buckets: BTreeMap::new(),
+        units: BTreeMap::new(),
         proxies: BTreeMap::new(),
         params: BTreeMap::new(),
         open: Vec::new(),
@@ -136,6 +139,8 @@ struct Resolver<'a> {
     services: BTreeMap<DefId, Option<Vec<crate::ir::Cube>>>,
     zones: BTreeMap<DefId, Option<crate::policy::Zone>>,
     buckets: BTreeMap<DefId, Option<usize>>,
+    /// The unit that a bucket's rate was written with, by the bucket's index.
+    units: BTreeMap<usize, ast::Unit>,
     proxies: BTreeMap<DefId, Option<usize>>,
     params: BTreeMap<DefId, Option<Bound>>,
     /// Definitions being computed, to find cycles.

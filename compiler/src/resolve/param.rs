@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use polc_grammar::ast::{AddrLit, Item, Name, Num, Spanned, Target, Value};
+use polc_grammar::ast::{AddrLit, Item, Name, Num, Spanned, Target, Unit, Value};
 
-use super::scope::Kind;
+use super::scope::{Kind, nearest};
 use super::{DefId, Env, Resolver, SetValue};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Cube;
@@ -28,8 +28,8 @@ pub(super) enum Bound {
     Set(SetValue),
     /// `service`
     Services(Vec<Cube>),
-    /// `rate`
-    Rate(RateRef),
+    /// `rate`, and the unit it was written with
+    Rate(RateRef, Option<Unit>),
     /// `zone`
     Zone(DefId),
     /// It has been reported that there is no value.
@@ -110,7 +110,14 @@ impl Resolver<'_> {
         };
         // Places within the given text are nowhere in the sources: point at the parameter.
         let value = Spanned::new(value.node, name.span);
-        self.bind(ty, &value, env, env)
+        let before = self.diagnostics.len();
+        let bound = self.bind(ty, &value, env, env);
+        for diagnostic in self.diagnostics.iter_mut().skip(before) {
+            if let Some(label) = diagnostic.labels.first_mut().filter(|l| l.span == span) {
+                label.text = format!("`{text}` is given for it");
+            }
+        }
+        bound
     }
 
     /// Reports values given for parameters that no file has.
@@ -131,7 +138,14 @@ impl Resolver<'_> {
         for name in unknown {
             let title = format!("a value is given for `{name}`, and no file has that parameter");
             let span = env.span(polc_grammar::span::Span::default());
-            self.error(Code::UnboundParam, title, span);
+            let mut diagnostic = Diagnostic::error(Code::UnboundParam, title, span);
+            // The mistake is on the command line, not in a file.
+            diagnostic.labels.clear();
+            let help = match nearest(&name, &self.names(&env, Kind::Param)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "parameters are declared with `param NAME: TYPE`".to_owned(),
+            };
+            self.report(diagnostic.help(help));
         }
     }
 
@@ -185,7 +199,7 @@ impl Resolver<'_> {
             Bound::Addr(_) => matches!(ty, "addr" | "set"),
             Bound::Set(_) => ty == "set",
             Bound::Services(_) => ty == "service",
-            Bound::Rate(_) => ty == "rate",
+            Bound::Rate(..) => ty == "rate",
             Bound::Zone(_) => ty == "zone",
             Bound::Failed => return None,
         };
@@ -239,11 +253,11 @@ impl Resolver<'_> {
             }
             ("rate", Value::Rate(rate)) => failed(
                 self.rate_literal(rate, env, span)
-                    .map(|(r, k)| Bound::Rate(RateRef::Own(r, k))),
+                    .map(|(r, k)| Bound::Rate(RateRef::Own(r, k), rate.unit)),
             ),
             ("rate", Value::Word(word)) => failed(
                 self.bucket_named(word, env, span)
-                    .map(|i| Bound::Rate(RateRef::Shared(i))),
+                    .map(|i| Bound::Rate(RateRef::Shared(i), self.units.get(&i).copied())),
             ),
             ("zone", Value::Word(word)) => {
                 failed(self.lookup(env, Kind::Zone, word, span).map(Bound::Zone))

@@ -61,15 +61,16 @@ impl Resolver<'_> {
         let missing = [
             (
                 body.v4.is_none() && body.v6.is_none(),
-                "`listen tcp, udp at 127.0.0.1:12345`",
+                "listen",
+                "tcp, udp at 127.0.0.1:12345",
             ),
-            (body.mark.is_none(), "`mark 0x1/0xff`"),
-            (body.table.is_none(), "`table 100`"),
+            (body.mark.is_none(), "mark", "0x1/0xff"),
+            (body.table.is_none(), "table", "100"),
         ];
-        for (is_missing, example) in missing {
+        for (is_missing, word, example) in missing {
             if is_missing {
-                let title = format!("the proxy `{}` lacks a line", id.1);
-                let help = format!("add one such as {example}");
+                let title = format!("the proxy `{}` has no `{word}`", id.1);
+                let help = format!("add a line such as `{word} {example}`");
                 self.report(Diagnostic::error(Code::MissingClause, title, span).help(help));
                 ok = false;
             }
@@ -145,7 +146,8 @@ impl Resolver<'_> {
         };
         if twice {
             let title = "a proxy has one socket for each family";
-            self.error(Code::DuplicateName, title, span);
+            let help = "take this one out, or define a second proxy";
+            self.report(Diagnostic::error(Code::DuplicateName, title, span).help(help));
             return None;
         }
         Some(())
@@ -155,7 +157,8 @@ impl Resolver<'_> {
     pub(super) fn port(&mut self, num: &Num, env: &Env, span: Span) -> Option<u16> {
         let port = self.number_at(num, env, span, 65535)?;
         if port == 0 {
-            self.error(Code::OutOfRange, "port 0 is nobody's", span);
+            let diagnostic = Diagnostic::error(Code::OutOfRange, "port 0 is nobody's", span);
+            self.report(diagnostic.help("a port to go to is 1 to 65535"));
             return None;
         }
         u16::try_from(port).ok()
@@ -173,7 +176,8 @@ impl Resolver<'_> {
         let span = env.span(mark.value.span);
         if value & !mask != 0 {
             let title = format!("the mark {value:#x} has bits outside its mask {mask:#x}");
-            self.error(Code::OutOfRange, title, span);
+            let help = "the mask says which bits the mark owns: widen it, or take a smaller mark";
+            self.report(Diagnostic::error(Code::OutOfRange, title, span).help(help));
             return None;
         }
         if value == 0 {

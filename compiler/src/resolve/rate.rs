@@ -24,9 +24,11 @@ impl Resolver<'_> {
         }
         let bucket = self.bucket_decl(id);
         self.leave();
-        let index = bucket.map(|bucket| {
+        let index = bucket.map(|(bucket, unit)| {
             self.policy.buckets.push(bucket);
-            self.policy.buckets.len() - 1
+            let index = self.policy.buckets.len() - 1;
+            self.units.extend(unit.map(|unit| (index, unit)));
+            index
         });
         self.buckets.insert(id.clone(), index);
         index
@@ -38,7 +40,8 @@ impl Resolver<'_> {
         self.bucket(&id, span)
     }
 
-    fn bucket_decl(&mut self, id: &DefId) -> Option<Bucket> {
+    /// The bucket, and the unit of its rate where one is written.
+    fn bucket_decl(&mut self, id: &DefId) -> Option<(Bucket, Option<Unit>)> {
         let tree = self.tree(id.0);
         let at = self.item(Kind::Bucket, id)?;
         let Some(Item::Bucket(decl)) = tree.items.get(at).map(|i| &i.node) else {
@@ -74,7 +77,7 @@ impl Resolver<'_> {
                 BucketOption::Full(sense) => bucket.full = *sense,
             }
         }
-        Some(bucket)
+        Some((bucket, decl.rate.node.unit))
     }
 
     /// A rate that a rule names or writes out; `log` says that it limits log entries.
@@ -93,44 +96,39 @@ impl Resolver<'_> {
                 return Some(RateRef::Own(rate, key));
             }
             ast::Rate::Bucket(name) => match self.named_param(env, name, span) {
-                Some(Bound::Rate(rate)) => rate,
+                Some(Bound::Rate(rate, unit)) => (rate, unit),
                 Some(Bound::Failed) => return None,
-                _ => RateRef::Shared(self.bucket_named(name, env, span)?),
+                _ => {
+                    let index = self.bucket_named(name, env, span)?;
+                    (RateRef::Shared(index), self.units.get(&index).copied())
+                }
             },
         };
+        let (found, unit) = found;
         let rate = match &found {
             RateRef::Shared(index) => self.policy.buckets.get(*index).map(|b| b.rate),
             RateRef::Own(rate, _) => Some(*rate),
         };
-        let wrong = match rate {
-            Some(Rate::Flows { .. }) => log || stage == Stage::Guard,
-            Some(Rate::Bytes { .. }) => log || stage != Stage::Guard,
-            _ => false,
-        };
-        if wrong {
-            let title = format!("{} cannot count this", counter(stage, log));
-            self.report(Diagnostic::error(Code::BadRate, title, span).help(units(stage, log)));
-            return None;
+        let lives = matches!(rate, Some(Rate::Flows { .. }));
+        if counts(unit, lives, stage, log) {
+            return Some(found);
         }
-        Some(found)
+        self.cannot_count(stage, log, span);
+        None
     }
 
     /// Whether the stage counts the unit that is written.
     fn check_unit(&mut self, lit: &RateLit, stage: Stage, log: bool, span: Span) -> Option<()> {
-        let guard = stage == Stage::Guard;
-        let ok = match (lit.unit, lit.per) {
-            (None, Some(_)) => true,
-            (Some(Unit::Packets), Some(_)) => guard || log,
-            (Some(Unit::Bytes), Some(_)) => guard && !log,
-            (Some(Unit::Flows), _) => !guard && !log,
-            (_, None) => false,
-        };
-        if ok {
+        if counts(lit.unit, lit.per.is_none(), stage, log) {
             return Some(());
         }
+        self.cannot_count(stage, log, span);
+        None
+    }
+
+    fn cannot_count(&mut self, stage: Stage, log: bool, span: Span) {
         let title = format!("{} cannot count this", counter(stage, log));
         self.report(Diagnostic::error(Code::BadRate, title, span).help(units(stage, log)));
-        None
     }
 
     /// Rate and key of a literal.
@@ -160,7 +158,8 @@ impl Resolver<'_> {
                 let per_second = count / seconds(per);
                 if per_second == 0 || count % seconds(per) != 0 {
                     let title = "a rate of bytes must be a whole number of bytes a second";
-                    self.error(Code::BadRate, title, span);
+                    let help = "write it per second: `10k bytes/s`";
+                    self.report(Diagnostic::error(Code::BadRate, title, span).help(help));
                     return None;
                 }
                 Rate::Bytes {
@@ -214,6 +213,17 @@ fn seconds(unit: TimeUnit) -> u64 {
         TimeUnit::Minute => 60,
         TimeUnit::Hour => 3_600,
         TimeUnit::Day => 86_400,
+    }
+}
+
+/// Whether the stage (or a `log` in it) counts the unit; `lives` says that live flows are counted.
+fn counts(unit: Option<Unit>, lives: bool, stage: Stage, log: bool) -> bool {
+    let guard = stage == Stage::Guard;
+    match unit {
+        None => !lives,
+        Some(Unit::Packets) => (guard || log) && !lives,
+        Some(Unit::Bytes) => guard && !log && !lives,
+        Some(Unit::Flows) => !guard && !log,
     }
 }
 

@@ -34,6 +34,19 @@ impl Kind {
         }
     }
 
+    /// What defines one.
+    fn example(self) -> &'static str {
+        match self {
+            Self::Set => "`set admins = { 192.0.2.0/24 }`",
+            Self::Service => "`service web = tcp/{80, 443}`",
+            Self::Zone => "`zone lan = eth1`",
+            Self::Bucket => "`bucket slow = 10/s per source`",
+            Self::Proxy => "`proxy box { listen … mark … table … }`",
+            Self::Template => "`template open(svc: service) { allow svc }`",
+            Self::Param => "`param limit: number = 5`",
+        }
+    }
+
     /// The name as it is written where it is used.
     fn quoted(self, name: &str) -> String {
         if self == Self::Set {
@@ -140,6 +153,8 @@ impl Resolver<'_> {
                 other.word(),
                 kind.word()
             ));
+        } else {
+            diagnostic.help = Some(format!("define it: {}", kind.example()));
         }
         self.report(diagnostic);
     }
@@ -153,7 +168,7 @@ impl Resolver<'_> {
     }
 
     /// Every name of a kind that can be written in the file of `env`.
-    fn names(&self, env: &Env, kind: Kind) -> Vec<String> {
+    pub(super) fn names(&self, env: &Env, kind: Kind) -> Vec<String> {
         let mut names = Vec::new();
         let mut add = |module: ModuleId, prefix: &str| {
             let index = self.index.get(module).into_iter().flatten();
@@ -184,7 +199,8 @@ impl Resolver<'_> {
                 kind.word(),
                 kind.quoted(&id.1)
             );
-            self.error(Code::Undefined, title, span);
+            let help = "follow the names from here: they lead back; write one of them out";
+            self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
             return false;
         }
         self.open.push(entry);
@@ -216,7 +232,8 @@ impl Resolver<'_> {
                     self.report(
                         Diagnostic::error(Code::DuplicateName, title, env.span(name.span))
                             .at("again here")
-                            .and(earlier, "first here"),
+                            .and(earlier, "first here")
+                            .help("rename one of the two, or take it out"),
                     );
                 } else {
                     first.insert((kind, &name.node), name);
@@ -250,15 +267,20 @@ impl Resolver<'_> {
     }
 }
 
-/// The name most like `name`, if one is like it enough to be meant.
-pub(super) fn nearest(name: &str, names: &[String]) -> Option<String> {
+/// The name most like `name`, if one is like it enough to be meant. Of two equally like it, the
+/// one with the same first letter: that one is rarely wrong.
+pub(crate) fn nearest(name: &str, names: &[String]) -> Option<String> {
     let far = 1 + name.chars().count() / 4;
+    let first = name.chars().next();
     names
         .iter()
-        .map(|n| (strsim::damerau_levenshtein(name, n), n))
-        .filter(|(distance, _)| *distance <= far)
+        .map(|n| {
+            let distance = strsim::damerau_levenshtein(name, n);
+            (distance, n.chars().next() != first, n)
+        })
+        .filter(|(distance, _, _)| *distance <= far)
         .min()
-        .map(|(_, n)| n.clone())
+        .map(|(_, _, n)| n.clone())
 }
 
 #[cfg(test)]
@@ -267,7 +289,7 @@ mod tests {
 
     #[test]
     fn only_likely_names_are_suggested() {
-        let names = ["https".to_owned(), "ssh".to_owned(), "dns".to_owned()];
+        let names = ["https", "ftps", "ssh", "dns"].map(str::to_owned);
         assert_eq!(nearest("htps", &names).as_deref(), Some("https"));
         assert_eq!(nearest("shs", &names).as_deref(), Some("ssh"));
         assert_eq!(nearest("postgres", &names), None);

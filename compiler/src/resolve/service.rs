@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use polc_grammar::ast::{CmpOp, Item, Port, Service, Spanned};
 
 use super::param::Bound;
-use super::scope::Kind;
+use super::scope::{Kind, nearest};
 use super::{DefId, Env, Resolver};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{self, Comparison, DPORT, ICMP, ICMPV6, PROTOCOLS};
@@ -91,8 +91,14 @@ impl Resolver<'_> {
         }
         let Some(number) = field::protocol_number(word) else {
             let title = format!("there is no protocol `{word}`");
-            let names: Vec<String> = PROTOCOLS.iter().map(|(n, _)| format!("`{n}`")).collect();
-            let help = format!("the protocols are {}, and `proto/NUMBER`", names.join(", "));
+            let names: Vec<String> = PROTOCOLS.iter().map(|(n, _)| (*n).to_owned()).collect();
+            let help = match nearest(word, &names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "the protocols are `{}`, and `proto/NUMBER`",
+                    names.join("`, `")
+                ),
+            };
             self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
             return None;
         };
@@ -111,7 +117,8 @@ impl Resolver<'_> {
             }
             _ => {
                 let title = format!("`{word}` has no ports");
-                self.error(Code::TypeMismatch, title, span);
+                let help = format!("write `{word}` alone");
+                self.report(Diagnostic::error(Code::TypeMismatch, title, span).help(help));
                 None
             }
         }

@@ -98,7 +98,8 @@ impl Resolver<'_> {
                 "the set `@{}` has {count} elements, and its `max` is {max}",
                 id.1
             );
-            self.error(Code::SetOverflow, title, at);
+            let help = "raise `max`, or take elements out; neighbours count as one element";
+            self.report(Diagnostic::error(Code::SetOverflow, title, at).help(help));
         }
         if dynamic {
             let key = decl.key.as_ref().map_or(KeyKind::Source, |k| k.node);
