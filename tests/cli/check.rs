@@ -18,7 +18,7 @@ to host {
   allow tcp/443 when tcp.flags = syn
   default deny
 }
-from lan to host default allow }
+set wide = { 2001:db8::/129 }
 ";
 
 fn diagnostics(text: &str) -> Vec<Value> {
@@ -59,7 +59,7 @@ fn seven_mistakes_give_seven_diagnostics() {
         SEVEN[at("start")..at("end")].to_owned()
     };
     let underlined: Vec<String> = found.iter().map(underlined).collect();
-    let mistakes = ["10.0.0.300", "alow", "frm", "fortnight", "="];
+    let mistakes = ["300", "alow", "frm", "fortnight", "=", "129"];
     for mistake in mistakes {
         assert!(
             underlined.iter().any(|u| u == mistake),

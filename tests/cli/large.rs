@@ -26,5 +26,10 @@ fn a_hundred_thousand_addresses_and_ten_thousand_rules() {
     ]);
     let run = place.polc(&["check", "sets.pol", "rules.pol"]);
     assert_eq!(run.code, 0, "{run:?}");
-    assert_eq!(run.err, "checked 2 files, 10003 rules\n");
+    // Without optimisation it may take so long that progress is reported.
+    assert!(
+        run.err.ends_with("checked 2 files, 10003 rules\n"),
+        "{}",
+        run.err
+    );
 }

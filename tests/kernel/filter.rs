@@ -54,7 +54,8 @@ fn zones_see_what_they_may() {
         let outcome = lan.timeout(Duration::from_secs(3)).tcp(third, 80);
         assert!(
             matches!(outcome, Outcome::Unreachable | Outcome::Prohibited),
-            "an ICMP error from {third}: {outcome:?}\n{}", bench.ruleset()
+            "an ICMP error from {third}: {outcome:?}\n{}",
+            bench.ruleset()
         );
     }
     drop(servers);

@@ -1,7 +1,7 @@
 //! Diagnostics for a terminal.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
+use std::ops::Range;
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
@@ -129,30 +129,31 @@ impl SourceCode for Report<'_> {
         let source = file
             .and_then(|f| self.sources.get(f))
             .ok_or(MietteError::OutOfBounds)?;
-        let text: &Arc<str> = &source.text;
-        let lines = whole_lines(text, span);
-        let column = span.offset().saturating_sub(lines.offset());
-        let inner = text.as_bytes().read_span(&lines, before, after)?;
-        // `inner` borrows a temporary: its lines are taken from the text itself.
-        let range = inner.span().offset()..inner.span().offset() + inner.span().len();
+        let text = &source.text;
+        let whole = lines_around(text, span.offset()..span.offset() + span.len());
+        let inner = SourceSpan::new(whole.start.into(), whole.len());
+        let found = text.as_bytes().read_span(&inner, before, after)?;
+        let range = found.span().offset()..found.span().offset() + found.span().len();
         let data = text.as_bytes().get(range).ok_or(MietteError::OutOfBounds)?;
         Ok(Box::new(MietteSpanContents::new_named(
             source.name.to_string(),
             data,
-            *inner.span(),
-            inner.line(),
-            column,
-            inner.line_count(),
+            *found.span(),
+            found.line(),
+            // The heading says where the mistake itself begins.
+            text.get(whole.start..span.offset())
+                .map_or(0, |head| head.chars().count()),
+            found.line_count(),
         )))
     }
 }
 
-/// The lines that a span touches: all of each is shown.
-fn whole_lines(text: &str, span: &SourceSpan) -> SourceSpan {
-    let (start, end) = (span.offset(), span.offset() + span.len());
-    let before = text.get(..start).unwrap_or_default();
-    let first = before.rfind('\n').map_or(0, |at| at + 1);
-    let after = text.get(end..).unwrap_or_default();
-    let last = end + after.find('\n').unwrap_or(after.len());
-    (first, last - first).into()
+/// The lines that a range touches, without the last line's end: what is wrong is shown with what
+/// stands around it.
+fn lines_around(text: &str, range: Range<usize>) -> Range<usize> {
+    let head = text.get(..range.start).unwrap_or("");
+    let start = head.rfind('\n').map_or(0, |at| at + 1);
+    let tail = text.get(range.end..).unwrap_or("");
+    let end = range.end + tail.find('\n').unwrap_or(tail.len());
+    start..end.min(text.len()).max(start)
 }

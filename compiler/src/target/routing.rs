@@ -21,8 +21,12 @@ pub(crate) fn plan(ir: &Ir) -> RoutingPlan {
     let mut priority = FIRST;
     for proxy in &ir.proxies {
         for family in families(proxy) {
-            plan.rules.push(rule(family, priority, proxy.mark, proxy.table));
-            let route = LocalRoute { family, table: proxy.table };
+            plan.rules
+                .push(rule(family, priority, proxy.mark, proxy.table));
+            let route = LocalRoute {
+                family,
+                table: proxy.table,
+            };
             if !plan.local_routes.contains(&route) {
                 plan.local_routes.push(route);
             }
