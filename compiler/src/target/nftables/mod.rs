@@ -22,8 +22,10 @@ mod nat;
 mod optimise;
 mod raw;
 mod sets;
+mod sides;
 mod template;
 mod tree;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

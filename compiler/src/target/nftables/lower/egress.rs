@@ -3,7 +3,7 @@
 use super::{NAT_POST, base, finish, loopback};
 use crate::target::nftables::Build;
 use crate::target::nftables::action::Role;
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Verdict as Then};
 
 const PRIORITY: i32 = 100;

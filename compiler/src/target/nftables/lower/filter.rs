@@ -5,9 +5,10 @@ use super::{
 };
 use crate::ir::{Rule, Stage, Verdict};
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{ADMITTED, Role};
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::action::Role;
+use crate::target::nftables::sides::{Hook, Place, applies};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
+use crate::target::nftables::verdict::ADMITTED;
 
 pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     let governs = build.ir.governs;
@@ -32,7 +33,7 @@ fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
         .filter
         .iter()
         .rev()
-        .find(|r| r.verdict.is_some() && build.applies(r, place));
+        .find(|r| r.verdict.is_some() && applies(r, place));
     let drop = last.is_none_or(refuses);
     let all = ir.filter.iter().map(|r| (r, Role::Whole));
     let lo = loopback(build, name, hook, all);

@@ -3,7 +3,7 @@
 use super::{GUARD, base, finish, loopback, unconditional_icmp};
 use crate::target::nftables::Build;
 use crate::target::nftables::action::Role;
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Verdict as Then};
 
 /// Before defragmentation (-400), so that fragments are seen.

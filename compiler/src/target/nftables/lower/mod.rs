@@ -7,7 +7,7 @@ mod steer;
 
 use super::Build;
 use super::action::Role;
-use super::matches::{Hook, Place};
+use super::sides::{Hook, Place, names_loopback};
 use super::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
 use crate::ir::{Rule, Stage, Verdict};
 use crate::target::Capability;
@@ -85,7 +85,7 @@ fn loopback<'a>(
     };
     let mut inner = Vec::new();
     for (rule, role) in rules {
-        if build.names_loopback(rule, hook) {
+        if names_loopback(rule, hook) {
             build.emit(&mut inner, rule, place, role);
         }
     }

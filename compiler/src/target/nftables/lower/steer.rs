@@ -19,10 +19,12 @@ use crate::ir::{Atom, Down, Mark, Proxy, Rule, Verdict};
 use crate::packet::IntervalSet;
 use crate::target::Capability;
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{ADMITTED, Role, set_mark};
+use crate::target::nftables::action::{Role, set_mark};
 use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
-use crate::target::nftables::matches::{Hook, Place, nfproto};
+use crate::target::nftables::matches::nfproto;
+use crate::target::nftables::sides::{Hook, Place, applies, names_loopback};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Values, Verdict as Then};
+use crate::target::nftables::verdict::ADMITTED;
 
 /// After connection tracking (-200), before destination NAT.
 const MANGLE: i32 = -150;
@@ -109,7 +111,7 @@ fn plan<'a>(
             hook,
             loopback: false,
         };
-        build.applies(rule, place) || build.names_loopback(rule, hook)
+        applies(rule, place) || names_loopback(rule, hook)
     };
     let here: Vec<bool> = rules.iter().map(here).collect();
     let used = |i: usize| here.get(i).copied().unwrap_or(false);
@@ -185,7 +187,8 @@ fn changeable(rule: &Rule) -> bool {
     !rule.limits.is_empty()
         || rule.cubes.iter().any(|c| {
             let atom = c.atoms.keys().any(|a| matches!(a, Atom::Dynamic { .. }));
-            let field = |name: &str| name.ends_with(".mark") || name.starts_with("time.");
+            let field =
+                |name: &str| ["meta.mark", "ct.mark", "time.hour", "time.day"].contains(&name);
             atom || c.fields.keys().any(|f| field(f.name()))
         })
 }
@@ -310,7 +313,7 @@ fn of_host(build: &Build) -> BTreeSet<usize> {
         hook: Hook::SteerOut,
         loopback: false,
     };
-    let rules = build.ir.steer.iter().filter(|r| build.applies(r, place));
+    let rules = build.ir.steer.iter().filter(|r| applies(r, place));
     rules
         .filter_map(|r| match r.verdict {
             Some(Verdict::Proxy(id)) => Some(id),
