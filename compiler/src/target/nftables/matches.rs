@@ -56,13 +56,13 @@ impl Build<'_> {
 
     fn piece(&mut self, out: &mut Vec<Alt>, rule: &Rule, piece: &Piece, place: Place, split: bool) {
         let cube = &piece.cube;
+        let Some(principals) = principals(cube, place.hook) else {
+            return;
+        };
         let sides = match sides(cube, place) {
             Ok(Some(sides)) => sides,
             Ok(None) => return,
             Err(capability) => return self.unsupported(capability, rule.span),
-        };
-        let Some(principals) = principals(cube, place.hook) else {
-            return;
         };
         if place.hook.is_local() && cube.fields.keys().any(|f| f.name().starts_with("eth.")) {
             // What this host sends has no Ethernet header yet, so the comparison is false.

@@ -1,6 +1,6 @@
 //! nftables: one script for one table, `inet polc`.
 //!
-//! IR → [`lower`] → a typed table ([`tree`]) → [`optimise`] → text ([`template`]).
+//! IR → `lower` → a typed table (`tree`) → `optimise` → text (`template`).
 //!
 //! # Architecture invariants
 //!

@@ -117,15 +117,9 @@ pub(crate) fn sides(cube: &Cube, place: Place) -> Result<Option<Vec<Sides>>, Cap
     };
     Ok(match place.hook {
         Hook::Guard => plain(incoming()),
-        Hook::SteerPre | Hook::NatPre => match (plain(incoming()), early_egress(egress)?) {
-            (None, _) | (_, Early::Nowhere) => None,
-            (list, Early::Anywhere) => list,
-            (Some(mut list), Early::If(test)) => {
-                for sides in &mut list {
-                    sides.after = Some(test);
-                }
-                Some(list)
-            }
+        Hook::SteerPre | Hook::NatPre => match plain(incoming()) {
+            None => None,
+            Some(list) => before_routing(list, egress)?,
         },
         Hook::Input => plain(if egress.host { incoming() } else { None }),
         Hook::Output | Hook::SteerOut | Hook::NatOut => {
@@ -134,6 +128,20 @@ pub(crate) fn sides(cube: &Cube, place: Place) -> Result<Option<Vec<Sides>>, Cap
         Hook::Forward => plain(product(incoming(), outgoing())),
         Hook::Post => plain(product(sent_from(ingress, place), outgoing())),
     })
+}
+
+/// The same conditions and what the egress side adds to them.
+fn before_routing(mut list: Vec<Sides>, egress: &Side) -> Result<Option<Vec<Sides>>, Capability> {
+    match early_egress(egress)? {
+        Early::Nowhere => return Ok(None),
+        Early::Anywhere => {}
+        Early::If(test) => {
+            for sides in &mut list {
+                sides.after = Some(test);
+            }
+        }
+    }
+    Ok(Some(list))
 }
 
 /// What can be said before routing about where a packet goes.

@@ -6,7 +6,7 @@ use crate::field::{
     TCP, TCP_FLAGS, TIME_HOUR, UDP,
 };
 use crate::ir::{
-    Atom, Cube, Effects, Log, Reject, Sense, Side, Stage, Verdict, cube::PrincipalKind,
+    Atom, Block, Cube, Effects, Log, Reject, Rule, Sense, Side, Stage, Verdict, cube::PrincipalKind,
 };
 use crate::packet::{Families, IfaceSet, IntervalSet};
 
@@ -242,4 +242,33 @@ fn senders_are_asked_for_output_only() {
     ir.governs.output = true;
     insta::assert_snapshot!(text(&ir));
     assert_eq!(emit(&ir).unwrap().manifest().unresolved.len(), 2);
+}
+
+#[test]
+fn sections_become_chains() {
+    let mut ir = policy();
+    ir.governs.forward = true;
+    let ways: [(&str, &[&str], &[&str]); 4] = [
+        ("lan-to-wan", &["eth1", "wg*"], &["eth0"]),
+        ("wan-to-dmz", &["eth0"], &["eth3"]),
+        ("dmz-to-wan", &["eth3"], &["eth0"]),
+        ("guest-to-wan", &["eth2.30"], &["eth0"]),
+    ];
+    for (label, ins, outs) in ways {
+        let block = ir.blocks.len();
+        ir.blocks.push(Block {
+            label: label.into(),
+            ..ir.blocks[2].clone()
+        });
+        let way = || any().in_by(ins).out_by(outs);
+        let mut add = |name: &str, cube: Cube, verdict| {
+            let rule = filter(&format!("{label}#{name}"), vec![cube], verdict);
+            ir.filter.push(Rule { block, ..rule });
+        };
+        add("1", way().port(&[TCP], &[80]), Verdict::Allow);
+        add("2", way().port(&[TCP], &[443]), Verdict::Allow);
+        add("3", way(), Verdict::Reject(Reject::Default));
+    }
+    ir.filter.push(default(Stage::Filter, Verdict::Deny));
+    insta::assert_snapshot!(text(&ir));
 }

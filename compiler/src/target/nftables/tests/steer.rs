@@ -229,3 +229,15 @@ fn marks_of_filter_rules_are_restored() {
     });
     insta::assert_snapshot!(text(&ir));
 }
+
+#[test]
+fn traffic_of_this_host_has_its_egress_interface_before_routing() {
+    let out = any().sent_by_host().out_by(&["eth0"]).port(&[TCP], &[80]);
+    let ir = steer(vec![at(
+        Stage::Steer,
+        "out",
+        vec![out],
+        Verdict::Redirect { port: Some(3128) },
+    )]);
+    insta::assert_snapshot!(text(&ir));
+}
