@@ -1,5 +1,7 @@
 //! From a rule's cubes to the conditions of kernel rules.
 
+use std::collections::BTreeMap;
+
 use polc_bundle::{Family, Unresolved};
 
 use super::Build;
@@ -186,7 +188,7 @@ impl Build<'_> {
     }
 
     /// Ports of several protocols as one lookup.
-    fn services(&mut self, services: &[(u64, IntervalSet<u64>)]) -> Match {
+    fn services(&mut self, services: &Services) -> Match {
         self.features.add("th expression", "5.3");
         let mut entries = Vec::new();
         for (protocol, ports) in services {
@@ -264,24 +266,28 @@ pub(crate) fn nfproto(family: Family) -> Match {
     Match::Text(format!("{} {word}", NFPROTO.expr))
 }
 
+/// Destination ports by protocol.
+type Services = BTreeMap<u64, IntervalSet<u64>>;
+
 /// A cube, with the destination ports of its protocols when these differ from one to another.
 struct Piece {
     cube: Cube,
-    services: Option<Vec<(u64, IntervalSet<u64>)>>,
+    services: Option<Services>,
 }
 
 /// The cubes, where neighbours that differ in their services only are one.
 fn pieces(cubes: &[Cube]) -> Vec<Piece> {
     let mut out: Vec<Piece> = Vec::new();
     for cube in cubes {
-        if let (Some(piece), Some((protocol, ports))) = (out.last_mut(), service(cube))
+        if let (Some(piece), Some(more)) = (out.last_mut(), services(cube))
+            && let Some(first) = services(&piece.cube)
             && same_but_service(&piece.cube, cube)
-            && let Some(first) = service(&piece.cube)
         {
-            let services = piece
-                .services
-                .get_or_insert_with(|| vec![(first.0, first.1.clone())]);
-            services.push((protocol, ports.clone()));
+            let all = piece.services.get_or_insert(first);
+            for (protocol, ports) in more {
+                let known = all.entry(protocol).or_insert_with(IntervalSet::empty);
+                *known = known.union(&ports);
+            }
             continue;
         }
         out.push(Piece {
@@ -290,13 +296,11 @@ fn pieces(cubes: &[Cube]) -> Vec<Piece> {
         });
     }
     for piece in &mut out {
-        if let Some(services) = &mut piece.services {
-            let all: IntervalSet<u64> = services.iter().map(|(p, _)| (*p, *p)).collect();
-            let ports = services.first().map(|(_, ports)| ports.clone());
-            piece.cube.proto = all;
-            if let Some(ports) = ports
-                && services.iter().all(|(_, p)| *p == ports)
-            {
+        if let Some(services) = &piece.services {
+            piece.cube.proto = services.keys().map(|p| (*p, *p)).collect();
+            let ports = services.values().next().cloned();
+            if let Some(ports) = ports.filter(|first| services.values().all(|p| p == first)) {
+                piece.cube.fields.insert(DPORT, ports);
                 piece.services = None;
             }
         }
@@ -304,16 +308,20 @@ fn pieces(cubes: &[Cube]) -> Vec<Piece> {
     out
 }
 
-/// The one protocol and the destination ports of a cube that has no other field.
-fn service(cube: &Cube) -> Option<(u64, &IntervalSet<u64>)> {
+/// The services of a cube that asks for no other field and few protocols.
+fn services(cube: &Cube) -> Option<Services> {
     let ports = cube.field(DPORT)?;
-    (cube.fields.len() == 1).then_some((cube.proto.single()?, ports))
+    let one = |protocol| (protocol, ports.clone());
+    let few = cube.fields.len() == 1 && cube.proto.count() <= PROTOCOLS;
+    let protocols = cube.proto.ranges().iter().flat_map(|(a, b)| *a..=*b);
+    few.then(|| protocols.map(one).collect())
 }
 
+/// The most protocols of a cube whose services are joined with others.
+const PROTOCOLS: u128 = 4;
+
 fn same_but_service(a: &Cube, b: &Cube) -> bool {
-    service(a).is_some()
-        && service(b).is_some()
-        && a.families == b.families
+    a.families == b.families
         && a.ingress == b.ingress
         && a.egress == b.egress
         && a.saddr == b.saddr

@@ -98,6 +98,23 @@ fn loopback<'a>(
     vec![Line::new(vec![is_loopback], Then::Goto(chain))]
 }
 
+/// Writes the rules up to the first that takes everything, which is returned: what follows it
+/// decides nothing.
+fn judge<'a>(
+    build: &mut Build,
+    out: &mut Vec<Line>,
+    place: Place,
+    rules: impl Iterator<Item = (&'a Rule, Role)>,
+) -> Option<&'a Rule> {
+    for (rule, duty) in rules {
+        build.emit(out, rule, place, duty);
+        if out.last().is_some_and(Line::is_final) {
+            return Some(rule);
+        }
+    }
+    None
+}
+
 /// Ends a chain with `last` unless it ends already.
 fn finish(rules: &mut Vec<Line>, last: Then) {
     if !rules.last().is_some_and(Line::is_final) {

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use polc_bundle::{Family, ObjectKind};
 
 use super::{
-    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, loopback, strict_tcp, unconditional_icmp,
+    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, judge, loopback, strict_tcp,
+    unconditional_icmp,
 };
 use crate::field::{TCP, UDP};
 use crate::ir::{Atom, Down, Mark, Proxy, Rule, Verdict};
@@ -74,7 +75,7 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
                 _ => ("output", NAT_OUT),
             };
             let mut rules = loopback(build, name, pair.nat, plan.nat.iter().copied());
-            judge(build, &mut rules, pair.nat, &plan.nat);
+            judge_all(build, &mut rules, pair.nat, &plan.nat);
             chains.push(base(name, at("nat", hook, DSTNAT), rules));
         }
     }
@@ -193,14 +194,13 @@ fn changeable(rule: &Rule) -> bool {
         })
 }
 
-fn judge(build: &mut Build, out: &mut Vec<Line>, hook: Hook, rules: &[(&Rule, Role)]) {
+/// Writes the rules and ends the chain: what nothing decides goes on.
+fn judge_all(build: &mut Build, out: &mut Vec<Line>, hook: Hook, rules: &[(&Rule, Role)]) {
     let place = Place {
         hook,
         loopback: false,
     };
-    for (rule, role) in rules {
-        build.emit(out, rule, place, *role);
-    }
+    judge(build, out, place, rules.iter().copied());
     finish(out, Then::Accept);
 }
 
@@ -373,7 +373,7 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     for proxy in &ir.proxies {
         rules.extend(direct_access(proxy));
     }
-    judge(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
+    judge_all(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
 }
 
@@ -453,6 +453,6 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     rules.push(Line::text("ct status confirmed", Then::Accept));
     rules.extend(strict_tcp(build, ""));
     rules.extend(unconditional_icmp(build));
-    judge(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
+    judge_all(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
     rules
 }
