@@ -3,7 +3,9 @@
 //! The namespace routes between `v0`, behind which a client has its own namespace, and `d0`, where
 //! nobody answers.
 
-use polc_compiler::ir::{Cube, Governs, Side, Stage, Verdict};
+use polc_compiler::ir::{
+    Bucket, Cube, Governs, Key, KeyKind, Limit, Rate, Sense, Side, Stage, TimeUnit, Verdict,
+};
 
 use crate::policies::{absent_proxy, iface, policy, proxied, rule, script, udp};
 use crate::{can_load, in_namespace};
@@ -149,4 +151,50 @@ fn the_second_packet_of_an_unanswered_flow_is_not_judged_again() {
     let listing = in_namespace(&one_flow, &script(&ir));
     assert_eq!(counted(&listing, "counter judged"), 1, "{listing}");
     assert_eq!(counted(&listing, "chain forward"), 2, "{listing}");
+}
+
+/// How many of two datagrams to two destinations pass a rule that has a bucket for one.
+fn passed_with_room_for_one(sense: Sense, full: Sense) -> u32 {
+    let mut ir = policy(Governs {
+        forward: true,
+        ..Governs::default()
+    });
+    let (verdict, other) = match sense {
+        Sense::Within => (Verdict::Allow, Verdict::Deny),
+        Sense::Over => (Verdict::Deny, Verdict::Allow),
+    };
+    let mut limited = rule(Stage::Filter, "limited", udp(9), verdict);
+    limited.limits.push(Limit { sense, bucket: 0 });
+    ir.buckets.push(Bucket {
+        name: "small".into(),
+        rate: Rate::Packets {
+            count: 10,
+            per: TimeUnit::Second,
+            burst: 5,
+        },
+        key: Some(Key {
+            kind: KeyKind::Dest,
+            v4: 32,
+            v6: 128,
+        }),
+        max: Some(1),
+        idle: None,
+        full,
+        span: limited.span,
+    });
+    ir.filter = vec![limited, rule(Stage::Filter, "rest", Cube::any(), other)];
+    let two = SEND.replace("sleep 0.1; $send", "echo x > /dev/udp/10.8.0.10/9");
+    assert_ne!(two, SEND);
+    counted(&in_namespace(&two, &script(&ir)), "chain forward")
+}
+
+#[test]
+fn a_key_without_room_counts_as_the_bucket_says() {
+    if !can_load() {
+        return;
+    }
+    assert_eq!(passed_with_room_for_one(Sense::Within, Sense::Over), 1);
+    assert_eq!(passed_with_room_for_one(Sense::Within, Sense::Within), 2);
+    assert_eq!(passed_with_room_for_one(Sense::Over, Sense::Over), 1);
+    assert_eq!(passed_with_room_for_one(Sense::Over, Sense::Within), 2);
 }

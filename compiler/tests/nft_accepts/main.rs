@@ -1,6 +1,12 @@
 //! The nftables target against the kernel: scripts are loaded, and packets sent, in network
 //! namespaces that each test makes for itself.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails"
+)]
+
 mod live;
 mod load;
 mod policies;

@@ -11,20 +11,14 @@ use std::sync::Arc;
 use polc_bundle::{Family, ObjectKind};
 
 use super::Build;
-use super::fields::{L4PROTO, among};
 use super::limits::Ask;
-use super::matches::{Alt, Alts, Hook, Place, nfproto};
+use super::matches::{Alt, Alts, nfproto};
 use super::names::{comment, quotable};
+use super::sides::{Hook, Place};
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::TCP;
-use crate::ir::cube::protocols;
-use crate::ir::{Limit, Mark, Reject, Rule, Sense, Verdict};
-use crate::packet::IntervalSet;
+use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
 use crate::target::Capability;
-
-/// The label bit of flows that steer has admitted.
-pub(crate) const ADMITTED: u8 = 126;
 
 /// The longest log prefix, in bytes.
 const PREFIX: usize = 127;
@@ -49,9 +43,9 @@ struct Body {
 
 impl Build<'_> {
     /// Writes `rule` into a chain at `place`.
-    pub(crate) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, role: Role) {
-        let split = self.needs_family(rule, role);
-        let alts = match role {
+    pub(crate) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, duty: Role) {
+        let split = self.needs_family(rule, duty);
+        let alts = match duty {
             Role::Nat { label: Some(label) } => labelled(label, split),
             _ => self.alternatives(rule, place, split),
         };
@@ -59,7 +53,7 @@ impl Build<'_> {
             return;
         }
         if !split {
-            if let Some(body) = self.body_of(rule, place.hook, role, None) {
+            if let Some(body) = self.body_of(rule, place.hook, duty, None) {
                 self.attach(out, rule, alts, body);
             }
             return;
@@ -68,7 +62,7 @@ impl Build<'_> {
             let of_family = |a: &Alt| a.family == Some(family);
             let list: Vec<Alt> = alts.list.iter().filter(|a| of_family(a)).cloned().collect();
             if !list.is_empty()
-                && let Some(body) = self.body_of(rule, place.hook, role, Some(family))
+                && let Some(body) = self.body_of(rule, place.hook, duty, Some(family))
             {
                 let exclusive = alts.exclusive;
                 self.attach(out, rule, Alts { list, exclusive }, body);
@@ -77,10 +71,10 @@ impl Build<'_> {
     }
 
     /// Whether what the rule does is written differently for each family.
-    fn needs_family(&self, rule: &Rule, role: Role) -> bool {
+    fn needs_family(&self, rule: &Rule, duty: Role) -> bool {
         let keyed = |id: usize| self.ir.buckets.get(id).is_some_and(|b| b.key.is_some());
         let nat = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Snat(_)));
-        match role {
+        match duty {
             Role::Nat { .. } => nat,
             Role::Mangle { .. } | Role::Whole => {
                 rule.limits.iter().any(|l| keyed(l.bucket))
@@ -91,7 +85,7 @@ impl Build<'_> {
                         .as_ref()
                         .and_then(|l| l.at)
                         .is_some_and(keyed)
-                    || (nat && role == Role::Whole)
+                    || (nat && duty == Role::Whole)
             }
         }
     }
@@ -169,22 +163,22 @@ impl Build<'_> {
         &mut self,
         rule: &Rule,
         hook: Hook,
-        role: Role,
+        duty: Role,
         family: Option<Family>,
     ) -> Option<Body> {
-        let whole = !matches!(role, Role::Nat { .. });
+        let whole = !matches!(duty, Role::Nat { .. });
         let mut lines = Vec::new();
         let mut statements = Vec::new();
         if whole {
             self.effects(rule, hook, family, &mut lines, &mut statements)?;
         }
-        if let Role::Mangle { label: Some(label) } = role {
+        if let Role::Mangle { label: Some(label) } = duty {
             statements.push(format!("ct label set {label}"));
         }
         let mut matches = Vec::new();
         let mut then = None;
         if let Some(verdict) = &rule.verdict {
-            let decided = self.verdict(rule, verdict, hook, role, family)?;
+            let decided = self.verdict(rule, verdict, hook, duty, family)?;
             matches = decided.matches;
             statements.extend(decided.statements);
             then = Some(decided.then);
@@ -322,139 +316,6 @@ impl Build<'_> {
         self.counter_of.insert(rule.name.clone(), name.clone());
         name
     }
-
-    fn verdict(
-        &mut self,
-        rule: &Rule,
-        verdict: &Verdict,
-        hook: Hook,
-        role: Role,
-        family: Option<Family>,
-    ) -> Option<Decided> {
-        let nat_later = matches!(role, Role::Mangle { .. });
-        let mut admitted = Vec::new();
-        let redirected = matches!(verdict, Verdict::Redirect { .. });
-        let here = match verdict {
-            Verdict::Redirect { .. } | Verdict::Dnat(_) => !nat_later,
-            _ => !matches!(role, Role::Nat { .. }),
-        };
-        if here && (rule.admit || redirected) {
-            admitted.push(format!("ct label set {ADMITTED}"));
-        }
-        let plain = |then| {
-            Some(Decided {
-                matches: vec![],
-                statements: admitted.clone(),
-                then,
-            })
-        };
-        match verdict {
-            Verdict::Allow | Verdict::Direct => plain(Then::Accept),
-            Verdict::Deny => plain(Then::Drop),
-            Verdict::Notrack => Some(Decided {
-                matches: vec![],
-                statements: vec!["notrack".to_owned()],
-                then: Then::Accept,
-            }),
-            Verdict::Reject(reject) => {
-                let then = self.reject(rule, *reject);
-                plain(then)
-            }
-            Verdict::Redirect { .. } | Verdict::Dnat(_) if nat_later => plain(Then::Accept),
-            Verdict::Redirect { port: None } => plain(Then::Final("redirect".to_owned())),
-            Verdict::Redirect { port: Some(port) } => Some(Decided {
-                matches: self.transport(rule)?,
-                statements: admitted,
-                then: Then::Final(format!("redirect to :{port}")),
-            }),
-            Verdict::Dnat(nat) | Verdict::Snat(nat) => {
-                let (matches, then) = self.nat(rule, nat, hook, family?)?;
-                Some(Decided {
-                    matches,
-                    statements: admitted,
-                    then,
-                })
-            }
-            Verdict::Masquerade => plain(Then::Final("masquerade".to_owned())),
-            Verdict::Route { .. } => plain(Then::Accept),
-            Verdict::Proxy(_) if matches!(role, Role::Nat { .. }) => plain(Then::Accept),
-            Verdict::Proxy(id) => self.capture(*id, hook),
-        }
-    }
-
-    /// Hands a flow to a proxy: at once, or for a packet of this host by way of loopback.
-    fn capture(&mut self, id: usize, hook: Hook) -> Option<Decided> {
-        let proxy = self.ir.proxies.get(id)?;
-        if hook == Hook::SteerPre {
-            let chain = self.proxy_chains.get(id)?.clone();
-            return Some(Decided {
-                matches: vec![],
-                statements: vec![],
-                then: Then::Goto(chain),
-            });
-        }
-        let mut statements = set_mark(proxy.mark, true);
-        statements.push(format!("ct label set {ADMITTED}"));
-        Some(Decided {
-            matches: vec![],
-            statements,
-            then: Then::Accept,
-        })
-    }
-
-    fn reject(&mut self, rule: &Rule, reject: Reject) -> Then {
-        let tcp = IntervalSet::one(TCP);
-        let icmpx = |kind: &str| Then::Final(format!("reject with icmpx {kind}"));
-        match reject {
-            Reject::TcpReset => Then::Final(RESET.to_owned()),
-            Reject::PortUnreachable => icmpx("port-unreachable"),
-            Reject::HostUnreachable => icmpx("host-unreachable"),
-            Reject::AdminProhibited => icmpx("admin-prohibited"),
-            Reject::NoRoute => icmpx("no-route"),
-            Reject::Default if rule.cubes.iter().all(|c| c.proto == tcp) => {
-                Then::Final(RESET.to_owned())
-            }
-            Reject::Default if !rule.cubes.iter().any(|c| c.proto.contains(TCP)) => {
-                icmpx("port-unreachable")
-            }
-            Reject::Default => {
-                let reset = Line::new(
-                    vec![among(L4PROTO, &tcp, 255)],
-                    Then::Final(RESET.to_owned()),
-                );
-                let rest = Line::new(vec![], icmpx("port-unreachable"));
-                Then::Goto(self.chain("refuse", vec![reset, rest]))
-            }
-        }
-    }
-
-    /// The condition that lets nft write a port: that the packet has one.
-    pub(crate) fn transport(&mut self, rule: &Rule) -> Option<Vec<Match>> {
-        let with_ports: IntervalSet<u64> = crate::field::DPORT
-            .def()
-            .protocols
-            .iter()
-            .map(|p| (*p, *p))
-            .collect();
-        let all = rule
-            .cubes
-            .iter()
-            .fold(IntervalSet::empty(), |all, c| c.proto.union(&all));
-        if all == protocols() || !all.is_subset(&with_ports) {
-            self.unsupported(Capability::PortWithoutPorts, rule.span);
-            return None;
-        }
-        Some(vec![among(L4PROTO, &all, 255)])
-    }
-}
-
-const RESET: &str = "reject with tcp reset";
-
-/// A verdict and what must stand before it.
-struct Decided {
-    matches: Vec<Match>,
-    statements: Vec<String>,
-    then: Then,
 }
 
 /// The conditions of a rule that a mangle chain has found to hold.
@@ -495,8 +356,8 @@ fn joined(mut matches: Vec<Match>, line: Line) -> Line {
 pub(crate) fn set_mark(mark: Mark, flow: bool) -> Vec<String> {
     let set = |what: &str| match mark.mask {
         u32::MAX => format!("{what} mark set {:#x}", mark.value),
-        mask => {
-            let (keep, value) = (!mask, mark.value & mask);
+        own => {
+            let (keep, value) = (!own, mark.value & own);
             format!("{what} mark set {what} mark & {keep:#010x} | {value:#x}")
         }
     };

@@ -22,6 +22,7 @@ use polc_bundle::{Family, ObjectKind, sha256_hex};
 use super::Build;
 use super::names::mangle;
 use super::tree::{Dynamic, Elements, Match, NamedLimit, Set, Time};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Bucket, BucketId, Key, KeyKind, Limit, Rate, Sense, TimeUnit};
 use crate::target::Capability;
 
@@ -236,17 +237,22 @@ impl Build<'_> {
             Family::V6 => Elements::Hosts6(set.initial.v6.clone()),
         };
         if elements.count() > u64::from(size) {
-            self.errors.push(
-                crate::diagnostic::Diagnostic::error(
-                    crate::diagnostic::Code::SetOverflow,
-                    format!(
-                        "`@{}` begins with more addresses than it may hold",
-                        set.name
-                    ),
-                    set.span,
-                )
-                .help("a dynamic set holds single addresses: give it a larger `max`"),
+            let title = format!(
+                "`@{}` begins with more addresses than it may hold",
+                set.name
             );
+            let help = "a dynamic set holds single addresses: give it a larger `max`";
+            let error = Diagnostic::error(Code::SetOverflow, title, set.span).help(help);
+            self.errors.push(error);
+            return None;
+        }
+        if set.key == KeyKind::Pair && elements.count() > 0 {
+            let title = format!(
+                "`@{}` holds pairs of addresses and begins with single ones",
+                set.name
+            );
+            self.errors
+                .push(Diagnostic::error(Code::TypeMismatch, title, set.span));
             return None;
         }
         let hash = short_hash(&format!("{:?}", (set.key, size, set.idle)));

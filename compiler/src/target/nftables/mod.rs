@@ -1,6 +1,6 @@
 //! nftables: one script for one table, `inet polc`.
 //!
-//! IR → [`lower`] → a typed table ([`tree`]) → [`optimise`] → text ([`template`]).
+//! IR → `lower` → a typed table (`tree`) → `optimise` → text (`template`).
 //!
 //! # Architecture invariants
 //!
@@ -22,8 +22,10 @@ mod nat;
 mod optimise;
 mod raw;
 mod sets;
+mod sides;
 mod template;
 mod tree;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use polc_bundle::Family;
 
 use super::Build;
 use super::limits::suffix;
-use super::matches::Hook;
+use super::sides::Hook;
 use super::tree::{Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Balance, Nat, NatTarget, Rule, Verdict};

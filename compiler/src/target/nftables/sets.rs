@@ -101,24 +101,22 @@ impl Pool {
             T::values(chosen())
         } else {
             let place = set.ranges().as_ptr() as usize;
-            let name = match T::known(self).get(&place) {
-                Some(known) => known.name.clone(),
-                None => {
-                    let label = match label {
-                        Some(label) if negate => label.strip_prefix("not-"),
-                        label => label,
-                    };
-                    let chosen = chosen();
-                    let single = chosen.count() <= SPARSE * chosen.ranges().len() as u128;
-                    let name = self.add(names, T::elements(chosen, single), label);
-                    let known = Known {
-                        _held: set.clone(),
-                        name: name.clone(),
-                    };
-                    T::known(self).insert(place, known);
-                    name
-                }
-            };
+            let known = T::known(self).get(&place).map(|k| k.name.clone());
+            let name = known.unwrap_or_else(|| {
+                let label = match label {
+                    Some(label) if negate => label.strip_prefix("not-"),
+                    label => label,
+                };
+                let chosen = chosen();
+                let single = chosen.count() <= SPARSE * chosen.ranges().len() as u128;
+                let name = self.add(names, T::elements(chosen, single), label);
+                let known = Known {
+                    _held: set.clone(),
+                    name: name.clone(),
+                };
+                T::known(self).insert(place, known);
+                name
+            });
             Values::Set(name)
         };
         Match::Test {

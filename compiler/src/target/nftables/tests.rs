@@ -1,4 +1,6 @@
 //! One small policy for each recipe, as text, and accepted by the kernel's tool.
 
 mod build;
-mod recipes;
+mod filter;
+mod limits;
+mod steer;

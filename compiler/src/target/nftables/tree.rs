@@ -460,7 +460,7 @@ impl fmt::Display for Set {
                 before: "\t\t\t",
                 after: ",",
             };
-            write!(f, "{lines}\t\t}}\n")?;
+            writeln!(f, "{lines}\t\t}}")?;
         }
         f.write_str("\t}")
     }

@@ -1,9 +1,9 @@
 //! Egress: the source address of a flow that leaves.
 
-use super::{NAT_POST, base, finish, loopback};
+use super::{NAT_POST, base, finish, judge, loopback};
 use crate::target::nftables::Build;
 use crate::target::nftables::action::Role;
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Verdict as Then};
 
 const PRIORITY: i32 = 100;
@@ -30,9 +30,8 @@ pub(super) fn chain(build: &mut Build) -> Option<Chain> {
         hook,
         loopback: false,
     };
-    for rule in &ir.egress {
-        build.emit(&mut rules, rule, place, Role::Whole);
-    }
+    let all = ir.egress.iter().map(|r| (r, Role::Whole));
+    judge(build, &mut rules, place, all);
     finish(&mut rules, Then::Accept);
     let at = Base {
         kind: "nat",

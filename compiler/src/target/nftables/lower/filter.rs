@@ -1,13 +1,14 @@
 //! Filter: whether a flow to, through or from this host may be.
 
 use super::{
-    FORWARD, INPUT, OUTPUT, base, finish, loopback, refuses, strict_tcp, unconditional_icmp,
+    FORWARD, INPUT, OUTPUT, base, finish, judge, loopback, refuses, strict_tcp, unconditional_icmp,
 };
 use crate::ir::{Rule, Stage, Verdict};
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{ADMITTED, Role};
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::action::Role;
+use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
+use crate::target::nftables::verdict::ADMITTED;
 
 pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     let governs = build.ir.governs;
@@ -28,20 +29,18 @@ fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
         hook,
         loopback: false,
     };
-    let last = ir
-        .filter
-        .iter()
-        .rev()
-        .find(|r| r.verdict.is_some() && build.applies(r, place));
-    let drop = last.is_none_or(refuses);
     let all = ir.filter.iter().map(|r| (r, Role::Whole));
     let lo = loopback(build, name, hook, all);
     let names_lo = lo.iter().any(|l| matches!(l.verdict, Some(Then::Goto(_))));
     let mut judged = Vec::new();
-    for rule in &ir.filter {
-        build.emit(&mut judged, rule, place, Role::Whole);
-    }
-    finish(&mut judged, if drop { Then::Drop } else { Then::Accept });
+    let last = judge(
+        build,
+        &mut judged,
+        place,
+        ir.filter.iter().map(|r| (r, Role::Whole)),
+    );
+    let drop = last.is_none_or(refuses);
+    finish(&mut judged, Then::Drop);
 
     let mut rules = Vec::new();
     if !names_lo {

@@ -1,9 +1,9 @@
 //! Guard: every packet, before defragmentation and connection tracking.
 
-use super::{GUARD, base, finish, loopback, unconditional_icmp};
+use super::{GUARD, base, finish, judge, loopback, unconditional_icmp};
 use crate::target::nftables::Build;
 use crate::target::nftables::action::Role;
-use crate::target::nftables::matches::{Hook, Place};
+use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Verdict as Then};
 
 /// Before defragmentation (-400), so that fragments are seen.
@@ -22,9 +22,8 @@ pub(super) fn chain(build: &mut Build) -> Option<Chain> {
         hook,
         loopback: false,
     };
-    for rule in &ir.guard {
-        build.emit(&mut rules, rule, place, Role::Whole);
-    }
+    let all = ir.guard.iter().map(|r| (r, Role::Whole));
+    judge(build, &mut rules, place, all);
     finish(&mut rules, Then::Accept);
     let at = Base {
         kind: "filter",

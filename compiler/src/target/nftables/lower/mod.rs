@@ -7,7 +7,7 @@ mod steer;
 
 use super::Build;
 use super::action::Role;
-use super::matches::{Hook, Place};
+use super::sides::{Hook, Place, names_loopback};
 use super::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
 use crate::ir::{Rule, Stage, Verdict};
 use crate::target::Capability;
@@ -85,7 +85,7 @@ fn loopback<'a>(
     };
     let mut inner = Vec::new();
     for (rule, role) in rules {
-        if build.names_loopback(rule, hook) {
+        if names_loopback(rule, hook) {
             build.emit(&mut inner, rule, place, role);
         }
     }
@@ -96,6 +96,23 @@ fn loopback<'a>(
     inner.push(Line::new(vec![], Then::Accept));
     let chain = build.chain(&format!("{chain}_lo"), inner);
     vec![Line::new(vec![is_loopback], Then::Goto(chain))]
+}
+
+/// Writes the rules up to the first that takes everything, which is returned: what follows it
+/// decides nothing.
+fn judge<'a>(
+    build: &mut Build,
+    out: &mut Vec<Line>,
+    place: Place,
+    rules: impl Iterator<Item = (&'a Rule, Role)>,
+) -> Option<&'a Rule> {
+    for (rule, duty) in rules {
+        build.emit(out, rule, place, duty);
+        if out.last().is_some_and(Line::is_final) {
+            return Some(rule);
+        }
+    }
+    None
 }
 
 /// Ends a chain with `last` unless it ends already.

@@ -12,17 +12,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use polc_bundle::{Family, ObjectKind};
 
 use super::{
-    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, loopback, strict_tcp, unconditional_icmp,
+    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, judge, loopback, strict_tcp,
+    unconditional_icmp,
 };
 use crate::field::{TCP, UDP};
 use crate::ir::{Atom, Down, Mark, Proxy, Rule, Verdict};
 use crate::packet::IntervalSet;
 use crate::target::Capability;
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{ADMITTED, Role, set_mark};
+use crate::target::nftables::action::{Role, set_mark};
 use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
-use crate::target::nftables::matches::{Hook, Place, nfproto};
+use crate::target::nftables::matches::nfproto;
+use crate::target::nftables::sides::{Hook, Place, applies, names_loopback};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Values, Verdict as Then};
+use crate::target::nftables::verdict::ADMITTED;
 
 /// After connection tracking (-200), before destination NAT.
 const MANGLE: i32 = -150;
@@ -72,7 +75,7 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
                 _ => ("output", NAT_OUT),
             };
             let mut rules = loopback(build, name, pair.nat, plan.nat.iter().copied());
-            judge(build, &mut rules, pair.nat, &plan.nat);
+            judge_all(build, &mut rules, pair.nat, &plan.nat);
             chains.push(base(name, at("nat", hook, DSTNAT), rules));
         }
     }
@@ -109,7 +112,7 @@ fn plan<'a>(
             hook,
             loopback: false,
         };
-        build.applies(rule, place) || build.names_loopback(rule, hook)
+        applies(rule, place) || names_loopback(rule, hook)
     };
     let here: Vec<bool> = rules.iter().map(here).collect();
     let used = |i: usize| here.get(i).copied().unwrap_or(false);
@@ -185,19 +188,19 @@ fn changeable(rule: &Rule) -> bool {
     !rule.limits.is_empty()
         || rule.cubes.iter().any(|c| {
             let atom = c.atoms.keys().any(|a| matches!(a, Atom::Dynamic { .. }));
-            let field = |name: &str| name.ends_with(".mark") || name.starts_with("time.");
+            let field =
+                |name: &str| ["meta.mark", "ct.mark", "time.hour", "time.day"].contains(&name);
             atom || c.fields.keys().any(|f| field(f.name()))
         })
 }
 
-fn judge(build: &mut Build, out: &mut Vec<Line>, hook: Hook, rules: &[(&Rule, Role)]) {
+/// Writes the rules and ends the chain: what nothing decides goes on.
+fn judge_all(build: &mut Build, out: &mut Vec<Line>, hook: Hook, rules: &[(&Rule, Role)]) {
     let place = Place {
         hook,
         loopback: false,
     };
-    for (rule, role) in rules {
-        build.emit(out, rule, place, *role);
-    }
+    judge(build, out, place, rules.iter().copied());
     finish(out, Then::Accept);
 }
 
@@ -310,7 +313,7 @@ fn of_host(build: &Build) -> BTreeSet<usize> {
         hook: Hook::SteerOut,
         loopback: false,
     };
-    let rules = build.ir.steer.iter().filter(|r| build.applies(r, place));
+    let rules = build.ir.steer.iter().filter(|r| applies(r, place));
     rules
         .filter_map(|r| match r.verdict {
             Some(Verdict::Proxy(id)) => Some(id),
@@ -371,7 +374,7 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     for proxy in &ir.proxies {
         rules.extend(direct_access(proxy));
     }
-    judge(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
+    judge_all(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
 }
 
@@ -463,6 +466,6 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     rules.push(Line::text("ct status confirmed", Then::Accept));
     rules.extend(strict_tcp(build, ""));
     rules.extend(unconditional_icmp(build));
-    judge(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
+    judge_all(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
     rules
 }

@@ -88,18 +88,18 @@ fn flush(
     let mut made: Vec<(Vec<Rule>, Arc<str>)> = Vec::new();
     for (prefix, group) in groups {
         let ends = group.last().is_some_and(Rule::is_final);
-        let name = match made.iter().find(|(rules, _)| *rules == group) {
-            Some((_, name)) => name.clone(),
-            None => {
-                let name = names.unique(ObjectKind::Chain, &block.label);
-                made.push((group.clone(), name.clone()));
-                out.push(Chain {
-                    name: name.clone(),
-                    base: None,
-                    rules: group,
-                });
-                name
-            }
+        let known = made.iter().find(|(rules, _)| *rules == group);
+        let name = if let Some((_, name)) = known {
+            name.clone()
+        } else {
+            let name = names.unique(ObjectKind::Chain, &block.label);
+            made.push((group.clone(), name.clone()));
+            out.push(Chain {
+                name: name.clone(),
+                base: None,
+                rules: group,
+            });
+            name
         };
         kept.push(Rule {
             matches: prefix,

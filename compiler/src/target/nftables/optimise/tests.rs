@@ -346,7 +346,7 @@ fn ten_thousand_rules_take_no_time_to_speak_of() {
             panic!("a port is a condition");
         };
         let from = Values::V4(IntervalSet::one(u32::try_from(n).unwrap()));
-        let verdict = if n % 3 == 0 {
+        let verdict = if n.is_multiple_of(3) {
             Verdict::Accept
         } else {
             Verdict::Drop

@@ -1,15 +1,14 @@
 //! Policies by hand: a builder for IR values.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use polc_bundle::Bundle;
 
 use crate::diagnostic::Diagnostic;
 use crate::field::{DPORT, Field};
 use crate::ir::{
-    Block, Bucket, Cube, DynamicSet, Effects, Governs, Ir, Key, KeyKind, Limit, Proxy, Rate, Rule,
-    Sense, Side, Stage, TimeUnit, Verdict,
+    Block, Bucket, Cube, DynamicSet, Effects, Governs, Ir, Key, KeyKind, Limit, NatTarget, Proxy,
+    Rate, Rule, Sense, Side, Stage, TimeUnit, Verdict,
 };
 use crate::packet::{AddrSet, Families, IfaceSet, IntervalSet, Pattern};
 use crate::source::{SourceMap, Span};
@@ -22,6 +21,16 @@ pub(super) fn span() -> Span {
         start: 0,
         end: 0,
     }
+}
+
+/// Every packet.
+pub(super) fn any() -> Cube {
+    Cube::any()
+}
+
+/// One target of NAT.
+pub(super) fn addr(text: &str, port: Option<u16>) -> NatTarget {
+    NatTarget::Addr(text.parse().unwrap(), port)
 }
 
 /// A policy without rules that governs nothing.
@@ -160,8 +169,8 @@ pub(super) trait Where: Sized {
     fn to(self, set: &[&str]) -> Self;
     fn in_by(self, names: &[&str]) -> Self;
     fn out_by(self, names: &[&str]) -> Self;
-    fn from_host(self) -> Self;
-    fn to_host(self) -> Self;
+    fn sent_by_host(self) -> Self;
+    fn for_host(self) -> Self;
     fn port(self, protocols: &[u64], ports: &[u64]) -> Self;
     fn value(self, field: Field, values: &[u64]) -> Self;
     fn only(self, families: Families) -> Self;
@@ -196,13 +205,13 @@ impl Where for Cube {
             ..self
         }
     }
-    fn from_host(self) -> Self {
+    fn sent_by_host(self) -> Self {
         Self {
             ingress: Side::host(),
             ..self
         }
     }
-    fn to_host(self) -> Self {
+    fn for_host(self) -> Self {
         Self {
             egress: Side::host(),
             ..self
@@ -295,11 +304,6 @@ pub(super) fn text(ir: &Ir) -> String {
 /// The titles of the errors of a policy that cannot be built.
 pub(super) fn errors(ir: &Ir) -> Vec<String> {
     emit(ir).unwrap_err().into_iter().map(|d| d.title).collect()
-}
-
-/// A rule's name, for tables of rules.
-pub(super) fn numbered(n: usize) -> Arc<str> {
-    format!("rule-{n}").into()
 }
 
 /// Asserts that nft takes the script, in a network namespace of its own.
