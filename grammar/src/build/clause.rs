@@ -82,7 +82,7 @@ impl Builder<'_> {
     }
 
     fn target_clause(&mut self, pair: &Pair<'_>) -> Option<Clause> {
-        let targets = self.each(pair, Rule::target, Self::target)?;
+        let targets = self.targets(pair, false)?;
         let leaf = pair
             .clone()
             .into_inner()
