@@ -5,7 +5,7 @@ use pest::Parser;
 use crate::ast::{Comment, File, Span, Spanned};
 use crate::build::Builder;
 use crate::error::{SyntaxError, SyntaxErrorKind};
-use crate::grammar::{Grammar, Pair, Rule};
+use crate::grammar::{Grammar, Rule};
 use crate::recover::recover;
 use crate::recover::structure::Structure;
 use crate::scan::{Kind, Lexer, Token};
@@ -54,23 +54,47 @@ pub fn parse(text: &str) -> Parsed {
         items: Vec::new(),
         comments,
     };
-    let errors = if let Ok(pairs) = Grammar::parse(Rule::file, text) {
-        let mut builder = Builder::new(text, 0, text.len());
-        for pair in pairs.flat_map(Pair::into_inner) {
-            if pair.as_rule() == Rule::item {
-                builder.item(&pair, &mut file.items);
-            }
-        }
-        builder.errors.sort_by_key(|error| error.span);
-        builder.errors
+    let errors = if let Some(errors) = items(text, &mut file) {
+        errors
     } else {
         let structure = Structure::new(text);
         if let Some(error) = foreign(text, &structure.tokens) {
             return Parsed::refused(error);
         }
+        file.items.clear();
         recover(text, structure, &mut file)
     };
     Parsed { file, errors }
+}
+
+/// Parses a text item by item, which is what `file` in the grammar says but keeps the parse tree
+/// small. `None` when an item does not parse; otherwise, what is wrong with literals.
+fn items(text: &str, file: &mut File) -> Option<Vec<SyntaxError>> {
+    let mut errors = Vec::new();
+    let mut at = if text.starts_with('\u{feff}') {
+        '\u{feff}'.len_utf8()
+    } else {
+        0
+    };
+    while let Some(start) = next_token(text, at) {
+        let pair = Grammar::parse(Rule::item, text.get(start..)?)
+            .ok()?
+            .next()?;
+        let mut builder = Builder::new(text, start, text.len());
+        builder.item(&pair, &mut file.items);
+        errors.append(&mut builder.errors);
+        at = start + pair.as_span().end();
+    }
+    errors.sort_by_key(|error| error.span);
+    Some(errors)
+}
+
+/// Where the next token behind `at` starts, comments aside.
+fn next_token(text: &str, at: usize) -> Option<usize> {
+    let mut tokens = Lexer::new(text, at, text.len());
+    tokens
+        .find(|token| token.kind != Kind::Comment)
+        .map(|token| token.span.start as usize)
 }
 
 /// Collects the comments of a text, and refuses a text that nests too deep to be parsed.

@@ -119,6 +119,11 @@ impl<'t> Lexer<'t> {
     }
 }
 
+/// Bytes that separate tokens, those of `WHITESPACE` in the grammar.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
 /// Bytes of words, besides dashes and pluses.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'*' | b'@' | b'$')
@@ -128,7 +133,7 @@ impl Iterator for Lexer<'_> {
     type Item = Token;
 
     fn next(&mut self) -> Option<Token> {
-        let start = self.run(self.at, |b| b.is_ascii_whitespace());
+        let start = self.run(self.at, is_blank);
         if start >= self.end {
             self.at = self.end;
             return None;

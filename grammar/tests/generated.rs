@@ -164,19 +164,20 @@ fn condition() -> BoxedStrategy<Tokens> {
     .boxed()
 }
 
-fn target() -> BoxedStrategy<Tokens> {
+/// Targets, all with a port or all without.
+fn targets() -> BoxedStrategy<Tokens> {
+    let sockets = one(&[
+        "10.0.0.1:80",
+        "[fd00::1]:443",
+        ":15006",
+        "10.0.0.1:web_port",
+        ":p",
+    ]);
+    let plain = one(&["10.0.0.1", "fd00::1", "net fd00::/64", ":15006"]);
+    let either = prop_oneof![set_ref(), name()].boxed();
     prop_oneof![
-        one(&[
-            "10.0.0.1:80",
-            "[fd00::1]:443",
-            ":15006",
-            "10.0.0.1",
-            "fd00::1",
-            "net fd00::/64"
-        ]),
-        one(&["10.0.0.1:web_port", ":p"]),
-        set_ref(),
-        name(),
+        list(prop_oneof![sockets, either.clone()].boxed()),
+        list(prop_oneof![plain, either].boxed()),
     ]
     .boxed()
 }
@@ -219,7 +220,7 @@ fn clause() -> BoxedStrategy<Tokens> {
         ]),
         chain(vec![
             word("=>"),
-            list(target()),
+            targets(),
             maybe(one(&[
                 "balance source",
                 "balance random",

@@ -8,6 +8,7 @@ use super::literal::addr_lit;
 use crate::ast::{AddrLit, Element, SetBody, Span, Spanned};
 use crate::error::{SyntaxError, SyntaxErrorKind};
 use crate::grammar::Pair;
+use crate::scan::is_blank;
 
 impl Builder<'_> {
     /// `{ elements }`. Elements that are wrong are reported and left out.
@@ -79,7 +80,7 @@ impl BodyLexer<'_, '_> {
         loop {
             let byte = *bytes.get(self.at)?;
             match byte {
-                b' ' | b'\n' | b'\t' | b'\r' => self.at += 1,
+                _ if is_blank(byte) => self.at += 1,
                 b'#' => {
                     let rest = bytes.get(self.at..).unwrap_or_default();
                     self.at += rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len());
@@ -92,7 +93,7 @@ impl BodyLexer<'_, '_> {
     /// Where the token that starts here ends.
     fn token_end(&self) -> usize {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-        let ends = |b: &u8| matches!(b, b',' | b' ' | b'\n' | b'\t' | b'\r' | b'#');
+        let ends = |b: &u8| matches!(b, b',' | b'#') || is_blank(*b);
         self.at + rest.iter().position(ends).unwrap_or(rest.len())
     }
 

@@ -1,7 +1,7 @@
 //! Clauses and metadata.
 
-use super::Builder;
 use super::literal::reference;
+use super::{Builder, has};
 use crate::ast::{Balance, Clause, Family, Meta, Spanned};
 use crate::grammar::{Pair, Rule};
 
@@ -22,8 +22,10 @@ impl Builder<'_> {
     fn clause_kind(&mut self, pair: &Pair<'_>) -> Option<Clause> {
         match pair.as_rule() {
             Rule::from_clause => self.ends(pair).map(Clause::From),
+            Rule::to_clause if has(pair, Rule::kw_original) => {
+                self.ends(pair).map(Clause::ToOriginal)
+            }
             Rule::to_clause => self.ends(pair).map(Clause::To),
-            Rule::to_original => self.ends(pair).map(Clause::ToOriginal),
             Rule::in_clause => self.ifaces(pair).map(Clause::In),
             Rule::out_clause => self.ifaces(pair).map(Clause::Out),
             Rule::by_clause => {
@@ -80,7 +82,7 @@ impl Builder<'_> {
     }
 
     fn target_clause(&mut self, pair: &Pair<'_>) -> Option<Clause> {
-        let targets = self.each(pair, Rule::target, Self::target)?;
+        let targets = self.targets(pair, false)?;
         let leaf = pair
             .clone()
             .into_inner()

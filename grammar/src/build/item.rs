@@ -303,7 +303,7 @@ impl Builder<'_> {
 
     fn listen(&mut self, pair: &Pair<'_>) -> Option<ProxyOption> {
         let protocols = self.each(pair, Rule::proto_name, |this, leaf| Some(this.name(leaf)))?;
-        let at = self.each(pair, Rule::target, Self::target)?;
+        let at = self.targets(pair, true)?;
         Some(ProxyOption::Listen { protocols, at })
     }
 

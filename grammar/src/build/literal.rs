@@ -309,6 +309,41 @@ impl Builder<'_> {
         }
     }
 
+    /// The targets that are children of `pair`. A listener needs a port; elsewhere an IPv6 address
+    /// without one among sockets is a socket that lacks its brackets.
+    pub(super) fn targets(
+        &mut self,
+        pair: &Pair<'_>,
+        listener: bool,
+    ) -> Option<Vec<Spanned<Target>>> {
+        let targets = self.each(pair, Rule::target, Self::target)?;
+        let socket = |target: &Spanned<Target>| matches!(target.node, Target::Socket(..));
+        if !listener && !targets.iter().any(socket) {
+            return Some(targets);
+        }
+        let portless = |target: &&Spanned<Target>| match target.node {
+            Target::Addr(ip) => listener || ip.is_ipv6(),
+            _ => false,
+        };
+        let Some(span) = targets.iter().find(portless).map(|target| target.span) else {
+            return Some(targets);
+        };
+        let text = self.source.get(span.range()).unwrap_or_default();
+        let error = SyntaxError::new(
+            SyntaxErrorKind::Address,
+            span,
+            format!("`{text}` has no port"),
+        );
+        let error = match text.rsplit_once(':') {
+            None => error.help(format!("a socket is written `{text}:PORT`")),
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => error.help(format!(
+                "an IPv6 address with a port is written `[{address}]:{port}`"
+            )),
+            Some(_) => error.help(format!("a socket is written `[{text}]:PORT`")),
+        };
+        self.fail(error)
+    }
+
     /// A target or a socket.
     pub(super) fn target(&mut self, pair: &Pair<'_>) -> Option<Spanned<Target>> {
         self.spanned(pair, |this, pair| {

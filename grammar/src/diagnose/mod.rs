@@ -135,7 +135,13 @@ impl<'c> Case<'c> {
     fn foreign_character(&self) -> Option<SyntaxError> {
         let token = self.found().filter(|token| token.kind == Kind::Other)?;
         let text = token.text(self.source);
-        let message = format!("unexpected character `{}`", text.escape_debug());
+        let visible = text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        let shown = if visible {
+            text.to_owned()
+        } else {
+            text.escape_unicode().to_string()
+        };
+        let message = format!("unexpected character `{shown}`");
         let error = Self::error(SyntaxErrorKind::Unexpected, token.span, message);
         Some(match text {
             ";" => error.help("statements are not separated: leave the `;` out"),
@@ -213,7 +219,7 @@ impl<'c> Case<'c> {
             .found
             .checked_sub(2)
             .map_or("", |index| self.text(index));
-        self.expects(Rule::iface)
+        (self.expects(Rule::iface) || self.expects(Rule::ifaces))
             && self
                 .previous()
                 .is_some_and(|token| token.text(self.source) == "in")

@@ -66,13 +66,13 @@ impl Recovery<'_> {
     fn item(&mut self, piece: &Range<usize>, place: Place, out: &mut Vec<Spanned<TemplateNode>>) {
         let failure = if place == Place::File {
             let mut items = Vec::new();
-            let failure = self.attempt(piece, "", Rule::only_item, |builder, pair| {
+            let failure = self.attempt(piece, None, Rule::only_item, |builder, pair| {
                 builder.item(pair, &mut items);
             });
             out.extend(items.into_iter().map(|item| item.map(TemplateNode::Item)));
             failure
         } else {
-            self.attempt(piece, "", Rule::only_node, |builder, pair| {
+            self.attempt(piece, None, Rule::only_node, |builder, pair| {
                 builder.node(pair, out);
             })
         };
@@ -86,13 +86,13 @@ impl Recovery<'_> {
         let mut nodes = Vec::new();
         if place == Place::File {
             let mut items = Vec::new();
-            let failure = self.attempt(&head, "{}", Rule::only_item, |builder, pair| {
+            let failure = self.attempt(&head, Some(open), Rule::only_item, |builder, pair| {
                 builder.item(pair, &mut items);
             });
             self.report(&head, place, failure);
             nodes.extend(items.into_iter().map(|item| item.map(TemplateNode::Item)));
         } else {
-            let failure = self.attempt(&head, "{}", Rule::only_node, |builder, pair| {
+            let failure = self.attempt(&head, Some(open), Rule::only_node, |builder, pair| {
                 builder.node(pair, &mut nodes);
             });
             self.report(&head, place, failure);
@@ -125,7 +125,7 @@ impl Recovery<'_> {
             "test" => {
                 let mut steps = Vec::new();
                 for piece in split(self.source, &self.structure, inside, Pieces::Steps) {
-                    let failure = self.attempt(&piece, "", Rule::only_step, |builder, pair| {
+                    let failure = self.attempt(&piece, None, Rule::only_step, |builder, pair| {
                         steps.extend(builder.step(pair));
                     });
                     self.report(&piece, Place::Test, failure);
@@ -135,7 +135,7 @@ impl Recovery<'_> {
             "proxy" => {
                 let mut options = Vec::new();
                 for piece in split(self.source, &self.structure, inside, Pieces::Options) {
-                    let failure = self.attempt(&piece, "", Rule::only_option, |builder, pair| {
+                    let failure = self.attempt(&piece, None, Rule::only_option, |builder, pair| {
                         builder.proxy_option(pair, &mut options);
                     });
                     self.report(&piece, Place::Proxy, failure);
@@ -155,7 +155,7 @@ impl Recovery<'_> {
     }
 
     fn stmt(&mut self, piece: &Range<usize>, out: &mut Vec<Spanned<Stmt>>) {
-        let failure = self.attempt(piece, "", Rule::only_stmt, |builder, pair| {
+        let failure = self.attempt(piece, None, Rule::only_stmt, |builder, pair| {
             builder.stmt(pair, out);
         });
         if failure.is_none() {
@@ -166,7 +166,7 @@ impl Recovery<'_> {
         };
         let head = piece.start..open;
         let mut stmts = Vec::new();
-        let failure = self.attempt(&head, "{}", Rule::only_stmt, |builder, pair| {
+        let failure = self.attempt(&head, Some(open), Rule::only_stmt, |builder, pair| {
             builder.stmt(pair, &mut stmts);
         });
         self.report(&head, Place::Block, failure);
@@ -184,27 +184,29 @@ impl Recovery<'_> {
         out.append(&mut stmts);
     }
 
-    /// Parses a piece with `tail` behind it and builds from it. The failure, if it does not parse.
+    /// Parses a piece and builds from it; with `open`, the head of a block whose opener that is, as
+    /// if the block were empty. The failure, if it does not parse.
     fn attempt(
         &mut self,
         piece: &Range<usize>,
-        tail: &str,
+        open: Option<usize>,
         entry: Rule,
         mut build: impl FnMut(&mut Builder<'_>, &Pair<'_>),
     ) -> Option<Failure> {
-        let span = self.span_of(piece);
-        let text = self.source.get(span.range()).unwrap_or_default();
-        let Some(closers) = self.closers(piece) else {
+        let mut span = self.span_of(piece);
+        let Some(mut closers) = self.closers(piece) else {
             return Some(Failure::at(span.end as usize));
         };
+        if let Some(brace) = open.and_then(|open| self.structure.tokens.get(open)) {
+            span.end = brace.span.end;
+            closers.push('}');
+        }
+        let mut text = self.source.get(span.range()).unwrap_or_default();
         let mut owned = String::new();
-        let text = if tail.is_empty() && closers.is_empty() {
-            text
-        } else {
-            // A blank keeps the tail from growing together with the last word.
-            owned.extend([text, "\n", &closers, tail]);
-            &owned
-        };
+        if !closers.is_empty() {
+            owned.extend([text, &closers]);
+            text = &owned;
+        }
         match Grammar::parse(entry, text) {
             Ok(pairs) => {
                 let mut builder = Builder::new(self.source, span.start as usize, span.end as usize);

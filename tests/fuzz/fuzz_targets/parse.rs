@@ -1,7 +1,8 @@
 //! Any text through the parser, and what parses through the formatter.
 //!
-//! `RUSTC_BOOTSTRAP=1 cargo fuzz run parse` in `tests/fuzz`'s parent, with `--fuzz-dir tests/fuzz`
-//! from the root. `grammar/tests/corpus` and `grammar/tests/bad` are good seeds.
+//! From the root of the repository:
+//! `RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz parse`. The files in
+//! `grammar/tests/corpus` and `grammar/tests/bad` are good seeds.
 
 #![no_main]
 
