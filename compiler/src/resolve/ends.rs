@@ -161,10 +161,16 @@ impl Resolver<'_> {
             return Some(());
         }
         let Some(net) = &zone.net else {
-            let title = format!("{} does not know what leaves by `{name}`", stage.name());
+            let title = if which == Which::Original {
+                format!("`to original` asks for addresses, and `{name}` has none")
+            } else {
+                format!(
+                    "{} runs before routing: it does not know what leaves by `{name}`",
+                    stage.name()
+                )
+            };
             let help = format!(
-                "it runs before routing: give the zone the addresses behind it \
-                 (`zone {name} = … net {{ 192.0.2.0/24 }}`)"
+                "give the zone the addresses behind it: `zone {name} = … net {{ 192.0.2.0/24 }}`"
             );
             let diagnostic = Diagnostic::error(Code::ZoneWithoutNet, title, span).help(help);
             self.report(diagnostic.and(zone.span, "the zone is defined here"));

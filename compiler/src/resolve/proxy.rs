@@ -1,5 +1,6 @@
 //! Transparent proxies.
 
+use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polc_grammar::ast::{self, Down, Item, MarkLit, Num, ProxyOption, Spanned, Target};
@@ -52,7 +53,17 @@ impl Resolver<'_> {
         let span = env.span(decl.name.span);
         let mut body = Body::default();
         let mut ok = true;
-        for option in &decl.options {
+        for (at, option) in decl.options.iter().enumerate() {
+            let same = |o: &&Spanned<ProxyOption>| {
+                discriminant(&o.node) == discriminant(&option.node)
+                    && !matches!(o.node, ProxyOption::Bypass(_))
+            };
+            if let Some(first) = decl.options.iter().take(at).find(same) {
+                let title = "this is said twice";
+                let span = env.span(option.span);
+                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
+                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+            }
             ok &= self.proxy_option(option, &env, &mut body).is_some();
         }
         if !ok {

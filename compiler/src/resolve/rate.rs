@@ -1,5 +1,7 @@
 //! Rates and buckets.
 
+use std::mem::discriminant;
+
 use polc_grammar::ast::{self, BucketOption, Item, RateLit, Sense, Spanned, TimeUnit, Unit};
 
 use super::param::Bound;
@@ -59,7 +61,15 @@ impl Resolver<'_> {
             full: Sense::Over,
             span,
         };
-        for option in &decl.options {
+        for (at, option) in decl.options.iter().enumerate() {
+            let same =
+                |o: &&Spanned<BucketOption>| discriminant(&o.node) == discriminant(&option.node);
+            if let Some(first) = decl.options.iter().take(at).find(same) {
+                let title = "this is said twice";
+                let span = env.span(option.span);
+                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
+                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+            }
             if key.is_none() {
                 let diagnostic = Diagnostic::error(
                     Code::WrongClause,
