@@ -268,7 +268,10 @@ impl Resolver<'_> {
                     None
                 }
                 None => {
-                    self.undefined(env, Kind::Param, name, span);
+                    let title = format!("`{name}` is not a target");
+                    let help = "a target is an address, a socket, `:PORT`, `net PREFIX`, `@SET` \
+                                or a parameter";
+                    self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
                     None
                 }
             },

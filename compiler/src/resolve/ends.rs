@@ -30,7 +30,8 @@ struct Parts {
     ifaces: IfaceSet,
     addrs: AddrSet,
     dynamic: Vec<usize>,
-    empty_set: bool,
+    /// Where sets without elements stand.
+    empty_sets: Vec<Span>,
 }
 
 impl Resolver<'_> {
@@ -49,7 +50,7 @@ impl Resolver<'_> {
             ifaces: IfaceSet::empty(),
             addrs: AddrSet::empty(),
             dynamic: Vec::new(),
-            empty_set: false,
+            empty_sets: Vec::new(),
         };
         let mut ok = true;
         for end in &ends.list {
@@ -63,7 +64,10 @@ impl Resolver<'_> {
         } else {
             inside(&parts, which)
         };
-        let empty_set = parts.empty_set && cubes.is_empty();
+        for at in &parts.empty_sets {
+            self.empty_set(*at, ends.not);
+        }
+        let empty_set = !parts.empty_sets.is_empty() && cubes.is_empty();
         Some(Condition {
             cubes,
             empty_set,
@@ -97,8 +101,7 @@ impl Resolver<'_> {
         match set {
             SetValue::Static(set) => {
                 if set.is_empty() {
-                    self.empty_set(span);
-                    parts.empty_set = true;
+                    parts.empty_sets.push(span);
                 }
                 parts.addrs = parts.addrs.union(&set);
             }
@@ -112,13 +115,17 @@ impl Resolver<'_> {
         Some(())
     }
 
-    fn empty_set(&mut self, span: Span) {
+    fn empty_set(&mut self, span: Span, not: bool) {
         // The elements may have been lost to a syntax error.
         if self.diagnostics.iter().any(|d| d.code == Code::Syntax) {
             return;
         }
         let diagnostic = Diagnostic::warning(Code::EmptySet, "the set has no elements", span);
-        self.report(diagnostic.help("nothing is from or to an empty set: the rule does nothing"));
+        self.report(diagnostic.help(if not {
+            "everything is outside of an empty set: the condition always holds"
+        } else {
+            "nothing is from or to an empty set: the condition never holds"
+        }));
     }
 
     fn host_end(
