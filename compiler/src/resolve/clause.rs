@@ -295,12 +295,12 @@ impl Resolver<'_> {
             .v4
             .ranges()
             .iter()
-            .flat_map(|(a, b)| (*a..=*b).map(|n| n.into()));
+            .flat_map(|(a, b)| (*a..=*b).map(Into::into));
         let v6 = set
             .v6
             .ranges()
             .iter()
-            .flat_map(|(a, b)| (*a..=*b).map(|n| n.into()));
+            .flat_map(|(a, b)| (*a..=*b).map(Into::into));
         let v4 = v4.map(std::net::IpAddr::V4);
         let v6 = v6.map(std::net::IpAddr::V6);
         Some(v4.chain(v6).map(|addr| Target::Addr(addr, None)).collect())

@@ -235,33 +235,34 @@ impl Resolver<'_> {
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         let kind = principal.kind.node;
         let (field, known) = match kind {
-            PrincipalKind::User | PrincipalKind::Uid => (UID, &self.options.users),
             PrincipalKind::Group | PrincipalKind::Gid => (GID, &self.options.groups),
-            PrincipalKind::Cgroup => (UID, &self.options.users),
+            // A control group has no number: the field is not used for it.
+            PrincipalKind::User | PrincipalKind::Uid | PrincipalKind::Cgroup => {
+                (UID, &self.options.users)
+            }
         };
         for name in &principal.names {
             let at = env.span(name.span);
             let text = self.text(name, env)?;
             let number = match kind {
-                PrincipalKind::Uid | PrincipalKind::Gid => match text.parse::<u32>() {
-                    Ok(number) => Some(number),
-                    Err(_) => {
+                PrincipalKind::Uid | PrincipalKind::Gid => {
+                    let Ok(number) = text.parse::<u32>() else {
                         let title = format!("`{text}` is not a number of a user or group");
                         let help = "write `by user NAME` or `by group NAME` for a name";
                         self.report(Diagnostic::error(Code::TypeMismatch, title, at).help(help));
                         return None;
-                    }
-                },
+                    };
+                    Some(number)
+                }
                 PrincipalKind::User | PrincipalKind::Group => known.get(&text).copied(),
                 PrincipalKind::Cgroup => None,
             };
-            match number {
-                Some(number) => numbers.push((number.into(), number.into())),
-                None => {
-                    let mut cube = local.clone();
-                    cube.atoms.insert(Atom::Principal(kind, text), true);
-                    cubes.push(cube);
-                }
+            if let Some(number) = number {
+                numbers.push((number.into(), number.into()));
+            } else {
+                let mut cube = local.clone();
+                cube.atoms.insert(Atom::Principal(kind, text), true);
+                cubes.push(cube);
             }
         }
         cubes.extend(by_number(&local, field, numbers));

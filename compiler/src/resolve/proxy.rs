@@ -176,15 +176,15 @@ impl Resolver<'_> {
     }
 
     /// A mark within its mask.
-    pub(super) fn mark(&mut self, mark: &MarkLit, env: &Env) -> Option<Mark> {
+    pub(super) fn mark(&mut self, literal: &MarkLit, env: &Env) -> Option<Mark> {
         let max = u64::from(u32::MAX);
-        let value = self.number(&mark.value, env, max)?;
-        let mask = match &mark.mask {
+        let value = self.number(&literal.value, env, max)?;
+        let mask = match &literal.mask {
             Some(mask) => self.number(mask, env, max)?,
             None => max,
         };
         let (value, mask) = (u32::try_from(value).ok()?, u32::try_from(mask).ok()?);
-        let span = env.span(mark.value.span);
+        let span = env.span(literal.value.span);
         if value & !mask != 0 {
             let title = format!("the mark {value:#x} has bits outside its mask {mask:#x}");
             let help = "the mask says which bits the mark owns: widen it, or take a smaller mark";

@@ -191,14 +191,14 @@ impl Resolver<'_> {
                 count: u32::try_from(count).unwrap_or(u32::MAX),
             },
         };
-        let key = match &lit.key {
+        let key = match lit.key {
             Some(key) => Some(self.key(key, span)?),
             None => None,
         };
         Some((rate, key))
     }
 
-    fn key(&mut self, key: &ast::Key, span: Span) -> Option<Key> {
+    fn key(&mut self, key: ast::Key, span: Span) -> Option<Key> {
         let (v4, v6) = (key.v4.unwrap_or(32), key.v6.unwrap_or(128));
         if !(1..=32).contains(&v4) || !(1..=128).contains(&v6) {
             let diagnostic = Diagnostic::error(
