@@ -30,8 +30,8 @@ fn all() -> Vec<String> {
     let below = |dir: &str| {
         let entries = fs::read_dir(folder().join(dir)).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
-        let policies = names.filter(|n| n.ends_with(".pol"));
-        policies.map(|n| format!("{dir}{n}")).collect::<Vec<_>>()
+        let stems = names.filter_map(|n| n.strip_suffix(".pol").map(str::to_owned));
+        stems.map(|n| format!("{dir}{n}.pol")).collect::<Vec<_>>()
     };
     let mut all = below("");
     all.extend(below("lib/"));

@@ -19,15 +19,18 @@ pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
         .collect();
     let scope = || filters.iter().flat_map(|b| &b.scope);
     let speaks_of = |direction: &Cube| scope().any(|c| meets(c, direction));
-    let directions = directions();
-    let [input, forward, output] = directions.map(|(_, cube)| speaks_of(&cube));
-    for ((word, cube), governed) in self::directions().iter().zip([input, forward, output]) {
+    // A rule that names `lo` has to stand in some chain, too.
+    let whole = directions(&IfaceSet::full()).map(|(_, cube)| cube);
+    let [input, forward, output] = whole.each_ref().map(&speaks_of);
+    let wire = directions(&IfaceSet::not_loopback());
+    for ((word, cube), whole) in wire.iter().zip(&whole) {
+        let governed = speaks_of(whole);
         if governed && let Some(rest) = undecided(&ir.filter, cube.clone()) {
             let block = filters
                 .iter()
                 .copied()
                 .rev()
-                .find(|b| b.scope.iter().any(|c| meets(c, cube)));
+                .find(|b| b.scope.iter().any(|c| meets(c, whole)));
             let help = "end the block with `default deny` or `default allow`, or the file with a \
                         top-level default";
             report(block, &describe(word, &rest), help, diagnostics);
@@ -50,9 +53,9 @@ pub fn check(ir: &mut Ir, diagnostics: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The directions of traffic and every packet of each.
-fn directions() -> [(&'static str, Cube); 3] {
-    let wire = Side::ifaces(IfaceSet::not_loopback());
+/// The directions of traffic on some interfaces, and every packet of each.
+fn directions(ifaces: &IfaceSet) -> [(&'static str, Cube); 3] {
+    let wire = Side::ifaces(ifaces.clone());
     let of = |ingress: Side, egress: Side| Cube {
         ingress,
         egress,

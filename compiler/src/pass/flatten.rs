@@ -368,8 +368,11 @@ fn narrow(cubes: &[Cube], clauses: &Clauses) -> (Vec<Cube>, bool) {
     (out, clauses.conditions.iter().any(|c| c.empty_set))
 }
 
-/// Conditions that exclude one another: a pair, one that the services exclude, or else all.
+/// Conditions that exclude one another: one that nothing meets, a pair, or one that the services exclude.
 fn culprits<'c>(conditions: &[&'c Condition], services: Option<&[Cube]>) -> Vec<&'c Condition> {
+    if let Some(one) = conditions.iter().find(|c| c.cubes.is_empty()) {
+        return vec![one];
+    }
     for (at, a) in conditions.iter().enumerate() {
         if let Some(b) = conditions
             .iter()
@@ -380,10 +383,12 @@ fn culprits<'c>(conditions: &[&'c Condition], services: Option<&[Cube]>) -> Vec<
         }
     }
     let excluded = |c: &&Condition| services.is_some_and(|s| both(s, &c.cubes).is_empty());
-    match conditions.iter().copied().find(excluded) {
-        Some(one) => vec![one],
-        None => conditions.to_vec(),
-    }
+    conditions
+        .iter()
+        .copied()
+        .filter(excluded)
+        .take(1)
+        .collect()
 }
 
 fn both(a: &[Cube], b: &[Cube]) -> Vec<Cube> {

@@ -295,21 +295,18 @@ impl Resolver<'_> {
                 TemplateNode::Stmt(stmt) => Some(stmt.clone()),
                 TemplateNode::Item(item) => as_statement(item),
             };
-            match stmt {
-                Some(stmt) => {
-                    let stmt = Spanned::new(stmt, node.span);
-                    out.extend(resolver.statement(&stmt, stage, inner));
-                }
-                None => {
-                    let title = "this template holds blocks, which stand at the top of a file";
-                    let at = inner.span(node.span);
-                    resolver.report(
-                        Diagnostic::error(Code::BadApply, title, span)
-                            .and(at, "this cannot stand inside a block")
-                            .help("apply it outside of any block"),
-                    );
-                }
-            }
+            let Some(stmt) = stmt else {
+                let title = "this template holds blocks, which stand at the top of a file";
+                let at = inner.span(node.span);
+                resolver.report(
+                    Diagnostic::error(Code::BadApply, title, span)
+                        .and(at, "this cannot stand inside a block")
+                        .help("apply it outside of any block"),
+                );
+                return;
+            };
+            let stmt = Spanned::new(stmt, node.span);
+            out.extend(resolver.statement(&stmt, stage, inner));
         });
         out
     }

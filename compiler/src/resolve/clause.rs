@@ -1,5 +1,7 @@
 //! The clauses of rules, groups and blocks.
 
+use std::mem::{Discriminant, discriminant};
+
 use polc_grammar::ast::{self, Clause, Family, Name, Spanned, Target as AstTarget};
 
 use super::ends::Which;
@@ -45,6 +47,7 @@ impl Resolver<'_> {
         env: &Env,
     ) -> Clauses {
         let mut out = Clauses::default();
+        self.repeated(clauses, env);
         for clause in clauses {
             let span = env.span(clause.span);
             if let Some(problem) = misplaced(&clause.node, stage, place) {
@@ -58,6 +61,18 @@ impl Resolver<'_> {
             self.effect(&clause.node, stage, env, span, &mut out);
         }
         out
+    }
+
+    /// Reports clauses that say a second time what can be said once.
+    fn repeated(&mut self, clauses: &[Spanned<Clause>], env: &Env) {
+        for (at, clause) in clauses.iter().enumerate() {
+            let same = |c: &&Spanned<Clause>| once(&c.node) && kind(&c.node) == kind(&clause.node);
+            if let Some(first) = clauses.iter().take(at).find(same) {
+                let (span, first) = (env.span(clause.span), env.span(first.span));
+                let diagnostic = Diagnostic::error(Code::WrongClause, "this is said twice", span);
+                self.report(diagnostic.and(first, "the first is here"));
+            }
+        }
     }
 
     /// Takes a clause that is a condition. `false` when it is none.
@@ -253,7 +268,10 @@ impl Resolver<'_> {
                     None
                 }
                 None => {
-                    self.undefined(env, Kind::Param, name, span);
+                    let title = format!("`{name}` is not a target");
+                    let help = "a target is an address, a socket, `:PORT`, `net PREFIX`, `@SET` \
+                                or a parameter";
+                    self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
                     None
                 }
             },
@@ -277,12 +295,12 @@ impl Resolver<'_> {
             .v4
             .ranges()
             .iter()
-            .flat_map(|(a, b)| (*a..=*b).map(|n| n.into()));
+            .flat_map(|(a, b)| (*a..=*b).map(Into::into));
         let v6 = set
             .v6
             .ranges()
             .iter()
-            .flat_map(|(a, b)| (*a..=*b).map(|n| n.into()));
+            .flat_map(|(a, b)| (*a..=*b).map(Into::into));
         let v4 = v4.map(std::net::IpAddr::V4);
         let v6 = v6.map(std::net::IpAddr::V6);
         Some(v4.chain(v6).map(|addr| Target::Addr(addr, None)).collect())
@@ -340,6 +358,20 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether a rule can have one such clause only.
+fn once(clause: &Clause) -> bool {
+    !is_condition(clause) && !matches!(clause, Clause::Limit(..) | Clause::Except(_))
+}
+
+/// What two clauses have in common that cannot stand together.
+fn kind(clause: &Clause) -> (Discriminant<Clause>, Option<Discriminant<ast::Meta>>) {
+    let meta = match clause {
+        Clause::Meta(meta) => Some(discriminant(meta)),
+        _ => None,
+    };
+    (discriminant(clause), meta)
+}
+
 fn is_condition(clause: &Clause) -> bool {
     matches!(
         clause,
@@ -389,7 +421,16 @@ fn misplaced(clause: &Clause, stage: Stage, place: Place) -> Option<&'static str
             _,
             Place::Claim,
         ) => Some("a claim speaks of packets: it has conditions only"),
-        (Clause::As(_), _, Place::Group) => Some(rule_only),
+        (
+            Clause::As(_)
+            | Clause::Target { .. }
+            | Clause::Via(_)
+            | Clause::ViaTable(_)
+            | Clause::With(_)
+            | Clause::AndAllow,
+            _,
+            Place::Group,
+        ) => Some(rule_only),
         (Clause::By(_), Guard, _) => Some("guard sees packets that arrive: nobody here sent them"),
         (Clause::Out(_), Guard, _) => Some("guard runs before routing: nothing has left yet"),
         (Clause::ToOriginal(_), Guard | Steer | Egress, _) => {

@@ -30,7 +30,8 @@ struct Parts {
     ifaces: IfaceSet,
     addrs: AddrSet,
     dynamic: Vec<usize>,
-    empty_set: bool,
+    /// Where sets without elements stand.
+    empty_sets: Vec<Span>,
 }
 
 impl Resolver<'_> {
@@ -49,7 +50,7 @@ impl Resolver<'_> {
             ifaces: IfaceSet::empty(),
             addrs: AddrSet::empty(),
             dynamic: Vec::new(),
-            empty_set: false,
+            empty_sets: Vec::new(),
         };
         let mut ok = true;
         for end in &ends.list {
@@ -63,7 +64,10 @@ impl Resolver<'_> {
         } else {
             inside(&parts, which)
         };
-        let empty_set = parts.empty_set && cubes.is_empty();
+        for at in &parts.empty_sets {
+            self.empty_set(*at, ends.not);
+        }
+        let empty_set = !parts.empty_sets.is_empty() && cubes.is_empty();
         Some(Condition {
             cubes,
             empty_set,
@@ -97,8 +101,7 @@ impl Resolver<'_> {
         match set {
             SetValue::Static(set) => {
                 if set.is_empty() {
-                    self.empty_set(span);
-                    parts.empty_set = true;
+                    parts.empty_sets.push(span);
                 }
                 parts.addrs = parts.addrs.union(&set);
             }
@@ -112,13 +115,17 @@ impl Resolver<'_> {
         Some(())
     }
 
-    fn empty_set(&mut self, span: Span) {
+    fn empty_set(&mut self, span: Span, not: bool) {
         // The elements may have been lost to a syntax error.
         if self.diagnostics.iter().any(|d| d.code == Code::Syntax) {
             return;
         }
         let diagnostic = Diagnostic::warning(Code::EmptySet, "the set has no elements", span);
-        self.report(diagnostic.help("nothing is from or to an empty set: the rule does nothing"));
+        self.report(diagnostic.help(if not {
+            "everything is outside of an empty set: the condition always holds"
+        } else {
+            "nothing is from or to an empty set: the condition never holds"
+        }));
     }
 
     fn host_end(
@@ -161,10 +168,16 @@ impl Resolver<'_> {
             return Some(());
         }
         let Some(net) = &zone.net else {
-            let title = format!("{} does not know what leaves by `{name}`", stage.name());
+            let title = if which == Which::Original {
+                format!("`to original` asks for addresses, and `{name}` has none")
+            } else {
+                format!(
+                    "{} runs before routing: it does not know what leaves by `{name}`",
+                    stage.name()
+                )
+            };
             let help = format!(
-                "it runs before routing: give the zone the addresses behind it \
-                 (`zone {name} = … net {{ 192.0.2.0/24 }}`)"
+                "give the zone the addresses behind it: `zone {name} = … net {{ 192.0.2.0/24 }}`"
             );
             let diagnostic = Diagnostic::error(Code::ZoneWithoutNet, title, span).help(help);
             self.report(diagnostic.and(zone.span, "the zone is defined here"));
@@ -222,33 +235,34 @@ impl Resolver<'_> {
         let mut numbers: Vec<(u64, u64)> = Vec::new();
         let kind = principal.kind.node;
         let (field, known) = match kind {
-            PrincipalKind::User | PrincipalKind::Uid => (UID, &self.options.users),
             PrincipalKind::Group | PrincipalKind::Gid => (GID, &self.options.groups),
-            PrincipalKind::Cgroup => (UID, &self.options.users),
+            // A control group has no number: the field is not used for it.
+            PrincipalKind::User | PrincipalKind::Uid | PrincipalKind::Cgroup => {
+                (UID, &self.options.users)
+            }
         };
         for name in &principal.names {
             let at = env.span(name.span);
             let text = self.text(name, env)?;
             let number = match kind {
-                PrincipalKind::Uid | PrincipalKind::Gid => match text.parse::<u32>() {
-                    Ok(number) => Some(number),
-                    Err(_) => {
+                PrincipalKind::Uid | PrincipalKind::Gid => {
+                    let Ok(number) = text.parse::<u32>() else {
                         let title = format!("`{text}` is not a number of a user or group");
                         let help = "write `by user NAME` or `by group NAME` for a name";
                         self.report(Diagnostic::error(Code::TypeMismatch, title, at).help(help));
                         return None;
-                    }
-                },
+                    };
+                    Some(number)
+                }
                 PrincipalKind::User | PrincipalKind::Group => known.get(&text).copied(),
                 PrincipalKind::Cgroup => None,
             };
-            match number {
-                Some(number) => numbers.push((number.into(), number.into())),
-                None => {
-                    let mut cube = local.clone();
-                    cube.atoms.insert(Atom::Principal(kind, text), true);
-                    cubes.push(cube);
-                }
+            if let Some(number) = number {
+                numbers.push((number.into(), number.into()));
+            } else {
+                let mut cube = local.clone();
+                cube.atoms.insert(Atom::Principal(kind, text), true);
+                cubes.push(cube);
             }
         }
         cubes.extend(by_number(&local, field, numbers));

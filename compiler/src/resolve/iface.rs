@@ -56,7 +56,7 @@ impl Resolver<'_> {
                 Some(Bound::Zone(id)) => {
                     match self.zone(&id, span) {
                         Some(zone) => {
-                            patterns.extend(zone.ifaces.include().cloned().unwrap_or_default())
+                            patterns.extend(zone.ifaces.include().cloned().unwrap_or_default());
                         }
                         None => ok = false,
                     }
@@ -75,7 +75,7 @@ impl Resolver<'_> {
             {
                 match self.zone(&id, span) {
                     Some(zone) => {
-                        patterns.extend(zone.ifaces.include().cloned().unwrap_or_default())
+                        patterns.extend(zone.ifaces.include().cloned().unwrap_or_default());
                     }
                     None => ok = false,
                 }

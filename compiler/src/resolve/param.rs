@@ -234,7 +234,7 @@ impl Resolver<'_> {
             }
             ("number", Value::Number(n)) => Some(Bound::Number(*n)),
             ("port", Value::Number(n)) if *n <= 65535 => Some(Bound::Number(*n)),
-            ("uid" | "gid", Value::Number(n)) if *n <= u64::from(u32::MAX) => {
+            ("uid" | "gid", Value::Number(n)) if u32::try_from(*n).is_ok() => {
                 Some(Bound::Number(*n))
             }
             ("addr", Value::Addr(AddrLit::Addr(addr)) | Value::Target(Target::Addr(addr))) => {

@@ -1,5 +1,6 @@
 //! Transparent proxies.
 
+use std::mem::discriminant;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polc_grammar::ast::{self, Down, Item, MarkLit, Num, ProxyOption, Spanned, Target};
@@ -52,7 +53,17 @@ impl Resolver<'_> {
         let span = env.span(decl.name.span);
         let mut body = Body::default();
         let mut ok = true;
-        for option in &decl.options {
+        for (at, option) in decl.options.iter().enumerate() {
+            let same = |o: &&Spanned<ProxyOption>| {
+                discriminant(&o.node) == discriminant(&option.node)
+                    && !matches!(o.node, ProxyOption::Bypass(_))
+            };
+            if let Some(first) = decl.options.iter().take(at).find(same) {
+                let title = "this is said twice";
+                let span = env.span(option.span);
+                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
+                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+            }
             ok &= self.proxy_option(option, &env, &mut body).is_some();
         }
         if !ok {
@@ -165,15 +176,15 @@ impl Resolver<'_> {
     }
 
     /// A mark within its mask.
-    pub(super) fn mark(&mut self, mark: &MarkLit, env: &Env) -> Option<Mark> {
+    pub(super) fn mark(&mut self, literal: &MarkLit, env: &Env) -> Option<Mark> {
         let max = u64::from(u32::MAX);
-        let value = self.number(&mark.value, env, max)?;
-        let mask = match &mark.mask {
+        let value = self.number(&literal.value, env, max)?;
+        let mask = match &literal.mask {
             Some(mask) => self.number(mask, env, max)?,
             None => max,
         };
         let (value, mask) = (u32::try_from(value).ok()?, u32::try_from(mask).ok()?);
-        let span = env.span(mark.value.span);
+        let span = env.span(literal.value.span);
         if value & !mask != 0 {
             let title = format!("the mark {value:#x} has bits outside its mask {mask:#x}");
             let help = "the mask says which bits the mark owns: widen it, or take a smaller mark";

@@ -1,5 +1,7 @@
 //! Rates and buckets.
 
+use std::mem::discriminant;
+
 use polc_grammar::ast::{self, BucketOption, Item, RateLit, Sense, Spanned, TimeUnit, Unit};
 
 use super::param::Bound;
@@ -59,7 +61,15 @@ impl Resolver<'_> {
             full: Sense::Over,
             span,
         };
-        for option in &decl.options {
+        for (at, option) in decl.options.iter().enumerate() {
+            let same =
+                |o: &&Spanned<BucketOption>| discriminant(&o.node) == discriminant(&option.node);
+            if let Some(first) = decl.options.iter().take(at).find(same) {
+                let title = "this is said twice";
+                let span = env.span(option.span);
+                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
+                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+            }
             if key.is_none() {
                 let diagnostic = Diagnostic::error(
                     Code::WrongClause,
@@ -181,14 +191,14 @@ impl Resolver<'_> {
                 count: u32::try_from(count).unwrap_or(u32::MAX),
             },
         };
-        let key = match &lit.key {
+        let key = match lit.key {
             Some(key) => Some(self.key(key, span)?),
             None => None,
         };
         Some((rate, key))
     }
 
-    fn key(&mut self, key: &ast::Key, span: Span) -> Option<Key> {
+    fn key(&mut self, key: ast::Key, span: Span) -> Option<Key> {
         let (v4, v6) = (key.v4.unwrap_or(32), key.v6.unwrap_or(128));
         if !(1..=32).contains(&v4) || !(1..=128).contains(&v6) {
             let diagnostic = Diagnostic::error(

@@ -104,10 +104,10 @@ impl Resolver<'_> {
         }
         let uses = &self.modules.get(module)?.uses;
         if let Some((prefix, rest)) = name.split_once('.') {
-            let used = uses
+            let meant = uses
                 .iter()
                 .find(|(alias, _)| alias.as_deref() == Some(prefix));
-            return used.and_then(|(_, used)| self.find_in(*used, kind, rest));
+            return meant.and_then(|(_, module)| self.find_in(*module, kind, rest));
         }
         let bare = uses.iter().filter(|(alias, _)| alias.is_none());
         bare.into_iter()

@@ -103,7 +103,14 @@ impl Resolver<'_> {
         }
         if dynamic {
             let key = decl.key.as_ref().map_or(KeyKind::Source, |k| k.node);
-            return Some(self.dynamic_set(id, key, set, (idle, max), span));
+            return Some(self.dynamic_set(
+                id,
+                key,
+                set,
+                idle.map(|(ms, _)| ms),
+                max.map(|(n, _)| n),
+                span,
+            ));
         }
         if let Some((_, at)) = idle {
             let diagnostic =
@@ -124,7 +131,8 @@ impl Resolver<'_> {
         id: &DefId,
         key: KeyKind,
         initial: AddrSet,
-        (idle, max): (Option<(u64, Span)>, Option<(u64, Span)>),
+        idle: Option<u64>,
+        max: Option<u64>,
         span: Span,
     ) -> SetValue {
         if key == KeyKind::Pair && !initial.is_empty() {
@@ -135,8 +143,8 @@ impl Resolver<'_> {
             name: id.1.as_str().into(),
             key,
             initial,
-            idle: idle.map(|(ms, _)| ms),
-            max: max.and_then(|(n, _)| u32::try_from(n).ok()),
+            idle,
+            max: max.and_then(|n| u32::try_from(n).ok()),
             span,
         });
         SetValue::Dynamic(self.policy.dynamic.len() - 1)
