@@ -1,6 +1,6 @@
 //! Reading the policy file and everything it uses.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use polc_grammar::ast::{self, Item};
 
@@ -26,6 +26,12 @@ pub(super) struct Module {
 /// The name under which the prelude's text is shown.
 pub(super) const PRELUDE: &str = "prelude";
 
+const PRELUDE_TEXT: &str = include_str!("prelude.pol");
+
+/// The prelude's tree: parsed once, for it is the same for every policy.
+static PRELUDE_TREE: LazyLock<Arc<ast::File>> =
+    LazyLock::new(|| Arc::new(polc_grammar::parse(PRELUDE_TEXT).file));
+
 /// The modules of a policy: the prelude first, then the policy's file, then what it uses.
 pub(super) struct Loader<'a> {
     pub(super) files: &'a dyn Files,
@@ -45,7 +51,8 @@ impl<'a> Loader<'a> {
             diagnostics: Vec::new(),
             open: Vec::new(),
         };
-        loader.add(PRELUDE, include_str!("prelude.pol"));
+        let file = loader.sources.add(PRELUDE, PRELUDE_TEXT);
+        loader.enter(PRELUDE, file, &PRELUDE_TREE);
         loader
     }
 
@@ -58,11 +65,15 @@ impl<'a> Loader<'a> {
             .into_iter()
             .map(|error| diagnostic::syntax(error, file));
         self.diagnostics.extend(mistakes);
-        let tree = Arc::new(parsed.file);
+        self.enter(name, file, &Arc::new(parsed.file))
+    }
+
+    /// Takes a tree as a module, and reads what it uses.
+    fn enter(&mut self, name: &str, file: FileId, tree: &Arc<ast::File>) -> ModuleId {
         let id = self.modules.len();
         self.modules.push(Module {
             file,
-            tree: Arc::clone(&tree),
+            tree: Arc::clone(tree),
             uses: Vec::new(),
             used_at: Vec::new(),
             name: name.to_owned(),
@@ -138,7 +149,21 @@ pub(super) fn join(from: &str, path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use polc_grammar::ast::Item;
+
     use super::join;
+
+    #[test]
+    fn the_prelude_has_no_mistakes() {
+        let parsed = polc_grammar::parse(super::PRELUDE_TEXT);
+        assert_eq!(parsed.errors, []);
+        let services = parsed
+            .file
+            .items
+            .iter()
+            .filter(|i| matches!(i.node, Item::Service(_)));
+        assert!(services.count() >= 60);
+    }
 
     #[test]
     fn paths_are_relative_to_the_file_that_names_them() {
