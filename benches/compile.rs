@@ -7,6 +7,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a benchmark prints its figures and stops at the first thing that is wrong"

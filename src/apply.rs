@@ -1,11 +1,13 @@
 //! `polc apply`
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use polc_bundle::Bundle;
+use polc_bundle::{Bundle, Object};
 use polc_runtime_loader::{Applied, ApplyOptions, apply};
 
 use crate::exit::{Error, Outcome, Result};
+use crate::out;
 use crate::progress::Progress;
 use crate::session::{CompileArgs, Session};
 
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result {
     let applied = apply(&bundle, &options, &mut |step| progress.step(step))
         .map_err(|e| Error::environment(&e).help(e.help()))?;
     drop(progress);
-    report(&bundle, &applied);
+    report(&bundle, &applied)?;
     Ok(Outcome::Clean)
 }
 
@@ -78,7 +80,7 @@ fn bundle(args: &Args) -> std::result::Result<Option<Bundle>, Error> {
     Ok(bundle)
 }
 
-fn report(bundle: &Bundle, applied: &Applied) {
+fn report(bundle: &Bundle, applied: &Applied) -> std::result::Result<(), Error> {
     for warning in &applied.warnings {
         eprintln!("polc: warning: {warning}");
     }
@@ -88,8 +90,8 @@ fn report(bundle: &Bundle, applied: &Applied) {
         "applied"
     };
     let before = applied.previous.as_deref().unwrap_or("nothing");
-    println!(
-        "{verb} `{}`, generation {}, in place of {before}",
+    let mut text = format!(
+        "{verb} `{}`, generation {}, in place of {before}\n",
         bundle.manifest().policy,
         applied.generation
     );
@@ -98,12 +100,14 @@ fn report(bundle: &Bundle, applied: &Applied) {
         ("+", &changes.routing_added),
         ("-", &changes.routing_removed),
     ];
+    // Writing to a `String` cannot fail.
     for (sign, entries) in lines {
         for entry in entries {
-            println!("  {sign} {entry}");
+            let _ = writeln!(text, "  {sign} {entry}");
         }
     }
-    for object in &changes.objects_removed {
-        println!("  - {:?} {}", object.kind, object.name);
+    for Object { kind, name } in &changes.objects_removed {
+        let _ = writeln!(text, "  - {} {name}", kind.word());
     }
+    out::print(&text)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use polc_compiler::ir::print::print;
 
 use crate::exit::{Error, Outcome, Result};
+use crate::out;
 use crate::progress::Progress;
 use crate::session::{CompileArgs, Session};
 
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result {
         session.report();
         return Ok(match &session.compilation.ir {
             Some(ir) => {
-                print!("{}", print(ir));
+                out::print(&print(ir))?;
                 Outcome::Clean
             }
             None => Outcome::DoesNotCompile,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use polc_compiler::diagnostic::{Diagnostic, Severity, json};
 
 use crate::exit::{Error, Outcome, Result};
+use crate::out;
 use crate::paths;
 use crate::progress::Progress;
 use crate::session::{CompileArgs, Session};
@@ -105,6 +106,5 @@ fn print_json(sessions: &[Session]) -> std::result::Result<(), Error> {
         .iter()
         .map(|s| (s.compilation.diagnostics.as_slice(), &s.compilation.sources));
     let text = json::render(parts).map_err(|e| Error::environment(&e))?;
-    println!("{text}");
-    Ok(())
+    out::print(&format!("{text}\n"))
 }

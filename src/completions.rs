@@ -4,6 +4,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::exit::{Outcome, Result};
+use crate::out;
 
 /// Print a completion script for a shell.
 #[derive(clap::Args)]
@@ -12,9 +13,10 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "every command has this shape")]
 pub(crate) fn run(args: &Args) -> Result {
     let mut command = crate::Cli::command();
-    clap_complete::generate(args.shell, &mut command, "polc", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "polc", &mut script);
+    out::print(&String::from_utf8_lossy(&script))?;
     Ok(Outcome::Clean)
 }

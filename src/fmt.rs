@@ -8,6 +8,7 @@ use polc_compiler::source::SourceMap;
 use polc_grammar::FormatError;
 
 use crate::exit::{Error, Outcome, Result};
+use crate::out;
 use crate::paths;
 use crate::session::report;
 
@@ -64,7 +65,7 @@ fn standard_input(check: bool) -> Result {
             Outcome::Findings
         }),
         Some(formatted) => {
-            print!("{formatted}");
+            out::print(&formatted)?;
             Ok(Outcome::Clean)
         }
     }

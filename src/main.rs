@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod exit;
 mod fmt;
+mod out;
 mod paths;
 mod progress;
 mod remove;

@@ -4,6 +4,7 @@ use polc_runtime_loader::{Status, status};
 
 use crate::apply::PlaceArgs;
 use crate::exit::{Error, Outcome, Result};
+use crate::out;
 
 /// Show what is in force: generation, rules with their counters, routing.
 #[derive(clap::Args)]
@@ -30,10 +31,10 @@ pub(crate) fn run(args: &Args) -> Result {
     let status = status(args.place.netns.as_deref(), args.place.state_dir.as_deref())
         .map_err(|e| Error::environment(&e).help(e.help()))?;
     match args.format {
-        Format::Human => print(&status),
+        Format::Human => out::print(&describe(&status))?,
         Format::Json => {
             let text = serde_json::to_string_pretty(&status).map_err(|e| Error::environment(&e))?;
-            println!("{text}");
+            out::print(&format!("{text}\n"))?;
         }
     }
     let differs = args.exit_code && !status.in_step;
@@ -44,71 +45,63 @@ pub(crate) fn run(args: &Args) -> Result {
     })
 }
 
-fn print(status: &Status) {
+fn describe(status: &Status) -> String {
     if !status.table && status.committed.is_none() {
-        println!("no policy is in force");
-        return;
+        return "no policy is in force\n".to_owned();
     }
-    println!(
-        "policy      {}",
-        status.policy.as_deref().unwrap_or("unknown")
-    );
-    println!(
-        "generation  {}",
-        status.generation.as_deref().unwrap_or("none")
-    );
+    let or = |text: &Option<String>, other: &str| text.clone().unwrap_or_else(|| other.to_owned());
+    let mut lines = vec![
+        format!("policy      {}", or(&status.policy, "unknown")),
+        format!("generation  {}", or(&status.generation, "none")),
+    ];
     if status.generation != status.committed {
-        println!(
-            "applied     {}",
-            status.committed.as_deref().unwrap_or("none")
-        );
+        lines.push(format!("applied     {}", or(&status.committed, "none")));
     }
-    println!(
-        "in step     {}",
-        if status.in_step {
-            "yes"
-        } else {
-            "NO: the kernel differs"
-        }
-    );
+    let in_step = if status.in_step {
+        "yes"
+    } else {
+        "NO: the kernel differs"
+    };
+    lines.push(format!("in step     {in_step}"));
     if !status.rules.is_empty() {
-        print_rules(status);
+        lines.push(String::new());
+        describe_rules(status, &mut lines);
     }
     if !status.routing.is_empty() || !status.routing_left_over.is_empty() {
-        println!("\nrouting");
+        lines.extend([String::new(), "routing".to_owned()]);
     }
     for entry in &status.routing {
-        println!(
-            "  {}{}",
-            if entry.present { "" } else { "MISSING " },
-            entry.what
-        );
+        let missing = if entry.present { "" } else { "MISSING " };
+        lines.push(format!("  {missing}{}", entry.what));
     }
     for entry in &status.routing_left_over {
-        println!("  LEFT OVER {entry}");
+        lines.push(format!("  LEFT OVER {entry}"));
     }
+    lines.join("\n") + "\n"
 }
 
-fn print_rules(status: &Status) {
-    let width = status
-        .rules
-        .iter()
-        .map(|r| r.name.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(4);
-    println!(
-        "\n{:width$}  {:8}{:12}{:>12}{:>16}  source",
-        "rule", "stage", "verdict", "packets", "bytes"
-    );
+fn describe_rules(status: &Status, lines: &mut Vec<String>) {
+    let names = status.rules.iter().map(|r| r.name.chars().count());
+    let width = names.max().unwrap_or(0).max(4);
+    let row = |rule: &str, stage: &str, verdict: &str, packets: &str, bytes: &str, source: &str| {
+        format!("{rule:width$}  {stage:8}{verdict:12}{packets:>12}{bytes:>16}  {source}")
+    };
+    lines.push(row(
+        "rule", "stage", "verdict", "packets", "bytes", "source",
+    ));
     for rule in &status.rules {
         let (packets, bytes) = match &rule.counter {
             Some(counter) => (counter.packets.to_string(), counter.bytes.to_string()),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        println!(
-            "{:width$}  {:8}{:12}{packets:>12}{bytes:>16}  {}",
-            rule.name, rule.stage, rule.verdict, rule.source
-        );
+        let (stage, verdict) = (&rule.stage, &rule.verdict);
+        lines.push(row(
+            &rule.name,
+            stage,
+            verdict,
+            &packets,
+            &bytes,
+            &rule.source,
+        ));
     }
 }

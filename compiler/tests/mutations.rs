@@ -119,7 +119,7 @@ struct OneList;
 
 impl Files for OneList {
     fn read(&self, path: &str) -> std::io::Result<String> {
-        if path.ends_with(".pol") {
+        if Path::new(path).extension().is_some_and(|e| e == "pol") {
             return Ok("set used = { 192.0.2.0/24 }\n".to_owned());
         }
         Ok("192.0.2.1\n198.51.100.0/24 ; x\n2001:db8::1-2001:db8::9\n".to_owned())

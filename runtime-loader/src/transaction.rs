@@ -89,19 +89,13 @@ pub(crate) fn text(script: &str, stale: &[Object]) -> Result<String, BundleProbl
             return Err(BundleProblem::OddName { name: name.clone() });
         }
         // Writing to a `String` cannot fail.
-        let _ = writeln!(text, "delete {} {FAMILY} {TABLE} {name}", kind(object.kind));
+        let _ = writeln!(
+            text,
+            "delete {} {FAMILY} {TABLE} {name}",
+            object.kind.word()
+        );
     }
     Ok(text)
-}
-
-fn kind(kind: ObjectKind) -> &'static str {
-    match kind {
-        ObjectKind::Chain => "chain",
-        ObjectKind::Set => "set",
-        ObjectKind::Map => "map",
-        ObjectKind::Limit => "limit",
-        ObjectKind::Counter => "counter",
-    }
 }
 
 /// Whether `nft` reads `name` as one word that is not a number.

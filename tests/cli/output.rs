@@ -11,7 +11,8 @@ to host { allow ssh from @many as ssh count  default deny log at 3/s }
 ";
 
 fn many() -> String {
-    (0..40u32).map(|n| format!("192.0.2.{}\n", n * 3)).collect()
+    let lines: Vec<String> = (0..40u32).map(|n| format!("192.0.2.{}", n * 3)).collect();
+    lines.join("\n")
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn another_policy_gives_another_generation() {
     };
     let first = generation();
     assert_eq!(first, generation());
-    place.write("many.txt", &format!("{}198.51.100.1\n", many()));
+    place.write("many.txt", &format!("{}\n198.51.100.1\n", many()));
     assert_ne!(first, generation());
 }
 

@@ -24,7 +24,7 @@ fn zones_see_what_they_may() {
     let servers: Vec<EchoServer> = [80, 81, 82, 90].map(|port| bench.serve("wan", port)).into();
     let _own = EchoServer::start(bench.router(), "router", 22).expect("a server");
     let third = bench.topology.zone("third");
-    let _third = bench.serve_in(&third.namespace, "dmz", 80);
+    let _third = EchoServer::start(&third.namespace, "dmz", 80).expect("a server");
     let lan = bench.client();
     let dmz = Client::new(&third.namespace);
     let host = Client::new(bench.router());
@@ -68,7 +68,7 @@ fn nothing_comes_in_from_outside() {
     }
     let bench = Bench::new(MATRIX);
     let inner = &bench.topology.client().namespace;
-    let _server = bench.serve_in(inner, "inside", 80);
+    let _server = EchoServer::start(inner, "inside", 80).expect("a server");
     let _own = EchoServer::start(bench.router(), "router", 22).expect("a server");
     let outside = Client::new(&bench.topology.server().namespace);
     for address in bench.topology.client().addresses() {

@@ -156,11 +156,6 @@ impl Bench {
         EchoServer::start(&self.topology.server().namespace, name, port).expect("a server")
     }
 
-    /// A server in some namespace.
-    pub(crate) fn serve_in(&self, namespace: &Namespace, name: &str, port: u16) -> EchoServer {
-        EchoServer::start(namespace, name, port).expect("a server")
-    }
-
     /// The server's addresses of both families.
     pub(crate) fn server(&self) -> [IpAddr; 2] {
         self.topology.server().addresses()

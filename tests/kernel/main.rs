@@ -3,6 +3,12 @@
 //!
 //! They need root. Outside of CI they are left out, loudly, when root is missing.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
 mod dnat;
 mod egress;
 mod filter;

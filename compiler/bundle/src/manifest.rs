@@ -111,6 +111,19 @@ pub enum ObjectKind {
     Counter,
 }
 
+impl ObjectKind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Set => "set",
+            Self::Map => "map",
+            Self::Limit => "limit",
+            Self::Counter => "counter",
+        }
+    }
+}
+
 /// A set in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetEntry {

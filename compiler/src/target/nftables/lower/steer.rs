@@ -270,7 +270,7 @@ fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
 fn proxy_chains(build: &mut Build) {
     for proxy in &build.ir.proxies {
         build.features.add("tproxy", "4.19");
-        if ir.proxies.iter().any(|p| p.tcp) {
+        if proxy.tcp {
             build.features.add("socket wildcard expression", "5.10");
         }
         let v4 = proxy

@@ -1,0 +1,14 @@
+//! Standard output.
+
+use std::io::{ErrorKind, Write as _};
+
+use crate::exit::Error;
+
+/// Writes a text to standard output. A reader that has gone away is none of our business.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::environment(&error)),
+        _ => Ok(()),
+    }
+}
