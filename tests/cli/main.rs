@@ -10,3 +10,4 @@ mod check;
 mod harness;
 mod large;
 mod output;
+mod readme;
