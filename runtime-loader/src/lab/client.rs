@@ -11,8 +11,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::Namespace;
 use super::service::{Reply, is_timeout};
 
-/// How long a client waits for a connection and again for an answer unless told otherwise.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long a client waits for a connection and again for an answer unless told otherwise: long
+/// enough for a SYN that was lost to be sent again, which takes a second.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How one attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
