@@ -3,6 +3,8 @@
 //! Pure: it opens no file, starts no process and looks at no clock. What it needs from outside is
 //! handed in.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 mod compile;
 pub mod diagnostic;
 pub mod field;

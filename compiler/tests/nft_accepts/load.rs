@@ -1,7 +1,5 @@
 //! Loading.
 
-use std::time::{Duration, Instant};
-
 use polc_compiler::ir::{Cube, Governs, Ir, Stage, Verdict};
 use polc_compiler::packet::{AddrSet, IntervalSet};
 
@@ -50,17 +48,8 @@ fn hosts(count: u32) -> Vec<u32> {
     (0..count).map(|n| 0x0b00_0000 + n * 37 + n % 7).collect()
 }
 
-fn time_to_load(text: &str) -> Duration {
-    let once = |_| {
-        let start = Instant::now();
-        in_namespace("nft -f -", text);
-        start.elapsed()
-    };
-    (0..3).map(once).min().unwrap()
-}
-
 #[test]
-fn a_long_list_loads_as_fast_as_one_written_by_hand() {
+fn a_long_list_of_hosts_is_a_hash_set() {
     if !can_load() {
         return;
     }
@@ -81,16 +70,12 @@ fn a_long_list_loads_as_fast_as_one_written_by_hand() {
         from,
         Verdict::Deny,
     )]));
-    let elements: Vec<String> = list
-        .iter()
-        .map(|n| std::net::Ipv4Addr::from(*n).to_string())
-        .collect();
-    let by_hand = format!(
-        "table inet t {{\nset s {{\ntype ipv4_addr\nelements = {{ {} }}\n}}\nchain c {{\ntype filter \
-         hook input priority 0\nip saddr @s drop\n}}\n}}\n",
-        elements.join(", ")
+    // Intervals would make a tree of it, and loading some three times as long.
+    assert!(
+        !ours.contains("flags interval"),
+        "the set is one of single addresses"
     );
-    let (ours, by_hand) = (time_to_load(&ours), time_to_load(&by_hand));
-    // The goal is 1.5; the rest is for a busy machine.
-    assert!(ours < by_hand * 2, "{ours:?} against {by_hand:?}");
+    assert!(ours.contains(&std::net::Ipv4Addr::from(list[0]).to_string()));
+    let loaded = in_namespace("nft -f - && nft list table inet polc | wc -l", &ours);
+    assert!(loaded.trim().parse::<usize>().unwrap() > 1, "{loaded}");
 }

@@ -339,7 +339,7 @@ fn sections_become_chains_and_their_entries_a_map() {
 }
 
 #[test]
-fn ten_thousand_rules_take_no_time_to_speak_of() {
+fn ten_thousand_disjoint_rules_become_one_look_up() {
     let rule = |n: u64| {
         let Ok(Condition::If(port)) = condition(SPORT, &IntervalSet::one(n), None, Some(TCP))
         else {
@@ -357,8 +357,5 @@ fn ten_thousand_rules_take_no_time_to_speak_of() {
         }
     };
     let rules: Vec<Rule> = (0..10_000).map(rule).collect();
-    let start = std::time::Instant::now();
-    let out = optimised(rules);
-    assert_eq!(out.len(), 1);
-    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    assert_eq!(optimised(rules).len(), 1);
 }
