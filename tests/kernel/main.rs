@@ -19,4 +19,5 @@ mod harness;
 mod rates;
 mod reapply;
 mod redirect;
+mod regressions;
 mod tproxy;

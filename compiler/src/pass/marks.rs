@@ -4,10 +4,13 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Ir, Mark, Verdict};
 use crate::source::Span;
 
+/// What routes by a mark: the mark, the table, how it is called and where it stands.
+type User = (Mark, u32, String, Span);
+
 /// Reports proxies and routes whose marks a packet can have at once, so that the kernel would
 /// take the wrong routing table.
 pub fn check(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
-    let mut users: Vec<(Mark, u32, String, Span)> = Vec::new();
+    let mut users: Vec<User> = Vec::new();
     for proxy in &ir.proxies {
         users.push((
             proxy.mark,
@@ -37,6 +40,34 @@ pub fn check(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
         }
     }
     same_proxy_marks(ir, diagnostics);
+    borrowed(ir, &users, diagnostics);
+}
+
+/// Reports rules that mark packets as those of a proxy or a `route` are marked: the kernel would
+/// take them there, too.
+fn borrowed(ir: &Ir, users: &[User], diagnostics: &mut Vec<Diagnostic>) {
+    for (_, rule) in ir.rules() {
+        let own = matches!(
+            rule.verdict,
+            Some(Verdict::Route { .. } | Verdict::Proxy(_))
+        );
+        let Some(set) = rule.effects.mark.filter(|_| !own) else {
+            continue;
+        };
+        let value = set.value & set.mask;
+        let user = users.iter().find(|(mark, ..)| {
+            set.mask & mark.mask != 0 && value & mark.mask == mark.value & mark.mask
+        });
+        if let Some((_, _, who, span)) = user {
+            let title = format!("the rule `{}` sets the mark of {who}", rule.name);
+            let help = "what carries this mark is routed by it: choose other bits or another value";
+            diagnostics.push(
+                Diagnostic::error(Code::MarkCollision, title, rule.span)
+                    .and(*span, "the mark is used here")
+                    .help(help),
+            );
+        }
+    }
 }
 
 /// Two proxies need two marks even when they share a table.

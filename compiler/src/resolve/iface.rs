@@ -22,9 +22,11 @@ impl Resolver<'_> {
             Some("it is not a name")
         } else if name
             .chars()
-            .any(|c| c == '/' || c == ':' || c.is_whitespace())
+            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
         {
             Some("it has a character that interface names cannot have")
+        } else if name.contains('"') {
+            Some("polc takes no names with quotes")
         } else if stem.len() > LONGEST {
             Some("the longest has 15 bytes")
         } else {
@@ -35,7 +37,9 @@ impl Resolver<'_> {
             self.report(Diagnostic::error(Code::InterfaceName, title, span).at(problem));
             return None;
         }
-        Some(Pattern::parse(name))
+        // Nothing fits behind the longest stem.
+        let full = stem.len() == LONGEST;
+        Some(Pattern::parse(if full { stem } else { name }))
     }
 
     /// The interfaces of a list: names, patterns, parameters, zones.

@@ -84,6 +84,8 @@ pub enum Capability {
     StaleMark,
     /// The egress interface of a packet that is not routed yet.
     EarlyEgress,
+    /// Asking by which interface traffic of this host leaves, after `dnat` or `route` of it.
+    MovedEgress,
     /// DNAT of forwarded IPv6 traffic to the loopback address.
     Ipv6LoopbackNat,
     /// More limited rules before the last NAT rule than a flow has labels.
@@ -106,6 +108,10 @@ impl Capability {
             Self::GuardFlows => "a limit of live flows in `guard`",
             Self::StaleMark => "the mark as it was before an earlier rule of the stage set it",
             Self::EarlyEgress => "the egress interface before routing",
+            Self::MovedEgress => {
+                "`dnat` and `route` of this host's own flows without `and allow` beside sections \
+                 that ask by which interface these leave"
+            }
             Self::Ipv6LoopbackNat => "DNAT of forwarded IPv6 traffic to `::1`",
             Self::ManyLimitedNat => "more than 100 limited rules before the last NAT rule",
             Self::PortWithoutPorts => "a target port for protocols that have no ports",

@@ -270,7 +270,8 @@ impl Build<'_> {
         }
         if let Some(log) = &effects.log {
             let text = log.text.as_deref().unwrap_or(&rule.name);
-            let prefix = format!("{}: ", quotable(text, PREFIX - 2));
+            // nft takes `$` for the beginning of a variable's name, here alone.
+            let prefix = format!("{}: ", quotable(text, PREFIX - 2).replace('$', "_"));
             let statement = format!("log prefix \"{prefix}\" group {}", self.options.log_group);
             self.log_prefixes.insert(rule.name.clone(), prefix);
             match log.at {

@@ -26,6 +26,9 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Bucket, BucketId, Key, KeyKind, Limit, Rate, Sense, TimeUnit};
 use crate::target::Capability;
 
+/// The key that every packet has.
+const ONE: &str = "meta mark & 0x0";
+
 /// A question and the answer wanted.
 pub(crate) struct Ask {
     pub(crate) question: Match,
@@ -52,8 +55,9 @@ impl Build<'_> {
         };
         let text = match (&bucket.key, bucket.rate) {
             (None, Rate::Flows { count }) => {
+                let set = self.counted_set(limit.bucket, bucket, count);
                 let positive = limit.sense == Sense::Within;
-                let question = Match::Ask(format!("ct count {count}"));
+                let question = Match::Ask(format!("add @{set} {{ {ONE} ct count {count} }}"));
                 return Some(Ask { question, positive });
             }
             (None, rate) => {
@@ -95,6 +99,30 @@ impl Build<'_> {
         });
         self.buckets.known.insert((id, None), name.clone());
         Some(name)
+    }
+
+    /// A set of one element, in which all rules that share the bucket count: by itself, `ct count`
+    /// counts for the one kernel rule that it stands in.
+    fn counted_set(&mut self, id: BucketId, bucket: &Bucket, count: u32) -> Arc<str> {
+        if let Some(name) = self.buckets.known.get(&(id, None)) {
+            return name.clone();
+        }
+        self.features.add("stateful set elements", "5.7");
+        let hash = short_hash(&format!("flows {count}"));
+        let wish = format!("{}_{hash}", mangle(&bucket.name));
+        let name = self.names.unique(ObjectKind::Set, &wish);
+        self.pool.push(Set {
+            name: name.clone(),
+            policy_name: Some(bucket.name.clone()),
+            ty: "mark",
+            elements: Elements::None,
+            dynamic: Some(Dynamic {
+                size: 1,
+                timeout: None,
+            }),
+        });
+        self.buckets.known.insert((id, None), name.clone());
+        name
     }
 
     fn keyed_set(&mut self, id: BucketId, bucket: &Bucket, family: Family) -> Arc<str> {

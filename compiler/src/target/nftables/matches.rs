@@ -298,11 +298,15 @@ fn pieces(cubes: &[Cube]) -> Vec<Piece> {
     for piece in &mut out {
         if let Some(services) = &piece.services {
             piece.cube.proto = services.keys().map(|p| (*p, *p)).collect();
-            let ports = services.values().next().cloned();
-            if let Some(ports) = ports.filter(|first| services.values().all(|p| p == first)) {
-                piece.cube.fields.insert(DPORT, ports);
+            let all: IntervalSet<u64> = services
+                .values()
+                .flat_map(|ports| ports.ranges().iter().copied())
+                .collect();
+            if services.values().all(|ports| *ports == all) {
                 piece.services = None;
             }
+            // Beside `services`, the ports of any of the protocols.
+            piece.cube.fields.insert(DPORT, all);
         }
     }
     out

@@ -46,11 +46,10 @@ impl Build<'_> {
         match verdict {
             Verdict::Allow | Verdict::Direct | Verdict::Route { .. } => plain(Then::Accept),
             Verdict::Deny => plain(Then::Drop),
-            Verdict::Notrack => Some(Decided {
-                matches: vec![],
-                statements: vec!["notrack".to_owned()],
-                then: Then::Accept,
-            }),
+            Verdict::Notrack => {
+                let then = self.untracked();
+                plain(then)
+            }
             Verdict::Reject(reject) => {
                 let then = self.reject(rule, *reject);
                 plain(then)
@@ -94,6 +93,19 @@ impl Build<'_> {
             statements,
             then: Then::Accept,
         })
+    }
+
+    /// Lets a packet go on untracked. Fragments stay tracked: the kernel puts no others together,
+    /// and later stages judge whole packets.
+    fn untracked(&mut self) -> Then {
+        let whole = Line {
+            statements: vec!["notrack".to_owned()],
+            ..Line::new(vec![], Then::Accept)
+        };
+        let fragments = ["ip frag-off & 0x3fff != 0", "exthdr frag exists"];
+        let mut lines: Vec<Line> = fragments.map(|f| Line::text(f, Then::Accept)).into();
+        lines.push(whole);
+        Then::Goto(self.chain("untracked", lines))
     }
 
     fn reject(&mut self, rule: &Rule, reject: Reject) -> Then {

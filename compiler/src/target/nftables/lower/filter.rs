@@ -1,16 +1,20 @@
 //! Filter: whether a flow to, through or from this host may be.
 
 use super::{
-    FORWARD, INPUT, OUTPUT, base, finish, judge, loopback, refuses, strict_tcp, unconditional_icmp,
+    FORWARD, INPUT, OUTPUT, base, finish, invalid, judge, loopback, refuses, strict_tcp,
+    unconditional_icmp,
 };
-use crate::ir::{Rule, Stage, Verdict};
+use crate::ir::{Cube, Rule, Stage, Verdict};
+use crate::packet::IfaceSet;
+use crate::target::Capability;
 use crate::target::nftables::Build;
 use crate::target::nftables::action::Role;
-use crate::target::nftables::sides::{Hook, Place};
+use crate::target::nftables::sides::{Hook, Place, applies};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
 use crate::target::nftables::verdict::ADMITTED;
 
 pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
+    check_egress(build);
     let governs = build.ir.governs;
     let directions = [
         (governs.input, INPUT, Hook::Input),
@@ -21,6 +25,30 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     wanted
         .map(|(_, name, hook)| chain(build, name, hook))
         .collect()
+}
+
+/// Reports steer rules that send flows of this host elsewhere where filter asks by which interface
+/// these leave: in the output hook the kernel still names the one of the first route.
+fn check_egress(build: &mut Build) {
+    let ir = build.ir;
+    let rest = IfaceSet::not_loopback();
+    let asks = |c: &Cube| {
+        let out = c.egress.ifaces.intersection(&rest);
+        c.ingress.host && !out.is_empty() && !rest.is_subset(&out)
+    };
+    if !ir.governs.output || !ir.filter.iter().any(|r| r.cubes.iter().any(asks)) {
+        return;
+    }
+    let place = Place {
+        hook: Hook::SteerOut,
+        loopback: false,
+    };
+    for rule in &ir.steer {
+        let moves = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }));
+        if moves && !rule.admit && applies(rule, place) {
+            build.unsupported(Capability::MovedEgress, rule.span);
+        }
+    }
 }
 
 fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
@@ -42,13 +70,14 @@ fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
     let drop = last.is_none_or(refuses);
     finish(&mut judged, Then::Drop);
 
+    let judges_lo = names_lo && hook == Hook::Input;
     let mut rules = Vec::new();
     if !names_lo {
         rules.extend(lo.clone());
     }
     let stateless = stateless(build, place);
     if stateless.is_empty() {
-        rules.extend(flow_lookup());
+        rules.extend(flow_lookup(build, judges_lo));
         rules.extend(strict_tcp(build, ""));
         rules.extend(admitted(build));
         rules.extend(unconditional_icmp(build));
@@ -62,7 +91,7 @@ fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
         for scope in stateless {
             rules.push(Line::new(scope, Then::Goto(chain.clone())));
         }
-        rules.extend(flow_lookup());
+        rules.extend(flow_lookup(build, judges_lo));
         rules.extend(strict_tcp(build, ""));
         judged = vec![Line::new(vec![], Then::Goto(chain))];
     }
@@ -79,13 +108,15 @@ fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
     base(name, at, rules)
 }
 
-/// Packets of flows that were judged before follow them.
-fn flow_lookup() -> [Line; 3] {
+/// Packets of flows that were judged before follow them. With `judges_lo` this is the input chain,
+/// and rules name loopback traffic, whose flows were confirmed on their way out.
+fn flow_lookup(build: &mut Build, judges_lo: bool) -> [Line; 3] {
+    let unless = if judges_lo { "iifname != \"lo\" " } else { "" };
     [
-        Line::text("ct state invalid", Then::Drop),
+        invalid(build),
         Line::text("ct state established,related", Then::Accept),
         // The second packet of a flow that nobody has answered yet.
-        Line::text("ct status confirmed", Then::Accept),
+        Line::text(&format!("{unless}ct status confirmed"), Then::Accept),
     ]
 }
 

@@ -61,6 +61,19 @@ fn unconditional_icmp(build: &Build) -> Vec<Line> {
     ]
 }
 
+/// Refuses packets that fit no flow and cannot open one. Packet-too-big about packets that are not
+/// tracked is among these, and passes.
+fn invalid(build: &mut Build) -> Line {
+    let mut lines = unconditional_icmp(build);
+    let then = if lines.is_empty() {
+        Then::Drop
+    } else {
+        lines.push(Line::new(vec![], Then::Drop));
+        Then::Goto(build.chain("invalid", lines))
+    };
+    Line::text("ct state invalid", then)
+}
+
 /// What `strict tcp` refuses: a new flow that no SYN opens. `flows` are further conditions.
 fn strict_tcp(build: &Build, flows: &str) -> Option<Line> {
     let text =

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use polc_bundle::{Family, ObjectKind};
 
 use super::{
-    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, judge, loopback, strict_tcp,
+    NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
 };
 use crate::field::{TCP, UDP};
@@ -359,7 +359,7 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         plan.in_mangle.iter().copied(),
     ));
     // Beside its meaning, this line keeps connection tracking in use.
-    rules.push(Line::text("ct state invalid", Then::Drop));
+    rules.push(invalid(build));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -367,7 +367,7 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         ];
         rules.push(Line::new(matches, Then::Goto(chain.clone())));
     }
-    rules.extend(ir.proxies.iter().find(|p| p.tcp).map(divert));
+    rules.extend(divert(&ir.proxies));
     rules.extend(restore(marks, false));
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct state established,related", Then::Accept));
@@ -385,11 +385,25 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
 /// the client, and a transparent socket of this host has it. Sockets bound to any address do not
 /// count, or every packet to the proxy's port number would be taken; nor does UDP, where one open
 /// socket would take the datagrams of other clients.
-fn divert(proxy: &Proxy) -> Line {
+fn divert(proxies: &[Proxy]) -> Vec<Line> {
+    let first = |has: fn(&Proxy) -> bool| proxies.iter().find(|p| p.tcp && has(p));
+    let (v4, v6) = (first(|p| p.v4.is_some()), first(|p| p.v6.is_some()));
     let owned = "meta l4proto tcp socket transparent 1 socket wildcard 0";
-    Line {
+    let line = |proxy: &Proxy| Line {
         statements: set_mark(proxy.mark, false),
         ..Line::text(owned, Then::Accept)
+    };
+    match (v4, v6) {
+        (Some(v4), Some(v6)) if v4.mark == v6.mark => vec![line(v4)],
+        // Each family needs a mark whose table delivers it.
+        _ => [(Family::V4, v4), (Family::V6, v6)]
+            .into_iter()
+            .filter_map(|(family, proxy)| {
+                let mut line = line(proxy?);
+                line.matches.insert(0, nfproto(family));
+                Some(line)
+            })
+            .collect(),
     }
 }
 
