@@ -1,5 +1,7 @@
 //! What is in force, and what it has counted.
 
+use std::time::Duration;
+
 use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology};
 
 use crate::apply::routing;
@@ -18,7 +20,9 @@ fn rules_show_what_they_counted() {
     let (v4, v6) = (topology.server().v4, topology.server().v6);
     assert!(client.udp(v4, 80).is_connected());
     assert!(client.udp(v6, 80).is_connected());
-    assert!(!client.tcp(v4, 81).is_connected());
+    // Shorter than the second after which the SYN is sent again.
+    let hasty = client.timeout(Duration::from_millis(500));
+    assert!(!hasty.tcp(v4, 81).is_connected());
     let status = state.status(&topology.router);
     assert!(status.in_step);
     assert_eq!(status.policy.as_deref(), Some("sample"));
