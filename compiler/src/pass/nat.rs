@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::flatten::word;
+use super::verb::word;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{TCP, UDP};
-use crate::ir::{Balance, Cube, Nat, NatTarget, Proxy, Reject, Verdict};
+use crate::ir::{Balance, Cube, Mark, Nat, NatTarget, Proxy, Reject, Verdict};
 use crate::packet::addr::exact_prefix;
 use crate::packet::{AddrSet, Families, IntervalSet};
 use crate::policy::{Rule, Target, Targets, Via};
@@ -250,13 +250,14 @@ pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
     Ok(Verdict::Proxy(index))
 }
 
-pub(super) fn route(rule: &Rule) -> Outcome {
+/// `mark`: the rule's own mark, or that of a group around it.
+pub(super) fn route(rule: &Rule, mark: Option<Mark>) -> Outcome {
     let Some(Via::Table(table, _)) = rule.clauses.via else {
         let title = "`route` needs a routing table";
         let help = "add `via table 200`";
         return Err(Diagnostic::error(Code::MissingClause, title, rule.span).help(help));
     };
-    if rule.clauses.mark.is_none() {
+    if mark.is_none() {
         let title = "`route` needs a mark: the kernel chooses the table by it";
         let help = "add one with its mask, such as `mark 0x200/0xff00`";
         return Err(Diagnostic::error(Code::MissingClause, title, rule.span).help(help));

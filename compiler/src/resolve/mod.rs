@@ -20,6 +20,7 @@ mod scope;
 mod service;
 mod set;
 mod setfile;
+mod template;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,7 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         params: BTreeMap::new(),
         open: Vec::new(),
         expanding: Vec::new(),
+        applied: 0,
         seen: block::Seen::default(),
         policy: empty_policy(name),
     };
@@ -106,8 +108,6 @@ fn empty_policy(name: String) -> Policy {
     Policy {
         name,
         meta: Meta::default(),
-        zones: BTreeMap::new(),
-        sets: BTreeMap::new(),
         buckets: Vec::new(),
         dynamic: Vec::new(),
         proxies: Vec::new(),
@@ -147,6 +147,8 @@ struct Resolver<'a> {
     open: Vec<(scope::Kind, DefId)>,
     /// Templates being expanded, to find cycles.
     expanding: Vec<DefId>,
+    /// How many templates have been applied.
+    applied: usize,
     seen: block::Seen,
     policy: Policy,
 }
@@ -178,6 +180,7 @@ impl Env {
 impl Resolver<'_> {
     fn run(&mut self) {
         self.check_names();
+        self.check_templates();
         self.define_all();
         self.bind_unknown_params();
         let root = self.root;
