@@ -1,5 +1,10 @@
 //! Every model policy at every stage, as snapshots under `golden/`. Read each diff as a reviewer.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot read its policies fails"
+)]
+
 use std::path::{Path, PathBuf};
 
 use polc_compiler::ir::print::print;

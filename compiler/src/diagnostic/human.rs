@@ -120,8 +120,8 @@ impl miette::Diagnostic for Report<'_> {
         Some(Box::new(labels.enumerate().map(|(index, l)| {
             let text = (!l.text.is_empty()).then(|| l.text.clone());
             let source = self.sources.get(l.span.file).map_or("", |s| &s.text);
-            let end = source
-                .floor_char_boundary((l.span.end as usize).min(l.span.start as usize + LONGEST));
+            let end = (l.span.end as usize).min(l.span.start as usize + LONGEST);
+            let end = floor(source, end);
             let length = end.saturating_sub(l.span.start as usize);
             let span = (l.span.start as usize, length);
             if index == 0 {
@@ -147,8 +147,8 @@ impl SourceCode for Report<'_> {
         let text = &source.text;
         let range = span.offset()..span.offset() + span.len();
         let lines = lines_around(text, range.clone());
-        let whole = text.floor_char_boundary(lines.start.max(range.start.saturating_sub(LONGEST)))
-            ..text.floor_char_boundary(lines.end.min(range.end + LONGEST));
+        let whole = floor(text, lines.start.max(range.start.saturating_sub(LONGEST)))
+            ..floor(text, lines.end.min(range.end + LONGEST));
         let inner = SourceSpan::new(whole.start.into(), whole.len());
         let found = text.as_bytes().read_span(&inner, before, after)?;
         let range = found.span().offset()..found.span().offset() + found.span().len();
@@ -164,6 +164,15 @@ impl SourceCode for Report<'_> {
             found.line_count(),
         )))
     }
+}
+
+/// The last place up to `at` that lies between two characters.
+fn floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at)
+        .rev()
+        .find(|i| text.is_char_boundary(*i))
+        .unwrap_or(0)
 }
 
 /// The lines that a range touches, without the last line's end: what is wrong is shown with what

@@ -40,10 +40,11 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(files: &'a dyn Files) -> Self {
+    /// With the prelude; `policy` is the name of the policy's file.
+    pub(super) fn new(files: &'a dyn Files, policy: &str) -> Self {
         let mut loader = Self {
             files,
-            sources: SourceMap::default(),
+            sources: SourceMap::of(policy),
             modules: Vec::new(),
             diagnostics: Vec::new(),
             open: Vec::new(),

@@ -70,8 +70,9 @@ pub struct Resolved {
 
 /// Resolves the policy with the given text; `path` is its path, to which others are relative.
 pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> Resolved {
-    let mut loader = Loader::new(files);
-    let root = loader.add(&load::join("", path), text);
+    let path = &load::join("", path);
+    let mut loader = Loader::new(files, path);
+    let root = loader.add(path, text);
     let stem = path.rsplit('/').next().unwrap_or(path);
     let name = stem.strip_suffix(".pol").unwrap_or(stem).to_owned();
     let index = scope::index(&loader.modules);
