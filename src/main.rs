@@ -1,5 +1,11 @@
 //! The `polc` command line: arguments in, exit code out. Each command has its own file.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what a command is for"
+)]
+
 mod apply;
 mod build;
 mod check;

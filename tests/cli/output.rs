@@ -11,7 +11,8 @@ to host { allow ssh from @many as ssh count  default deny log at 3/s }
 ";
 
 fn many() -> String {
-    (0..40u32).map(|n| format!("192.0.2.{}\n", n * 3)).collect()
+    let lines: Vec<String> = (0..40u32).map(|n| format!("192.0.2.{}\n", n * 3)).collect();
+    lines.concat()
 }
 
 #[test]

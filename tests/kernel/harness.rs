@@ -157,6 +157,10 @@ impl Bench {
     }
 
     /// A server in some namespace.
+    #[expect(
+        clippy::unused_self,
+        reason = "a server is started as everything of the bench is"
+    )]
     pub(crate) fn serve_in(&self, namespace: &Namespace, name: &str, port: u16) -> EchoServer {
         EchoServer::start(namespace, name, port).expect("a server")
     }

@@ -3,6 +3,12 @@
 //!
 //! They need root. Outside of CI they are left out, loudly, when root is missing.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot set up its bench fails"
+)]
+
 mod dnat;
 mod egress;
 mod filter;
