@@ -388,7 +388,7 @@ impl Flattener<'_> {
             Verb::Redirect => nat::redirect(rule, cubes),
             Verb::Dnat => nat::dnat(rule, cubes),
             Verb::Snat => nat::snat(rule, cubes),
-            Verb::Proxy => nat::proxy(rule, cubes, &self.ir.proxies),
+            Verb::Proxy => nat::proxy(rule, cubes, &self.ir.proxies, mark),
             Verb::Route => nat::route(rule, mark),
         };
         match found {

@@ -198,7 +198,8 @@ fn same_length(
     }
 }
 
-pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
+/// `mark`: the rule's own mark, or that of a group around it.
+pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy], mark: Option<Mark>) -> Outcome {
     let Some(Via::Proxy(index, span)) = rule.clauses.via else {
         let title = "`proxy` needs to know which";
         let help = "add `via NAME`, the name of a `proxy NAME { … }`";
@@ -208,6 +209,15 @@ pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
         let title = "there is no such proxy";
         return Err(Diagnostic::error(Code::Undefined, title, span));
     };
+    if mark.is_some_and(|mark| mark.mask & proxy.mark.mask != 0) {
+        let title = format!(
+            "this rule sets bits of the mark of the proxy `{}`",
+            proxy.name
+        );
+        return Err(Diagnostic::error(Code::MarkCollision, title, rule.span)
+            .and(proxy.span, "the proxy is defined here")
+            .help("the proxy's mark takes flows to it: set other bits, with a mask"));
+    }
     let listens: IntervalSet<u64> = [(proxy.tcp, TCP), (proxy.udp, UDP)]
         .into_iter()
         .filter(|(listens, _)| *listens)
