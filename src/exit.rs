@@ -32,8 +32,11 @@ impl Error {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            // Writing to a `String` cannot fail.
-            let _ = write!(text, "\n  because: {cause}");
+            // Many messages end in their cause; it is not said again.
+            if !text.ends_with(&cause.to_string()) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(text, "\n  because: {cause}");
+            }
             source = cause.source();
         }
         Self::Environment(text)
@@ -66,5 +69,28 @@ pub(crate) fn code(outcome: Result) -> ExitCode {
                 Error::Environment(_) => 4,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Cause {
+        text: &'static str,
+        source: Option<std::io::Error>,
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = || Some(std::io::Error::other("full"));
+        let shown = |text| {
+            let source = source();
+            Error::environment(&Cause { text, source }).to_string()
+        };
+        assert_eq!(shown("cannot write: full"), "cannot write: full");
+        assert_eq!(shown("cannot write"), "cannot write\n  because: full");
     }
 }

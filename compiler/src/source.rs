@@ -38,13 +38,24 @@ pub struct Source {
     line_starts: Vec<u32>,
 }
 
-/// The texts of one compilation, the policy file first.
+/// The texts of one compilation.
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap {
     sources: Vec<Source>,
+    /// The directory of the policy's own file.
+    home: String,
 }
 
 impl SourceMap {
+    /// No texts yet, of a policy whose file has this name.
+    pub fn of(policy: &str) -> Self {
+        let home = policy.rsplit_once('/').map_or("", |(dir, _)| dir);
+        Self {
+            sources: Vec::new(),
+            home: home.to_owned(),
+        }
+    }
+
     /// Adds a text.
     pub fn add(&mut self, name: &str, text: &str) -> FileId {
         let id = FileId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX));
@@ -84,11 +95,45 @@ impl SourceMap {
         let name = self.get(span.file).map_or("", |s| &s.name);
         format!("{name}:{}", self.position(span).0)
     }
+
+    /// As [`Self::describe`], with the path as seen from the policy's own directory: the same
+    /// wherever the policy is compiled from.
+    pub fn describe_from_home(&self, span: Span) -> String {
+        let name = self.get(span.file).map_or("", |s| &s.name);
+        format!("{}:{}", seen_from(&self.home, name), self.position(span).0)
+    }
+}
+
+/// The path `name` as seen from the directory `home`, both without `.` and inner `..`.
+fn seen_from(home: &str, name: &str) -> String {
+    let parts = |path| -> Vec<&str> { str::split(path, '/').filter(|p| !p.is_empty()).collect() };
+    let (dir, file) = (parts(home), parts(name));
+    let shared = dir.iter().zip(&file).take_while(|(a, b)| a == b).count();
+    let rest = dir.get(shared..).unwrap_or_default();
+    // What an absolute path, or one out of unnamed directories, is from here cannot be said.
+    if home.starts_with('/') != name.starts_with('/') || rest.contains(&"..") {
+        return name.to_owned();
+    }
+    let mut path = vec![".."; rest.len()];
+    path.extend(file.get(shared..).unwrap_or_default());
+    path.join("/")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_seen_from_the_policy() {
+        assert_eq!(seen_from("", "a.pol"), "a.pol");
+        assert_eq!(seen_from("p", "p/a.pol"), "a.pol");
+        assert_eq!(seen_from("/x/p", "/x/p/lib/a.pol"), "lib/a.pol");
+        assert_eq!(seen_from("/x/p", "/x/lib/a.pol"), "../lib/a.pol");
+        assert_eq!(seen_from("p", "../lib/a.pol"), "../../lib/a.pol");
+        assert_eq!(seen_from("../p", "../lib/a.pol"), "../lib/a.pol");
+        assert_eq!(seen_from("../p", "a.pol"), "a.pol");
+        assert_eq!(seen_from("p", "/etc/a.pol"), "/etc/a.pol");
+    }
 
     #[test]
     fn positions_count_lines_and_characters() {

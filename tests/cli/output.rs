@@ -38,6 +38,27 @@ fn the_same_policy_gives_the_same_bytes() {
 }
 
 #[test]
+fn where_it_is_built_from_makes_no_difference() {
+    let library = "from 192.0.2.1 to host { allow ssh as shared }";
+    let policy = format!("use \"../lib/l.pol\"\n{POLICY}");
+    let place = Place::new(&[
+        ("p/p.pol", &policy),
+        ("p/many.txt", &many()),
+        ("lib/l.pol", library),
+    ]);
+    let whole = place.path().join("p/p.pol");
+    let paths = ["p/p.pol", "./p/../p/p.pol", &whole.to_string_lossy()];
+    let manifests = paths.map(|path| {
+        let run = place.polc(&["build", path, "-o", "out", "--as-of", "2026-01-01"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        place.read("out/manifest.yaml")
+    });
+    assert!(manifests[0].contains("../lib/l.pol:1"), "{}", manifests[0]);
+    assert_eq!(manifests[0], manifests[1]);
+    assert_eq!(manifests[0], manifests[2]);
+}
+
+#[test]
 fn another_policy_gives_another_generation() {
     let place = Place::new(&[("p.pol", POLICY), ("many.txt", &many())]);
     let generation = || {

@@ -8,7 +8,7 @@ use miette::{
     SourceCode, SourceSpan, SpanContents,
 };
 
-use super::{Diagnostic, Severity};
+use super::{Diagnostic, Label, Severity};
 use crate::source::SourceMap;
 
 /// How to draw.
@@ -19,6 +19,10 @@ pub struct Style {
     /// Columns of the terminal.
     pub width: usize,
 }
+
+/// The most bytes shown of a line on either side of what is wrong, and of that itself: lines can be
+/// as long as a file.
+const LONGEST: usize = 400;
 
 /// Draws one diagnostic with the lines of source it is about.
 pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, style: Style) -> String {
@@ -33,29 +37,17 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, style: Style) -> Str
         // Names with dashes are copied: they stay in one piece.
         .with_word_splitter(textwrap::WordSplitter::NoHyphenation)
         .with_context_lines(0);
+    let report = Report {
+        diagnostic,
+        sources,
+    };
     let mut out = String::new();
     // Writing to a `String` cannot fail; a span outside its text prints without the source.
-    let _ = handler.render_report(
-        &mut out,
-        &Report {
-            diagnostic,
-            sources,
-        },
-    );
-    if let Some(help) = extra_places(diagnostic, sources) {
+    let _ = handler.render_report(&mut out, &report);
+    if let Some(help) = report.extra_places() {
         let _ = writeln!(out, "{help}");
     }
     out
-}
-
-/// Labels that lie in other files than the first, as `file:line: text`.
-fn extra_places(diagnostic: &Diagnostic, sources: &SourceMap) -> Option<String> {
-    let first = diagnostic.labels.first()?.span.file;
-    let others = diagnostic.labels.iter().filter(|l| l.span.file != first);
-    let lines: Vec<String> = others
-        .map(|l| format!("  at {}: {}", sources.describe(l.span), l.text))
-        .collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// A diagnostic as `miette` wants it.
@@ -63,6 +55,31 @@ fn extra_places(diagnostic: &Diagnostic, sources: &SourceMap) -> Option<String> 
 struct Report<'a> {
     diagnostic: &'a Diagnostic,
     sources: &'a SourceMap,
+}
+
+impl Report<'_> {
+    /// Whether a label is drawn: the first one is, and others of its file unless a line is too long
+    /// to show both.
+    fn drawn(&self, label: &Label) -> bool {
+        let Some(first) = self.diagnostic.labels.first() else {
+            return false;
+        };
+        let short = |l: &Label| {
+            let text = self.sources.get(l.span.file).map_or("", |s| &s.text);
+            let range = l.span.start as usize..l.span.end as usize;
+            range.len() <= LONGEST && lines_around(text, range).len() <= LONGEST
+        };
+        label == first || label.span.file == first.span.file && short(first) && short(label)
+    }
+
+    /// Labels that are not drawn, as `file:line: text`.
+    fn extra_places(&self) -> Option<String> {
+        let others = self.diagnostic.labels.iter().filter(|l| !self.drawn(l));
+        let lines: Vec<String> = others
+            .map(|l| format!("  at {}: {}", self.sources.describe(l.span), l.text))
+            .collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
 }
 
 impl fmt::Display for Report<'_> {
@@ -99,15 +116,13 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let file = self.diagnostic.labels.first()?.span.file;
-        let labels = self
-            .diagnostic
-            .labels
-            .iter()
-            .filter(move |l| l.span.file == file);
+        let labels = self.diagnostic.labels.iter().filter(|l| self.drawn(l));
         Some(Box::new(labels.enumerate().map(|(index, l)| {
             let text = (!l.text.is_empty()).then(|| l.text.clone());
-            let length = l.span.end.saturating_sub(l.span.start) as usize;
+            let source = self.sources.get(l.span.file).map_or("", |s| &s.text);
+            let end = (l.span.end as usize).min(l.span.start as usize + LONGEST);
+            let end = floor(source, end);
+            let length = end.saturating_sub(l.span.start as usize);
             let span = (l.span.start as usize, length);
             if index == 0 {
                 LabeledSpan::new_primary_with_span(text, span)
@@ -130,22 +145,34 @@ impl SourceCode for Report<'_> {
             .and_then(|f| self.sources.get(f))
             .ok_or(MietteError::OutOfBounds)?;
         let text = &source.text;
-        let whole = lines_around(text, span.offset()..span.offset() + span.len());
+        let range = span.offset()..span.offset() + span.len();
+        let lines = lines_around(text, range.clone());
+        let whole = floor(text, lines.start.max(range.start.saturating_sub(LONGEST)))
+            ..floor(text, lines.end.min(range.end + LONGEST));
         let inner = SourceSpan::new(whole.start.into(), whole.len());
         let found = text.as_bytes().read_span(&inner, before, after)?;
         let range = found.span().offset()..found.span().offset() + found.span().len();
         let data = text.as_bytes().get(range).ok_or(MietteError::OutOfBounds)?;
+        let column = text.get(lines.start..span.offset());
         Ok(Box::new(MietteSpanContents::new_named(
             source.name.to_string(),
             data,
             *found.span(),
             found.line(),
             // The heading says where the mistake itself begins.
-            text.get(whole.start..span.offset())
-                .map_or(0, |head| head.chars().count()),
+            column.map_or(0, |head| head.chars().count()),
             found.line_count(),
         )))
     }
+}
+
+/// The last place up to `at` that lies between two characters.
+fn floor(text: &str, at: usize) -> usize {
+    let at = at.min(text.len());
+    (0..=at)
+        .rev()
+        .find(|i| text.is_char_boundary(*i))
+        .unwrap_or(0)
 }
 
 /// The lines that a range touches, without the last line's end: what is wrong is shown with what

@@ -75,6 +75,10 @@ fn by_egress(comparison: &Comparison) -> Result<Vec<Cube>, FieldError> {
 }
 
 fn ifaces(comparison: &Comparison) -> Result<IfaceSet, FieldError> {
+    let mut values = comparison.values.iter();
+    if let Some(index) = values.position(|v| Pattern::problem(v).is_some()) {
+        return Err(comparison.bad_value(index, Format::Iface));
+    }
     let patterns = comparison.values.iter().map(|v| Pattern::parse(v));
     match comparison.op {
         CmpOp::Eq | CmpOp::In => Ok(IfaceSet::of(patterns)),

@@ -5,7 +5,7 @@
 //! opposite, so that `not (tcp.dport == 80)` asks for a TCP packet with another port.
 //!
 //! Each file holds the fields of one header. A new field is a `FieldDef` and its line in
-//! [`FIELDS`].
+//! `FIELDS`.
 
 mod compare;
 mod ct;

@@ -306,6 +306,27 @@ impl Cube {
     }
 }
 
+/// The most cubes of one rule or condition.
+pub const MOST_CUBES: usize = 4096;
+
+/// Packets in one of `a` and one of `b`; `None` when that takes more than [`MOST_CUBES`].
+pub fn both(a: &[Cube], b: &[Cube]) -> Option<Vec<Cube>> {
+    let mut out = Vec::new();
+    for x in a {
+        out.extend(b.iter().filter_map(|y| x.intersection(y)));
+        if out.len() > MOST_CUBES {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+/// Packets of `cubes` that are not in `other`; `None` when that takes more than [`MOST_CUBES`].
+pub fn without(cubes: &[Cube], other: &Cube) -> Option<Vec<Cube>> {
+    let rest: Vec<Cube> = cubes.iter().flat_map(|c| c.difference(other)).collect();
+    (rest.len() <= MOST_CUBES).then_some(rest)
+}
+
 /// Every protocol number.
 pub fn protocols() -> IntervalSet<u64> {
     IntervalSet::range(0, 255)

@@ -12,10 +12,34 @@ pub enum Pattern {
     Prefix(String),
 }
 
+/// The longest name the kernel takes: `IFNAMSIZ` (16) with its final zero.
+const LONGEST: usize = 15;
+
 impl Pattern {
-    /// Reads `eth0` or `wg*`.
+    /// Why no kernel could have an interface of that name or pattern; `None` when one can.
+    pub fn problem(text: &str) -> Option<&'static str> {
+        let stem = text.strip_suffix('*').unwrap_or(text);
+        let odd = |c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control();
+        if stem.contains('*') {
+            Some("a `*` can only stand at its end")
+        } else if text.is_empty() || text == "." || text == ".." {
+            Some("it is not a name")
+        } else if text.chars().any(odd) {
+            Some("it has a character that interface names cannot have")
+        } else if text.contains('"') {
+            Some("polc takes no names with quotes")
+        } else if stem.len() > LONGEST {
+            Some("the longest has 15 bytes")
+        } else {
+            None
+        }
+    }
+
+    /// Reads `eth0` or `wg*`. Behind the longest possible name there is room for nothing more: such
+    /// a pattern means that name.
     pub fn parse(text: &str) -> Self {
         match text.strip_suffix('*') {
+            Some(prefix) if prefix.len() >= LONGEST => Self::Name(prefix.to_owned()),
             Some(prefix) => Self::Prefix(prefix.to_owned()),
             None => Self::Name(text.to_owned()),
         }
@@ -200,22 +224,30 @@ impl IfaceSet {
             return Self::empty();
         }
         if let Some(include) = &mut self.include {
-            let all: Vec<Pattern> = include.iter().cloned().collect();
+            let wide = prefixes(include);
+            let out = prefixes(&self.exclude);
             include.retain(|p| {
-                !self.exclude.iter().any(|e| e.covers(p))
-                    && !all.iter().any(|q| q != p && q.covers(p))
+                !self.exclude.contains(p)
+                    && !out.iter().any(|e| e.covers(p))
+                    && !wide.iter().any(|q| q != p && q.covers(p))
             });
         }
-        let all: Vec<Pattern> = self.exclude.iter().cloned().collect();
+        let wide = prefixes(&self.exclude);
         let include = &self.include;
         self.exclude.retain(|p| {
             let useful = include
                 .as_ref()
                 .is_none_or(|i| i.iter().any(|q| q.meet(p).is_some()));
-            useful && !all.iter().any(|q| q != p && q.covers(p))
+            useful && !wide.iter().any(|q| q != p && q.covers(p))
         });
         self
     }
+}
+
+/// The patterns that mean more than one name: only they can cover others.
+fn prefixes(patterns: &BTreeSet<Pattern>) -> Vec<Pattern> {
+    let wide = |p: &&Pattern| matches!(p, Pattern::Prefix(_));
+    patterns.iter().filter(wide).cloned().collect()
 }
 
 impl fmt::Display for IfaceSet {

@@ -1,26 +1,21 @@
 //! Groups are flattened onto the rules inside, and every rule gets its name, its cubes and its
 //! verdict.
-//!
-//! What the stage implies is made explicit here: loopback traffic is left out of every cube that
-//! does not name `lo`; guard sees arriving packets, egress leaving ones; a cube of steer is either
-//! of arriving packets or of locally generated ones, for they pass different hooks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polc_grammar::ast::Verb;
 
 use super::nat;
-use crate::diagnostic::{Code, Diagnostic};
+use super::settle::{asks_unrouted, settle};
+use super::verb::{check_clauses, word, wrong_stage};
+use crate::diagnostic::{self, Code, Diagnostic};
+use crate::ir::cube::{MOST_CUBES, both, without};
 use crate::ir::{
-    Block, Bucket, BucketId, Cube, Effects, Governs, Ir, Limit, Log, Rule, Side, Stage, Verdict,
+    Block, Bucket, BucketId, Cube, Effects, Governs, Ir, Limit, Log, Mark, Rule, Stage, Verdict,
 };
-use crate::packet::{IfaceSet, Pattern};
-use crate::policy::{self, Clauses, Condition, Meta, Policy, RateRef, Stmt, Via};
+use crate::policy::{self, Clauses, Condition, Meta, Policy, RateRef, Stmt};
 use crate::source::Span;
-
-/// The most cubes of one rule.
-const MOST_CUBES: usize = 4096;
 
 /// The IR of a policy. Rules that are wrong are reported and left out.
 pub fn flatten(policy: &Policy, as_of: &str, diagnostics: &mut Vec<Diagnostic>) -> Ir {
@@ -41,9 +36,11 @@ pub fn flatten(policy: &Policy, as_of: &str, diagnostics: &mut Vec<Diagnostic>) 
         raw: policy.raw.clone(),
     };
     let mut flattener = Flattener {
+        buckets: ir.buckets.iter().map(|b| Arc::clone(&b.name)).collect(),
         ir,
         diagnostics,
         names: BTreeMap::new(),
+        left_out: None,
     };
     for block in &policy.blocks {
         flattener.block(block);
@@ -51,7 +48,15 @@ pub fn flatten(policy: &Policy, as_of: &str, diagnostics: &mut Vec<Diagnostic>) 
     if let Some(default) = &policy.default {
         flattener.top_default(default);
     }
-    flattener.ir
+    let Flattener { ir, left_out, .. } = flattener;
+    if let Some(span) = left_out.filter(|_| !diagnostic::has_errors(diagnostics)) {
+        let title = "this rule was left out, and nobody has said why";
+        diagnostics.push(
+            Diagnostic::error(Code::Internal, title, span)
+                .help("this is a defect of polc: please report it with the policy"),
+        );
+    }
+    ir
 }
 
 struct Flattener<'a> {
@@ -59,6 +64,10 @@ struct Flattener<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     /// Where each name is given.
     names: BTreeMap<Arc<str>, Span>,
+    /// The names of buckets.
+    buckets: BTreeSet<Arc<str>>,
+    /// The last rule left out for a mistake that resolving it has found.
+    left_out: Option<Span>,
 }
 
 /// What the surroundings of a statement say.
@@ -68,7 +77,8 @@ struct Context<'p> {
     block: usize,
     label: Arc<str>,
     cubes: Vec<Cube>,
-    empty_set: bool,
+    /// Whether no packet can be here, for a reason that has been reported.
+    nothing: bool,
     /// The clauses of the groups around, the outermost first.
     around: Vec<&'p Clauses>,
 }
@@ -78,8 +88,17 @@ struct Count(usize);
 
 impl Flattener<'_> {
     fn block(&mut self, block: &policy::Block) {
-        let (cubes, empty_set) = narrow(&[Cube::any()], &block.clauses);
-        let scope = cubes.iter().flat_map(|c| settle(c, block.stage)).collect();
+        let outside = Context {
+            stage: block.stage,
+            block: self.ir.blocks.len(),
+            label: Arc::clone(&block.label),
+            cubes: vec![Cube::any()],
+            nothing: false,
+            around: Vec::new(),
+        };
+        let context = self.inside(&outside, &block.clauses, block.span);
+        let settled = context.cubes.iter().flat_map(|c| settle(c, block.stage));
+        let scope = settled.collect();
         self.ir.blocks.push(Block {
             label: Arc::clone(&block.label),
             stage: block.stage,
@@ -87,15 +106,28 @@ impl Flattener<'_> {
             stateless: block.stateless,
             span: block.span,
         });
-        let context = Context {
-            stage: block.stage,
-            block: self.ir.blocks.len() - 1,
-            label: Arc::clone(&block.label),
-            cubes,
-            empty_set,
-            around: vec![&block.clauses],
-        };
         self.body(&block.body, &context, &mut Count(0));
+    }
+
+    /// The surroundings within `clauses`; reports when no packet can be there.
+    fn inside<'p>(&mut self, outer: &Context<'p>, clauses: &'p Clauses, span: Span) -> Context<'p> {
+        let mut context = outer.clone();
+        context.around.push(clauses);
+        let Some(cubes) = narrow(&outer.cubes, clauses) else {
+            self.too_complex(span);
+            context.nothing = true;
+            return context;
+        };
+        context.cubes = cubes;
+        let seen = |c: &Cube| !settle(c, outer.stage).is_empty();
+        if !outer.nothing && !context.cubes.iter().any(seen) {
+            context.nothing = true;
+            if !asks_empty_set(clauses) && !clauses.broken {
+                let title = "no packet can match this block";
+                self.unmatchable(title, span, &context.around, None);
+            }
+        }
+        context
     }
 
     fn top_default(&mut self, default: &policy::Rule) {
@@ -111,7 +143,7 @@ impl Flattener<'_> {
             block: self.ir.blocks.len() - 1,
             label: "default".into(),
             cubes: vec![Cube::any()],
-            empty_set: false,
+            nothing: false,
             around: Vec::new(),
         };
         self.rule(default, true, &context, "default".into());
@@ -121,12 +153,12 @@ impl Flattener<'_> {
         for stmt in body {
             match stmt {
                 Stmt::Group(clauses, inner) => {
-                    let mut context = context.clone();
-                    let (cubes, empty) = narrow(&context.cubes, clauses);
-                    context.cubes = cubes;
-                    context.empty_set |= empty;
-                    context.around.push(clauses);
-                    self.body(inner, &context, count);
+                    let head = clauses.conditions.first().map(|c| c.span);
+                    let place = self.ir.blocks.get(context.block).map(|b| b.span);
+                    if let Some(span) = head.or(place) {
+                        let context = self.inside(context, clauses, span);
+                        self.body(inner, &context, count);
+                    }
                 }
                 Stmt::Rule(rule) => {
                     count.0 += 1;
@@ -158,12 +190,14 @@ impl Flattener<'_> {
         let around = || context.around.iter().rev().copied();
         let clauses = || std::iter::once(&rule.clauses).chain(around());
         if clauses().any(|c| c.broken) && !is_default {
+            self.left_out = Some(rule.span);
             return;
         }
         let Some(cubes) = self.cubes(rule, context) else {
             return;
         };
-        let verdict = match self.verdict(rule, is_default, context.stage, &cubes) {
+        let mark = clauses().find_map(|c| c.mark).map(|(mark, _)| mark);
+        let verdict = match self.verdict(rule, is_default, context.stage, &cubes, mark) {
             Some(verdict) => verdict,
             // The stage does end in a default, if a wrong one.
             None if is_default => Some(Verdict::Deny),
@@ -190,7 +224,7 @@ impl Flattener<'_> {
         let effects = Effects {
             log,
             count: clauses().any(|c| c.count),
-            mark: clauses().find_map(|c| c.mark).map(|(mark, _)| mark),
+            mark,
             add: clauses().find_map(|c| c.add).map(|(index, _)| index),
         };
         let meta = clauses().fold(Meta::default(), |meta, c| meta.or(&c.meta));
@@ -236,44 +270,64 @@ impl Flattener<'_> {
 
     /// The packets that the rule is about; `None` when there are none, which has been reported.
     fn cubes(&mut self, rule: &policy::Rule, context: &Context) -> Option<Vec<Cube>> {
-        let (mut cubes, empty) = narrow(&context.cubes, &rule.clauses);
-        if let Some(services) = &rule.services {
-            cubes = both(&cubes, services);
+        if context.nothing {
+            return None;
         }
-        let around = context.around.iter().flat_map(|c| &c.except);
-        for except in rule.clauses.except.iter().chain(around) {
-            cubes = cubes
-                .iter()
-                .flat_map(|cube| cube.difference(except))
-                .collect();
-        }
-        if cubes.len() > MOST_CUBES {
-            let title = format!("the rule has more than {MOST_CUBES} alternatives");
-            let help = "split it, or name what it lists in a set or a service";
-            let diagnostic = Diagnostic::error(Code::TooComplex, title, rule.span);
+        let Some(cubes) = matched(rule, context) else {
+            self.too_complex(rule.span);
+            return None;
+        };
+        if context.stage == Stage::Steer && cubes.iter().any(asks_unrouted) {
+            let title = "arriving packets are not routed yet: nobody knows where they leave";
+            let help = "say `from host` beside it: what this host sends is routed before steer";
+            let diagnostic = Diagnostic::error(Code::WrongClause, title, rule.span);
             self.diagnostics.push(diagnostic.help(help));
+            self.left_out = Some(rule.span);
             return None;
         }
         let settled: Vec<Cube> = cubes
             .iter()
             .flat_map(|c| settle(c, context.stage))
             .collect();
-        // An unknown service has been reported where it stands.
-        let broken = rule.services.as_ref().is_some_and(Vec::is_empty);
-        if settled.is_empty() && !empty && !context.empty_set && !broken {
-            let title = "no packet can match this rule";
-            let help = "its conditions, with those around it, exclude one another";
-            let mut diagnostic =
-                Diagnostic::error(Code::UnmatchableRule, title, rule.span).help(help);
-            let around = context.around.iter().copied();
-            let conditions = around.chain(std::iter::once(&rule.clauses));
-            let conditions: Vec<&Condition> = conditions.flat_map(|c| &c.conditions).collect();
-            for condition in culprits(&conditions, rule.services.as_deref()) {
-                diagnostic = diagnostic.and(condition.span, "this must hold too");
-            }
-            self.diagnostics.push(diagnostic);
+        if !settled.is_empty() {
+            return Some(settled);
         }
-        (!settled.is_empty()).then_some(settled)
+        if rule.services.as_ref().is_some_and(Vec::is_empty) {
+            // An unknown service has been reported where it stands.
+            self.left_out = Some(rule.span);
+        } else if !asks_empty_set(&rule.clauses) {
+            let mut clauses = context.around.clone();
+            clauses.push(&rule.clauses);
+            let title = "no packet can match this rule";
+            let services = rule.services.as_deref();
+            self.unmatchable(title, rule.span, &clauses, services);
+        }
+        None
+    }
+
+    /// Reports what no packet can match, with the conditions that exclude one another.
+    fn unmatchable(
+        &mut self,
+        title: &str,
+        span: Span,
+        clauses: &[&Clauses],
+        services: Option<&[Cube]>,
+    ) {
+        let help = "its conditions, with those around it, exclude one another";
+        let mut diagnostic = Diagnostic::error(Code::UnmatchableRule, title, span).help(help);
+        let conditions: Vec<&Condition> = clauses.iter().flat_map(|c| &c.conditions).collect();
+        let culprits = culprits(&conditions, services);
+        for condition in culprits.iter().filter(|c| c.span != span) {
+            diagnostic = diagnostic.and(condition.span, "this must hold too");
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn too_complex(&mut self, span: Span) {
+        let title = format!("this has more than {MOST_CUBES} alternatives");
+        let help = "split it, or name what it lists in a set or a service";
+        self.diagnostics
+            .push(Diagnostic::error(Code::TooComplex, title, span).help(help));
     }
 
     /// The bucket's index; a rate of the rule's own becomes a bucket of that name.
@@ -281,19 +335,14 @@ impl Flattener<'_> {
         match rate {
             RateRef::Shared(index) => *index,
             RateRef::Own(rate, key) => {
-                let taken = self
-                    .ir
-                    .buckets
-                    .iter()
-                    .filter(|b| b.name.starts_with(name))
-                    .count();
-                let name = if taken == 0 {
-                    name.to_owned()
-                } else {
-                    format!("{name}-{}", taken + 1)
-                };
+                let mut unique: Arc<str> = name.into();
+                let mut number = 2;
+                while !self.buckets.insert(Arc::clone(&unique)) {
+                    unique = format!("{name}-{number}").into();
+                    number += 1;
+                }
                 self.ir.buckets.push(Bucket {
-                    name: name.into(),
+                    name: unique,
                     rate: *rate,
                     key: *key,
                     max: None,
@@ -317,6 +366,7 @@ impl Flattener<'_> {
         is_default: bool,
         stage: Stage,
         cubes: &[Cube],
+        mark: Option<Mark>,
     ) -> Option<Option<Verdict>> {
         if is_default && rule.verb == Verb::Match {
             let title = "a default decides, and `match` decides nothing";
@@ -346,8 +396,8 @@ impl Flattener<'_> {
             Verb::Redirect => nat::redirect(rule, cubes),
             Verb::Dnat => nat::dnat(rule, cubes),
             Verb::Snat => nat::snat(rule, cubes),
-            Verb::Proxy => nat::proxy(rule, cubes, &self.ir.proxies),
-            Verb::Route => nat::route(rule),
+            Verb::Proxy => nat::proxy(rule, cubes, &self.ir.proxies, mark),
+            Verb::Route => nat::route(rule, mark),
         };
         match found {
             Ok(verdict) => Some(Some(verdict)),
@@ -359,13 +409,30 @@ impl Flattener<'_> {
     }
 }
 
-/// Packets of `cubes` that meet the conditions, and whether an empty set is among those.
-fn narrow(cubes: &[Cube], clauses: &Clauses) -> (Vec<Cube>, bool) {
-    let mut out = cubes.to_vec();
-    for condition in &clauses.conditions {
-        out = both(&out, &condition.cubes);
+/// What the rule's conditions and services leave of its surroundings; `None` when that takes too
+/// many cubes.
+fn matched(rule: &policy::Rule, context: &Context) -> Option<Vec<Cube>> {
+    let mut cubes = narrow(&context.cubes, &rule.clauses)?;
+    if let Some(services) = &rule.services {
+        cubes = both(&cubes, services)?;
     }
-    (out, clauses.conditions.iter().any(|c| c.empty_set))
+    let around = context.around.iter().flat_map(|c| &c.except);
+    for except in rule.clauses.except.iter().chain(around) {
+        cubes = without(&cubes, except)?;
+    }
+    Some(cubes)
+}
+
+/// Packets of `cubes` that meet the conditions; `None` when that takes too many cubes.
+fn narrow(cubes: &[Cube], clauses: &Clauses) -> Option<Vec<Cube>> {
+    clauses
+        .conditions
+        .iter()
+        .try_fold(cubes.to_vec(), |out, c| both(&out, &c.cubes))
+}
+
+fn asks_empty_set(clauses: &Clauses) -> bool {
+    clauses.conditions.iter().any(|c| c.empty_set)
 }
 
 /// Conditions that exclude one another: one that nothing meets, a pair, or one that the services exclude.
@@ -377,12 +444,12 @@ fn culprits<'c>(conditions: &[&'c Condition], services: Option<&[Cube]>) -> Vec<
         if let Some(b) = conditions
             .iter()
             .skip(at + 1)
-            .find(|b| both(&a.cubes, &b.cubes).is_empty())
+            .find(|b| excludes(&a.cubes, &b.cubes))
         {
             return vec![a, b];
         }
     }
-    let excluded = |c: &&Condition| services.is_some_and(|s| both(s, &c.cubes).is_empty());
+    let excluded = |c: &&Condition| services.is_some_and(|s| excludes(s, &c.cubes));
     conditions
         .iter()
         .copied()
@@ -391,160 +458,8 @@ fn culprits<'c>(conditions: &[&'c Condition], services: Option<&[Cube]>) -> Vec<
         .collect()
 }
 
-fn both(a: &[Cube], b: &[Cube]) -> Vec<Cube> {
-    a.iter()
-        .flat_map(|x| b.iter().filter_map(|y| x.intersection(y)))
-        .collect()
-}
-
-/// The packets of a cube that the stage sees.
-fn settle(cube: &Cube, stage: Stage) -> Vec<Cube> {
-    let any = IfaceSet::full();
-    let local = Cube {
-        ingress: Side::host(),
-        ..Cube::any()
-    };
-    let arriving = Cube {
-        ingress: Side::ifaces(any.clone()),
-        ..Cube::any()
-    };
-    let leaving = Cube {
-        egress: Side::ifaces(any),
-        ..Cube::any()
-    };
-    let lo = names_loopback(&cube.ingress) || names_loopback(&cube.egress);
-    let own = || without_loopback(cube.clone(), lo);
-    match stage {
-        Stage::Guard => {
-            let unrouted = own().intersection(&arriving).into_iter();
-            unrouted
-                .map(|c| Cube {
-                    egress: Side::any(),
-                    ..c
-                })
-                .collect()
-        }
-        Stage::Egress => own().intersection(&leaving).into_iter().collect(),
-        Stage::Steer => {
-            let unrouted = cube.egress.ifaces.is_full() || cube.egress.ifaces.is_empty();
-            let arriving = unrouted.then(|| {
-                let egress = cube.egress.clone();
-                own().intersection(&arriving).map(|c| Cube { egress, ..c })
-            });
-            let local = own()
-                .intersection(&local)
-                .filter(|c| !c.egress.ifaces.is_empty());
-            arriving.flatten().into_iter().chain(local).collect()
-        }
-        Stage::Filter => {
-            let cube = own();
-            let (from, to) = (&cube.ingress, &cube.egress);
-            let passes_a_hook = (to.host || !to.ifaces.is_empty()) && !from.ifaces.is_empty()
-                || from.host && !to.ifaces.is_empty();
-            cube.normal()
-                .filter(|_| passes_a_hook)
-                .into_iter()
-                .collect()
-        }
-    }
-}
-
-/// Whether the side names `lo` itself.
-fn names_loopback(side: &Side) -> bool {
-    side.ifaces
-        .include()
-        .is_some_and(|i| i.contains(&Pattern::Name("lo".to_owned())))
-}
-
-fn without_loopback(mut cube: Cube, named: bool) -> Cube {
-    if !named {
-        let rest = IfaceSet::not_loopback();
-        cube.ingress.ifaces = cube.ingress.ifaces.intersection(&rest);
-        cube.egress.ifaces = cube.egress.ifaces.intersection(&rest);
-    }
-    cube
-}
-
-/// The verb as it is written.
-pub(super) fn word(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Allow => "allow",
-        Verb::Deny => "deny",
-        Verb::Reject => "reject",
-        Verb::Match => "match",
-        Verb::Direct => "direct",
-        Verb::Redirect => "redirect",
-        Verb::Dnat => "dnat",
-        Verb::Snat => "snat",
-        Verb::Masquerade => "masquerade",
-        Verb::Proxy => "proxy",
-        Verb::Route => "route",
-        Verb::Notrack => "notrack",
-    }
-}
-
-/// What to do about a verb that the stage does not have; `None` when it has it.
-fn wrong_stage(verb: Verb, stage: Stage) -> Option<&'static str> {
-    use Stage::{Egress, Filter, Guard, Steer};
-    use Verb::{
-        Allow, Deny, Direct, Dnat, Masquerade, Match, Notrack, Proxy, Redirect, Reject, Route, Snat,
-    };
-    match (stage, verb) {
-        (Guard, Allow | Deny | Match | Notrack)
-        | (Steer, Direct | Redirect | Dnat | Proxy | Route | Deny | Match)
-        | (Filter, Allow | Deny | Reject | Match)
-        | (Egress, Masquerade | Snat | Direct | Match) => None,
-        (Guard, Reject) => Some("guard does not answer: write `deny`, or reject in a section"),
-        (Guard, _) => Some("guard has `allow`, `deny`, `match` and `notrack`"),
-        (Steer, Allow) => {
-            Some("write `direct … and allow`: the flow goes its way and skips filter")
-        }
-        (Steer, _) => {
-            Some("steer has `direct`, `redirect`, `dnat`, `proxy`, `route`, `deny` and `match`")
-        }
-        (Filter, Direct | Redirect | Dnat | Proxy | Route) => {
-            Some("this decides where a flow goes: write it in `steer { … }`")
-        }
-        (Filter, Snat | Masquerade) => Some("this rewrites the source: write it in `egress { … }`"),
-        (Filter, _) => Some("a section has `allow`, `deny`, `reject` and `match`"),
-        (Egress, Deny | Reject | Allow) => {
-            Some("egress rewrites sources and refuses nothing: write this in a section")
-        }
-        (Egress, _) => Some("egress has `masquerade`, `snat`, `direct` and `match`"),
-    }
-}
-
-/// Clauses that the verb does not have.
-fn check_clauses(rule: &policy::Rule) -> Result<(), Diagnostic> {
-    let clauses = &rule.clauses;
-    let wrong = |span: Span, title: String| Err(Diagnostic::error(Code::WrongClause, title, span));
-    let verb = word(rule.verb);
-    if let Some(targets) = &clauses.targets
-        && !matches!(rule.verb, Verb::Redirect | Verb::Dnat | Verb::Snat)
-    {
-        return wrong(targets.span, format!("`{verb}` has no target"));
-    }
-    match (clauses.via, rule.verb) {
-        (Some(Via::Proxy(_, span)), verb) if verb != Verb::Proxy => {
-            return wrong(span, format!("`{}` does not go via a proxy", word(verb)));
-        }
-        (Some(Via::Table(_, span)), verb) if verb != Verb::Route => {
-            return wrong(
-                span,
-                format!("`{}` does not go via a routing table", word(verb)),
-            );
-        }
-        _ => {}
-    }
-    if let Some((_, span)) = clauses.reject
-        && rule.verb != Verb::Reject
-    {
-        return wrong(span, format!("`{verb}` does not answer"));
-    }
-    if let Some(span) = clauses.admit
-        && matches!(rule.verb, Verb::Deny | Verb::Match)
-    {
-        return wrong(span, format!("`{verb}` does not let anything through"));
-    }
-    Ok(())
+/// Whether no packet is in one of `a` and one of `b`.
+fn excludes(a: &[Cube], b: &[Cube]) -> bool {
+    !a.iter()
+        .any(|x| b.iter().any(|y| x.intersection(y).is_some()))
 }

@@ -5,4 +5,6 @@ pub mod flatten;
 pub mod limits;
 pub mod marks;
 pub mod nat;
+mod settle;
 pub mod tests;
+mod verb;

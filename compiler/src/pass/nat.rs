@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::flatten::word;
+use super::verb::word;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{TCP, UDP};
-use crate::ir::{Balance, Cube, Nat, NatTarget, Proxy, Reject, Verdict};
+use crate::ir::{Balance, Cube, Mark, Nat, NatTarget, Proxy, Reject, Verdict};
 use crate::packet::addr::exact_prefix;
 use crate::packet::{AddrSet, Families, IntervalSet};
 use crate::policy::{Rule, Target, Targets, Via};
@@ -198,7 +198,8 @@ fn same_length(
     }
 }
 
-pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
+/// `mark`: the rule's own mark, or that of a group around it.
+pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy], mark: Option<Mark>) -> Outcome {
     let Some(Via::Proxy(index, span)) = rule.clauses.via else {
         let title = "`proxy` needs to know which";
         let help = "add `via NAME`, the name of a `proxy NAME { … }`";
@@ -208,6 +209,15 @@ pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
         let title = "there is no such proxy";
         return Err(Diagnostic::error(Code::Undefined, title, span));
     };
+    if mark.is_some_and(|mark| mark.mask & proxy.mark.mask != 0) {
+        let title = format!(
+            "this rule sets bits of the mark of the proxy `{}`",
+            proxy.name
+        );
+        return Err(Diagnostic::error(Code::MarkCollision, title, rule.span)
+            .and(proxy.span, "the proxy is defined here")
+            .help("the proxy's mark takes flows to it: set other bits, with a mask"));
+    }
     let listens: IntervalSet<u64> = [(proxy.tcp, TCP), (proxy.udp, UDP)]
         .into_iter()
         .filter(|(listens, _)| *listens)
@@ -250,13 +260,14 @@ pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy]) -> Outcome {
     Ok(Verdict::Proxy(index))
 }
 
-pub(super) fn route(rule: &Rule) -> Outcome {
+/// `mark`: the rule's own mark, or that of a group around it.
+pub(super) fn route(rule: &Rule, mark: Option<Mark>) -> Outcome {
     let Some(Via::Table(table, _)) = rule.clauses.via else {
         let title = "`route` needs a routing table";
         let help = "add `via table 200`";
         return Err(Diagnostic::error(Code::MissingClause, title, rule.span).help(help));
     };
-    if rule.clauses.mark.is_none() {
+    if mark.is_none() {
         let title = "`route` needs a mark: the kernel chooses the table by it";
         let help = "add one with its mask, such as `mark 0x200/0xff00`";
         return Err(Diagnostic::error(Code::MissingClause, title, rule.span).help(help));

@@ -45,6 +45,12 @@ fn check_flow(flow: &Flow, test: &Test, diagnostics: &mut Vec<Diagnostic>) {
         let names: Vec<String> = PROTOCOLS.iter().map(|(n, _)| (*n).to_owned()).collect();
         diagnostics.push(unknown(title, proto, &names, span));
     }
+    let number = |text: &str| text.parse::<u8>().is_ok();
+    if proto == "proto" && !kind.is_some_and(number) {
+        let title = "`proto` needs a number from 0 to 255";
+        diagnostics
+            .push(Diagnostic::error(Code::BadExpectation, title, span).help("write `proto/47`"));
+    }
     let icmp = matches!(proto, "icmp" | "icmpv6");
     if let Some(kind) = kind
         && icmp

@@ -1,6 +1,5 @@
 //! The typed policy: names resolved, templates expanded, sets computed; groups still nested.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,10 +16,6 @@ pub struct Policy {
     pub name: String,
     /// Owner, note and the like of the policy itself.
     pub meta: Meta,
-    /// Its zones, by name.
-    pub zones: BTreeMap<String, Zone>,
-    /// Its static sets, by name.
-    pub sets: BTreeMap<String, AddrSet>,
     /// Its shared buckets.
     pub buckets: Vec<Bucket>,
     /// Its sets that the data plane fills.

@@ -1,15 +1,13 @@
-//! Items and statements: blocks, sections, template expansion.
+//! Items and statements: blocks and sections.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::sync::Arc;
 
-use polc_grammar::ast::{
-    self, Apply, Clause, End, Ends, Item, Spanned, Stmt as AstStmt, Strict, TemplateNode,
-};
+use polc_grammar::ast::{self, Clause, End, Ends, Item, Spanned, Stmt as AstStmt, Strict};
 
 use super::clause::Place;
 use super::load::ModuleId;
-use super::scope::Kind;
 use super::{Env, Resolver};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Raw, Stage};
@@ -22,11 +20,27 @@ pub(super) struct Seen {
     policy: Option<Span>,
     default: Option<Span>,
     labels: BTreeSet<Arc<str>>,
+    /// How many blocks wanted each label.
+    wanted: BTreeMap<String, usize>,
     used: BTreeSet<ModuleId>,
 }
 
-/// How deep templates may apply one another.
-const DEEPEST: usize = 32;
+impl Seen {
+    /// A label as near to `wish` as can be.
+    fn label(&mut self, wish: &str) -> Arc<str> {
+        let number = self.wanted.entry(wish.to_owned()).or_default();
+        loop {
+            *number += 1;
+            let label: Arc<str> = match *number {
+                1 => wish.into(),
+                number => format!("{wish}-{number}").into(),
+            };
+            if self.labels.insert(Arc::clone(&label)) {
+                return label;
+            }
+        }
+    }
+}
 
 impl Resolver<'_> {
     /// The blocks of a file, and of the files it uses where it uses them.
@@ -52,7 +66,7 @@ impl Resolver<'_> {
     }
 
     /// One item that is not a definition.
-    fn block_item(&mut self, item: &Spanned<Item>, env: &Env) {
+    pub(super) fn block_item(&mut self, item: &Spanned<Item>, env: &Env) {
         let span = env.span(item.span);
         match &item.node {
             Item::Policy(policy) => self.policy_item(policy, env),
@@ -119,7 +133,12 @@ impl Resolver<'_> {
     fn policy_item(&mut self, policy: &ast::Policy, env: &Env) {
         let span = env.span(policy.name.span);
         let mut meta = crate::policy::Meta::default();
-        for entry in &policy.meta {
+        for (at, entry) in policy.meta.iter().enumerate() {
+            let mut before = policy.meta.iter().take(at);
+            let same = |m: &&Spanned<ast::Meta>| discriminant(&m.node) == discriminant(&entry.node);
+            if let Some(first) = before.find(same) {
+                self.said_twice(env.span(entry.span), env.span(first.span));
+            }
             self.meta(&entry.node, env, &mut meta);
         }
         if env.module != self.root {
@@ -185,12 +204,7 @@ impl Resolver<'_> {
         let span = self.head(span, body.first().map(|s| env.span(s.span)));
         let clauses = self.clauses(clauses, stage, Place::Group, env);
         let body = self.statements(body, stage, env);
-        let mut unique: Arc<str> = label.into();
-        let mut number = 2;
-        while !self.seen.labels.insert(Arc::clone(&unique)) {
-            unique = format!("{label}-{number}").into();
-            number += 1;
-        }
+        let unique = self.seen.label(label);
         self.policy.blocks.push(Block {
             label: unique,
             stage,
@@ -220,7 +234,12 @@ impl Resolver<'_> {
             .collect()
     }
 
-    fn statement(&mut self, stmt: &Spanned<AstStmt>, stage: Stage, env: &Env) -> Vec<Stmt> {
+    pub(super) fn statement(
+        &mut self,
+        stmt: &Spanned<AstStmt>,
+        stage: Stage,
+        env: &Env,
+    ) -> Vec<Stmt> {
         match &stmt.node {
             AstStmt::Rule(rule) => vec![Stmt::Rule(self.rule(rule, stage, env))],
             AstStmt::Default(default) => {
@@ -260,130 +279,6 @@ impl Resolver<'_> {
             services: None,
             clauses,
         }
-    }
-
-    /// The items of an applied template.
-    fn apply_items(&mut self, apply: &Apply, env: &Env, span: Span) {
-        self.expand(apply, env, span, |resolver, node, inner| match &node.node {
-            TemplateNode::Item(item) => {
-                resolver.block_item(&Spanned::new(item.clone(), node.span), inner);
-            }
-            TemplateNode::Stmt(_) => {
-                let title = "this template holds rules, which stand in a block";
-                let help = "apply it inside a section, or inside `guard`, `steer` or `egress`";
-                let at = inner.span(node.span);
-                resolver.report(
-                    Diagnostic::error(Code::BadApply, title, span)
-                        .and(at, "this rule cannot stand alone")
-                        .help(help),
-                );
-            }
-        });
-    }
-
-    /// The statements of a template applied in a block.
-    fn apply_statements(
-        &mut self,
-        apply: &Apply,
-        stage: Stage,
-        env: &Env,
-        span: Span,
-    ) -> Vec<Stmt> {
-        let mut out = Vec::new();
-        self.expand(apply, env, span, |resolver, node, inner| {
-            let stmt = match &node.node {
-                TemplateNode::Stmt(stmt) => Some(stmt.clone()),
-                TemplateNode::Item(item) => as_statement(item),
-            };
-            let Some(stmt) = stmt else {
-                let title = "this template holds blocks, which stand at the top of a file";
-                let at = inner.span(node.span);
-                resolver.report(
-                    Diagnostic::error(Code::BadApply, title, span)
-                        .and(at, "this cannot stand inside a block")
-                        .help("apply it outside of any block"),
-                );
-                return;
-            };
-            let stmt = Spanned::new(stmt, node.span);
-            out.extend(resolver.statement(&stmt, stage, inner));
-        });
-        out
-    }
-
-    /// Calls `each` for every node of an applied template's body, in the template's scope.
-    fn expand(
-        &mut self,
-        apply: &Apply,
-        env: &Env,
-        span: Span,
-        mut each: impl FnMut(&mut Self, &Spanned<TemplateNode>, &Env),
-    ) {
-        let at = env.span(apply.name.span);
-        let Some(id) = self.lookup(env, Kind::Template, &apply.name.node, at) else {
-            return;
-        };
-        let tree = self.tree(id.0);
-        let item = self
-            .item(Kind::Template, &id)
-            .and_then(|i| tree.items.get(i));
-        let Some(Item::Template(template)) = item.map(|i| &i.node) else {
-            return;
-        };
-        if self.expanding.contains(&id) || self.expanding.len() >= DEEPEST {
-            let title = format!("the template `{}` applies itself", id.1);
-            let help = "a template can apply others, but never come back to itself";
-            self.report(Diagnostic::error(Code::Undefined, title, at).help(help));
-            return;
-        }
-        let template_env = self.env(id.0);
-        let needed = template
-            .params
-            .iter()
-            .filter(|p| p.default.is_none())
-            .count();
-        let given = apply.args.len();
-        if given < needed || given > template.params.len() {
-            let title = format!("`{}` takes {}, not {given}", id.1, arguments(template));
-            let list: Vec<String> = template
-                .params
-                .iter()
-                .map(|p| format!("{}: {}", p.name.node, p.ty.node))
-                .collect();
-            let help = format!("its parameters are ({})", list.join(", "));
-            self.report(Diagnostic::error(Code::BadApply, title, span).help(help));
-            return;
-        }
-        let locals = self.bind_arguments(&template.params, &apply.args, env, &template_env);
-        let inner = Env {
-            locals: Arc::new(locals),
-            ..template_env
-        };
-        self.expanding.push(id);
-        for node in &template.body {
-            each(self, node, &inner);
-        }
-        self.expanding.pop();
-    }
-}
-
-fn arguments(template: &ast::Template) -> String {
-    match template.params.len() {
-        1 => "1 argument".to_owned(),
-        n => format!("{n} arguments"),
-    }
-}
-
-/// An item that can also be read as a statement.
-fn as_statement(item: &Item) -> Option<AstStmt> {
-    match item {
-        Item::Section(section) if !section.stateless => Some(AstStmt::Group(ast::Group {
-            clauses: section.clauses.clone(),
-            body: section.body.clone(),
-        })),
-        Item::Default(default) => Some(AstStmt::Default(default.clone())),
-        Item::Apply(apply) => Some(AstStmt::Apply(apply.clone())),
-        _ => None,
     }
 }
 

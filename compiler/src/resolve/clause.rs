@@ -68,11 +68,15 @@ impl Resolver<'_> {
         for (at, clause) in clauses.iter().enumerate() {
             let same = |c: &&Spanned<Clause>| once(&c.node) && kind(&c.node) == kind(&clause.node);
             if let Some(first) = clauses.iter().take(at).find(same) {
-                let (span, first) = (env.span(clause.span), env.span(first.span));
-                let diagnostic = Diagnostic::error(Code::WrongClause, "this is said twice", span);
-                self.report(diagnostic.and(first, "the first is here"));
+                self.said_twice(env.span(clause.span), env.span(first.span));
             }
         }
+    }
+
+    /// Reports what is said a second time at `span`.
+    pub(super) fn said_twice(&mut self, span: Span, first: Span) {
+        let diagnostic = Diagnostic::error(Code::WrongClause, "this is said twice", span);
+        self.report(diagnostic.and(first, "the first is here"));
     }
 
     /// Takes a clause that is a condition. `false` when it is none.

@@ -4,6 +4,7 @@ use polc_grammar::ast::{End, Ends, Principal, PrincipalKind, Spanned};
 
 use super::param::Bound;
 use super::scope::Kind;
+use super::set::Ranges;
 use super::{Env, Resolver, SetValue};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{Field, GID, UID};
@@ -29,6 +30,8 @@ struct Parts {
     host: bool,
     ifaces: IfaceSet,
     addrs: AddrSet,
+    /// Addresses written out, to be sorted once.
+    written: Ranges,
     dynamic: Vec<usize>,
     /// Where sets without elements stand.
     empty_sets: Vec<Span>,
@@ -49,6 +52,7 @@ impl Resolver<'_> {
             host: false,
             ifaces: IfaceSet::empty(),
             addrs: AddrSet::empty(),
+            written: Ranges::default(),
             dynamic: Vec::new(),
             empty_sets: Vec::new(),
         };
@@ -59,6 +63,8 @@ impl Resolver<'_> {
         if !ok {
             return None;
         }
+        let written = std::mem::take(&mut parts.written);
+        parts.addrs = parts.addrs.union(&written.into_set());
         let cubes = if ends.not {
             outside(&parts, which)
         } else {
@@ -95,7 +101,11 @@ impl Resolver<'_> {
                 Named::Set(set) => set,
             },
             End::Ref(name) => self.set_named(name, env, span)?,
-            End::Addr(addr) => SetValue::Static(self.address(addr, span)?),
+            End::Addr(addr) => {
+                let addrs = self.address(addr, span)?;
+                parts.written.extend(&addrs);
+                return Some(());
+            }
             End::Body(body) => SetValue::Static(self.set_body(body, env)?),
         };
         match set {

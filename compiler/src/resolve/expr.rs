@@ -5,12 +5,10 @@ use polc_grammar::ast::{CmpOp, Expr, Name, Spanned};
 use super::{Env, Resolver};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{self, Comparison, FieldError, Format};
+use crate::ir::cube::{MOST_CUBES, both};
 use crate::ir::{Cube, Stage};
 use crate::policy::Condition;
 use crate::source::Span;
-
-/// The most alternatives of one condition.
-const MOST_CUBES: usize = 4096;
 
 impl Resolver<'_> {
     /// The packets for which the expression holds.
@@ -46,9 +44,11 @@ impl Resolver<'_> {
                     self.expr(b, negated, stage, env),
                 );
                 let (a, b) = a.zip(b)?;
-                let pairs = a.len().saturating_mul(b.len());
-                self.check_size(pairs, span)?;
-                Some(both(&a, &b))
+                let cubes = both(&a, &b);
+                if cubes.is_none() {
+                    self.too_complex(span);
+                }
+                cubes
             }
             (Expr::Or(a, b), false) | (Expr::And(a, b), true) => {
                 let (a, b) = (
@@ -56,8 +56,11 @@ impl Resolver<'_> {
                     self.expr(b, negated, stage, env),
                 );
                 let (mut a, b) = a.zip(b)?;
-                self.check_size(a.len() + b.len(), span)?;
                 a.extend(b);
+                if a.len() > MOST_CUBES {
+                    self.too_complex(span);
+                    return None;
+                }
                 Some(a)
             }
             (Expr::Is(name), _) => {
@@ -170,22 +173,11 @@ impl Resolver<'_> {
         self.report(Diagnostic::error(Code::BadField, error.to_string(), span).help(help));
     }
 
-    fn check_size(&mut self, cubes: usize, span: Span) -> Option<()> {
-        if cubes <= MOST_CUBES {
-            return Some(());
-        }
+    pub(super) fn too_complex(&mut self, span: Span) {
         let title = format!("the condition has more than {MOST_CUBES} alternatives");
         let help = "split the rule: each `or` of values of one field can be one `in { … }`";
         self.report(Diagnostic::error(Code::TooComplex, title, span).help(help));
-        None
     }
-}
-
-/// Packets in one of `a` and one of `b`.
-pub(super) fn both(a: &[Cube], b: &[Cube]) -> Vec<Cube> {
-    a.iter()
-        .flat_map(|x| b.iter().filter_map(|y| x.intersection(y)))
-        .collect()
 }
 
 /// The operator that holds, for packets that have the field, where `op` does not; `has` has none.

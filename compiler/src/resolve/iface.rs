@@ -9,37 +9,15 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::packet::{IfaceSet, Pattern};
 use crate::source::Span;
 
-/// The longest name the kernel takes: `IFNAMSIZ` (16) with its final zero.
-const LONGEST: usize = 15;
-
 impl Resolver<'_> {
     /// An interface name or pattern that the kernel can have.
     pub(super) fn iface_pattern(&mut self, name: &str, span: Span) -> Option<Pattern> {
-        let stem = name.strip_suffix('*').unwrap_or(name);
-        let problem = if stem.contains('*') {
-            Some("a `*` can only stand at its end")
-        } else if name.is_empty() || name == "." || name == ".." {
-            Some("it is not a name")
-        } else if name
-            .chars()
-            .any(|c| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
-        {
-            Some("it has a character that interface names cannot have")
-        } else if name.contains('"') {
-            Some("polc takes no names with quotes")
-        } else if stem.len() > LONGEST {
-            Some("the longest has 15 bytes")
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = Pattern::problem(name) {
             let title = format!("`{name}` cannot be an interface");
             self.report(Diagnostic::error(Code::InterfaceName, title, span).at(problem));
             return None;
         }
-        // Nothing fits behind the longest stem.
-        let full = stem.len() == LONGEST;
-        Some(Pattern::parse(if full { stem } else { name }))
+        Some(Pattern::parse(name))
     }
 
     /// The interfaces of a list: names, patterns, parameters, zones.
@@ -74,8 +52,9 @@ impl Resolver<'_> {
                 }
                 None => {}
             }
-            if let Some(id) = self.find(env, Kind::Zone, &name.node)
-                && !self.open.contains(&(Kind::Zone, id.clone()))
+            // In `zone eth0 = eth0` the second is the interface.
+            if let Some(id) = self.seek(env, Kind::Zone, &name.node, span)
+                && self.open.last() != Some(&(Kind::Zone, id.clone()))
             {
                 match self.zone(&id, span) {
                     Some(zone) => {

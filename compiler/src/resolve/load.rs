@@ -20,11 +20,14 @@ pub(super) struct Module {
     /// The module that each of its `use` items names, by the item's index.
     pub(super) used_at: Vec<(usize, ModuleId)>,
     /// Its normalised path.
-    name: String,
+    pub(super) name: String,
 }
 
 /// The name under which the prelude's text is shown.
-pub(super) const PRELUDE: &str = "prelude";
+const PRELUDE: &str = "prelude";
+
+/// How many files may use one another in a row.
+const DEEPEST: usize = 64;
 
 const PRELUDE_TEXT: &str = include_str!("prelude.pol");
 
@@ -43,10 +46,11 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(files: &'a dyn Files) -> Self {
+    /// With the prelude; `policy` is the name of the policy's file.
+    pub(super) fn new(files: &'a dyn Files, policy: &str) -> Self {
         let mut loader = Self {
             files,
-            sources: SourceMap::default(),
+            sources: SourceMap::of(policy),
             modules: Vec::new(),
             diagnostics: Vec::new(),
             open: Vec::new(),
@@ -83,6 +87,7 @@ impl<'a> Loader<'a> {
             let Item::Use(item) = &item.node else {
                 continue;
             };
+            self.check_alias(id, item, file);
             let Some(used) = self.open(name, &item.path, file) else {
                 continue;
             };
@@ -95,6 +100,22 @@ impl<'a> Loader<'a> {
         }
         self.open.pop();
         id
+    }
+
+    /// Reports a prefix that an earlier `use` of the module `id` has.
+    fn check_alias(&mut self, id: ModuleId, item: &ast::Use, file: FileId) {
+        let Some(alias) = &item.alias else { return };
+        let uses = self.modules.get(id).map_or(&[][..], |m| &m.uses);
+        if uses
+            .iter()
+            .any(|(taken, _)| taken.as_ref() == Some(&alias.node))
+        {
+            let title = format!("two files are called `{}`", alias.node);
+            let span = Span::new(file, alias.span);
+            let diagnostic = Diagnostic::error(Code::DuplicateName, title, span);
+            self.diagnostics
+                .push(diagnostic.help("give each file a prefix of its own"));
+        }
     }
 
     /// The module of a used file.
@@ -110,8 +131,17 @@ impl<'a> Loader<'a> {
                 .push(Diagnostic::error(Code::ImportCycle, title, span).help(help));
             return None;
         }
-        if let Some(known) = self.modules.iter().position(|m| m.name == name) {
+        // The first is the prelude, which is no file.
+        let mut known = self.modules.iter().enumerate().skip(1);
+        if let Some((known, _)) = known.find(|(_, m)| m.name == name) {
             return Some(known);
+        }
+        if self.open.len() >= DEEPEST {
+            let title = format!("more than {DEEPEST} files use one another in a row");
+            let help = "use the files that are needed from here";
+            self.diagnostics
+                .push(Diagnostic::error(Code::TooComplex, title, span).help(help));
+            return None;
         }
         match self.files.read(&name) {
             Ok(text) => Some(self.add(&name, &text)),

@@ -20,6 +20,7 @@ mod scope;
 mod service;
 mod set;
 mod setfile;
+mod template;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -69,8 +70,9 @@ pub struct Resolved {
 
 /// Resolves the policy with the given text; `path` is its path, to which others are relative.
 pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> Resolved {
-    let mut loader = Loader::new(files);
-    let root = loader.add(&load::join("", path), text);
+    let path = &load::join("", path);
+    let mut loader = Loader::new(files, path);
+    let root = loader.add(path, text);
     let stem = path.rsplit('/').next().unwrap_or(path);
     let name = stem.strip_suffix(".pol").unwrap_or(stem).to_owned();
     let index = scope::index(&loader.modules);
@@ -91,6 +93,7 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         params: BTreeMap::new(),
         open: Vec::new(),
         expanding: Vec::new(),
+        applied: 0,
         seen: block::Seen::default(),
         policy: empty_policy(name),
     };
@@ -106,8 +109,6 @@ fn empty_policy(name: String) -> Policy {
     Policy {
         name,
         meta: Meta::default(),
-        zones: BTreeMap::new(),
-        sets: BTreeMap::new(),
         buckets: Vec::new(),
         dynamic: Vec::new(),
         proxies: Vec::new(),
@@ -147,6 +148,8 @@ struct Resolver<'a> {
     open: Vec<(scope::Kind, DefId)>,
     /// Templates being expanded, to find cycles.
     expanding: Vec<DefId>,
+    /// How many templates have been applied.
+    applied: usize,
     seen: block::Seen,
     policy: Policy,
 }
@@ -178,6 +181,7 @@ impl Env {
 impl Resolver<'_> {
     fn run(&mut self) {
         self.check_names();
+        self.check_templates();
         self.define_all();
         self.bind_unknown_params();
         let root = self.root;

@@ -36,6 +36,9 @@ pub(super) enum Bound {
     Failed,
 }
 
+/// The name under which the text of a given value is shown.
+const GIVEN: &str = "given value";
+
 /// The types a parameter can have, with an example of each for messages.
 const TYPES: &[(&str, &str)] = &[
     ("iface", "an interface such as `eth0`"),
@@ -77,6 +80,7 @@ impl Resolver<'_> {
             return None;
         };
         let env = self.env(id.0);
+        self.check_param_type(&param.ty, &env);
         if let Some(text) = self.options.params.get(&id.1).cloned() {
             return self.bind_text(&param.name, &param.ty, &text, &env);
         }
@@ -87,12 +91,13 @@ impl Resolver<'_> {
             self.report(Diagnostic::error(Code::UnboundParam, title, span).help(help));
             return None;
         };
-        self.bind(&param.ty, default, &env, &env)
+        self.bind(&param.ty, default, &env)
     }
 
-    /// Binds a value given as text, as on the command line.
+    /// Binds a value given as text, as on the command line. Its mistakes are shown in a text of
+    /// their own: the parameter as if it had that default.
     fn bind_text(&mut self, name: &Name, ty: &Name, text: &str, env: &Env) -> Option<Bound> {
-        let source = format!("param value: {} = {text}", ty.node);
+        let source = format!("param {}: {} = {text}", name.node, ty.node);
         let parsed = polc_grammar::parse(&source);
         let value = match parsed.file.items.as_slice() {
             [item] if parsed.errors.is_empty() => match &item.node {
@@ -101,23 +106,17 @@ impl Resolver<'_> {
             },
             _ => None,
         };
-        let span = env.span(name.span);
         let Some(value) = value else {
             let title = format!("`{text}` is not a value for the parameter `{}`", name.node);
-            let help = expected(&ty.node);
-            self.report(Diagnostic::error(Code::TypeMismatch, title, span).help(help));
+            let diagnostic = Diagnostic::error(Code::TypeMismatch, title, env.span(name.span));
+            self.report(diagnostic.help(expected(&ty.node)));
             return None;
         };
-        // Places within the given text are nowhere in the sources: point at the parameter.
-        let value = Spanned::new(value.node, name.span);
-        let before = self.diagnostics.len();
-        let bound = self.bind(ty, &value, env, env);
-        for diagnostic in self.diagnostics.iter_mut().skip(before) {
-            if let Some(label) = diagnostic.labels.first_mut().filter(|l| l.span == span) {
-                label.text = format!("`{text}` is given for it");
-            }
-        }
-        bound
+        let given = Env {
+            file: self.sources.add(GIVEN, &source),
+            ..env.clone()
+        };
+        self.bind(ty, &value, &given)
     }
 
     /// Reports values given for parameters that no file has.
@@ -149,21 +148,10 @@ impl Resolver<'_> {
         }
     }
 
-    /// Binds `value`, which stands in `env`, to a parameter of type `ty`, which stands in
-    /// `ty_env`.
-    pub(super) fn bind(
-        &mut self,
-        ty: &Name,
-        value: &Spanned<Value>,
-        env: &Env,
-        ty_env: &Env,
-    ) -> Option<Bound> {
-        if !TYPES.iter().any(|(name, _)| *name == ty.node) {
-            let title = format!("there is no parameter type `{}`", ty.node);
-            let names: Vec<String> = TYPES.iter().map(|(n, _)| format!("`{n}`")).collect();
-            let help = format!("the types are {}", names.join(", "));
-            let span = ty_env.span(ty.span);
-            self.report(Diagnostic::error(Code::TypeMismatch, title, span).help(help));
+    /// Binds `value`, which stands in `env`, to a parameter of type `ty`.
+    fn bind(&mut self, ty: &Name, value: &Spanned<Value>, env: &Env) -> Option<Bound> {
+        if !is_type(&ty.node) {
+            // Reported where the parameter is declared.
             return None;
         }
         if let Value::Word(word) = &value.node
@@ -178,12 +166,24 @@ impl Resolver<'_> {
         bound.filter(|b| !matches!(b, Bound::Failed))
     }
 
+    /// Reports a type that parameters cannot have.
+    pub(super) fn check_param_type(&mut self, ty: &Name, env: &Env) {
+        if is_type(&ty.node) {
+            return;
+        }
+        let title = format!("there is no parameter type `{}`", ty.node);
+        let names: Vec<String> = TYPES.iter().map(|(n, _)| format!("`{n}`")).collect();
+        let help = format!("the types are {}", names.join(", "));
+        let span = env.span(ty.span);
+        self.report(Diagnostic::error(Code::TypeMismatch, title, span).help(help));
+    }
+
     /// The value of the parameter `name`, if there is one of that name.
     pub(super) fn named_param(&mut self, env: &Env, name: &str, span: Span) -> Option<Bound> {
         if let Some(bound) = env.locals.get(name) {
             return Some(bound.clone());
         }
-        let id = self.find(env, Kind::Param, name)?;
+        let id = self.seek(env, Kind::Param, name, span)?;
         Some(self.param(&id, span).unwrap_or(Bound::Failed))
     }
 
@@ -323,14 +323,18 @@ impl Resolver<'_> {
         let mut args = args.iter();
         for param in params {
             let value = match (args.next(), &param.default) {
-                (Some(arg), _) => self.bind(&param.ty, arg, env, template_env),
-                (None, Some(default)) => self.bind(&param.ty, default, template_env, template_env),
+                (Some(arg), _) => self.bind(&param.ty, arg, env),
+                (None, Some(default)) => self.bind(&param.ty, default, template_env),
                 (None, None) => None,
             };
             bound.insert(param.name.node.clone(), value.unwrap_or(Bound::Failed));
         }
         bound
     }
+}
+
+fn is_type(name: &str) -> bool {
+    TYPES.iter().any(|(ty, _)| *ty == name)
 }
 
 fn expected(ty: &str) -> String {

@@ -59,10 +59,7 @@ impl Resolver<'_> {
                     && !matches!(o.node, ProxyOption::Bypass(_))
             };
             if let Some(first) = decl.options.iter().take(at).find(same) {
-                let title = "this is said twice";
-                let span = env.span(option.span);
-                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
-                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+                self.said_twice(env.span(option.span), env.span(first.span));
             }
             ok &= self.proxy_option(option, &env, &mut body).is_some();
         }

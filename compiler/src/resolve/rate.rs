@@ -65,10 +65,7 @@ impl Resolver<'_> {
             let same =
                 |o: &&Spanned<BucketOption>| discriminant(&o.node) == discriminant(&option.node);
             if let Some(first) = decl.options.iter().take(at).find(same) {
-                let title = "this is said twice";
-                let span = env.span(option.span);
-                let diagnostic = Diagnostic::error(Code::WrongClause, title, span);
-                self.report(diagnostic.and(env.span(first.span), "the first is here"));
+                self.said_twice(env.span(option.span), env.span(first.span));
             }
             if key.is_none() {
                 let diagnostic = Diagnostic::error(

@@ -1,6 +1,6 @@
 //! Finding what a name stands for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polc_grammar::ast::{Item, Name};
 
@@ -8,6 +8,12 @@ use super::load::{Module, ModuleId};
 use super::{DefId, Env, Resolver};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::source::Span;
+
+/// How many definitions may be made of one another in a row.
+const DEEPEST: usize = 128;
+
+/// Of how many names the nearest is looked for: with more it takes too long.
+const MOST_NAMES: usize = 1000;
 
 /// The kinds of definition. Each has its own names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,27 +97,73 @@ fn definition(item: &Item) -> Option<(Kind, &Name)> {
 impl Resolver<'_> {
     /// The definition that `name` means in the file of `env`, without a word when there is none.
     pub(super) fn find(&self, env: &Env, kind: Kind, name: &str) -> Option<DefId> {
-        self.find_in(env.module, kind, name).or_else(|| {
-            let prelude = 0;
-            self.defines(prelude, kind, name)
-                .then(|| (prelude, name.to_owned()))
-        })
+        self.meanings(env, kind, name).pop_first()
     }
 
-    fn find_in(&self, module: ModuleId, kind: Kind, name: &str) -> Option<DefId> {
+    /// As [`Self::find`], for a name that stands at `span`; an error when several files that are
+    /// used define it.
+    pub(super) fn seek(&mut self, env: &Env, kind: Kind, name: &str, span: Span) -> Option<DefId> {
+        let mut meanings = self.meanings(env, kind, name);
+        let first = meanings.pop_first()?;
+        if let Some(second) = meanings.pop_first() {
+            let title = format!(
+                "{} could be the {} of `{}` or of `{}`",
+                kind.quoted(name),
+                kind.word(),
+                self.file_name(first.0),
+                self.file_name(second.0)
+            );
+            let help = "give one of the files a prefix: `use \"…\" as …`";
+            self.report(Diagnostic::error(Code::DuplicateName, title, span).help(help));
+        }
+        Some(first)
+    }
+
+    fn file_name(&self, module: ModuleId) -> &str {
+        self.modules.get(module).map_or("", |m| &m.name)
+    }
+
+    /// Every definition that `name` can mean in the file of `env`: at most one, unless files that
+    /// are used contradict each other.
+    fn meanings(&self, env: &Env, kind: Kind, name: &str) -> BTreeSet<DefId> {
+        let mut found = BTreeSet::new();
+        self.candidates(env.module, kind, name, &mut BTreeSet::new(), &mut found);
+        let prelude = 0;
+        if found.is_empty() && self.defines(prelude, kind, name) {
+            found.insert((prelude, name.to_owned()));
+        }
+        found
+    }
+
+    /// Adds every definition that `name` can mean in a module and what it uses: the module's own
+    /// alone, if there is one. Each module is asked once, by however many ways it is used.
+    fn candidates(
+        &self,
+        module: ModuleId,
+        kind: Kind,
+        name: &str,
+        asked: &mut BTreeSet<ModuleId>,
+        found: &mut BTreeSet<DefId>,
+    ) {
+        if !asked.insert(module) {
+            return;
+        }
         if self.defines(module, kind, name) {
-            return Some((module, name.to_owned()));
+            found.insert((module, name.to_owned()));
+            return;
         }
-        let uses = &self.modules.get(module)?.uses;
+        let uses = self.modules.get(module).map_or(&[][..], |m| &m.uses);
         if let Some((prefix, rest)) = name.split_once('.') {
-            let meant = uses
-                .iter()
-                .find(|(alias, _)| alias.as_deref() == Some(prefix));
-            return meant.and_then(|(_, module)| self.find_in(*module, kind, rest));
+            for (alias, used) in uses {
+                if alias.as_deref() == Some(prefix) {
+                    self.candidates(*used, kind, rest, &mut BTreeSet::new(), found);
+                }
+            }
+            return;
         }
-        let bare = uses.iter().filter(|(alias, _)| alias.is_none());
-        bare.into_iter()
-            .find_map(|(_, used)| self.find_in(*used, kind, name))
+        for (_, used) in uses.iter().filter(|(alias, _)| alias.is_none()) {
+            self.candidates(*used, kind, name, asked, found);
+        }
     }
 
     fn defines(&self, module: ModuleId, kind: Kind, name: &str) -> bool {
@@ -133,7 +185,7 @@ impl Resolver<'_> {
         name: &str,
         span: Span,
     ) -> Option<DefId> {
-        let found = self.find(env, kind, name);
+        let found = self.seek(env, kind, name, span);
         if found.is_none() {
             self.undefined(env, kind, name, span);
         }
@@ -203,6 +255,16 @@ impl Resolver<'_> {
             self.report(Diagnostic::error(Code::Undefined, title, span).help(help));
             return false;
         }
+        if self.open.len() >= DEEPEST {
+            let title = format!(
+                "the {} {} is defined by more than {DEEPEST} others in a row",
+                kind.word(),
+                kind.quoted(&id.1)
+            );
+            let help = "define some of them without the others";
+            self.report(Diagnostic::error(Code::TooComplex, title, span).help(help));
+            return false;
+        }
         self.open.push(entry);
         true
     }
@@ -270,6 +332,9 @@ impl Resolver<'_> {
 /// The name most like `name`, if one is like it enough to be meant. Of two equally like it, the
 /// one with the same first letter: that one is rarely wrong.
 pub(crate) fn nearest(name: &str, names: &[String]) -> Option<String> {
+    if names.len() > MOST_NAMES {
+        return None;
+    }
     let far = 1 + name.chars().count() / 4;
     let first = name.chars().next();
     names

@@ -68,7 +68,7 @@ impl Resolver<'_> {
             Some(Bound::Failed) => return None,
             _ => {}
         }
-        if let Some(id) = self.find(env, Kind::Service, name) {
+        if let Some(id) = self.seek(env, Kind::Service, name, span) {
             return self.service(&id, span);
         }
         if let Some(number) = field::protocol_number(name) {

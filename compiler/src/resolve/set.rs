@@ -1,5 +1,6 @@
 //! Sets of addresses.
 
+use std::mem::discriminant;
 use std::net::IpAddr;
 
 use polc_grammar::ast::{
@@ -32,7 +33,8 @@ impl Ranges {
         }
     }
 
-    fn extend(&mut self, set: &AddrSet) {
+    /// Adds the addresses of a set.
+    pub(super) fn extend(&mut self, set: &AddrSet) {
         self.v4.extend(set.v4.ranges());
         self.v6.extend(set.v6.ranges());
     }
@@ -55,11 +57,6 @@ impl Resolver<'_> {
         };
         self.leave();
         self.sets.insert(id.clone(), value.clone());
-        if let Some(SetValue::Static(set)) = &value
-            && id.0 != 0
-        {
-            self.policy.sets.insert(id.1.clone(), set.clone());
-        }
         value
     }
 
@@ -67,7 +64,16 @@ impl Resolver<'_> {
         let env = self.env(id.0);
         let span = env.span(decl.name.span);
         let (mut dynamic, mut idle, mut max) = (false, None, None);
-        for option in &decl.options {
+        let meta = |o: &SetOption| match o {
+            SetOption::Meta(meta) => Some(discriminant(meta)),
+            _ => None,
+        };
+        for (at, option) in decl.options.iter().enumerate() {
+            let key = |o: &SetOption| (discriminant(o), meta(o));
+            let mut before = decl.options.iter().take(at);
+            if let Some(first) = before.find(|o| key(&o.node) == key(&option.node)) {
+                self.said_twice(env.span(option.span), env.span(first.span));
+            }
             match &option.node {
                 SetOption::Dynamic => dynamic = true,
                 SetOption::Idle(ms) => idle = Some((*ms, env.span(option.span))),

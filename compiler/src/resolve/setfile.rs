@@ -2,7 +2,7 @@
 //!
 //! One address, prefix or range a line. Blank lines and what follows `#` or `;` are skipped; of a
 //! line with several columns (separated by commas, blanks or tabs) the first counts; a first line
-//! of a file with commas that is no address is taken for the header of a CSV file.
+//! of a file with commas whose first column is a plain word is the header of a CSV file.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -24,12 +24,8 @@ impl Resolver<'_> {
         env: &Env,
         ranges: &mut Ranges,
     ) -> bool {
-        let from = self
-            .sources
-            .get(env.file)
-            .map(|s| s.name.to_string())
-            .unwrap_or_default();
-        let name = load::join(&from, &path.node);
+        let from = self.modules.get(env.module).map_or("", |m| &m.name);
+        let name = load::join(from, &path.node);
         let span = env.span(path.span);
         let text = match self.files.read(&name) {
             Ok(text) => text,
@@ -99,7 +95,7 @@ fn read(text: &str, ranges: &mut Ranges) -> Report {
             continue;
         }
         let entry = first_column(content);
-        let is_header = first && content.contains(',');
+        let is_header = first && content.contains(',') && is_heading(entry);
         first = false;
         match parse(entry, ranges) {
             Some(exact) => report.host_bits += usize::from(!exact),
@@ -111,6 +107,13 @@ fn read(text: &str, ranges: &mut Ranges) -> Report {
         }
     }
     report
+}
+
+/// Whether a column can be the name of one, which no misspelt address is.
+fn is_heading(column: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic();
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | ' ');
+    column.starts_with(letter) && column.chars().all(part)
 }
 
 /// The first column of a line, without the quotes of CSV.
@@ -208,6 +211,23 @@ mod tests {
                 "1.2.3"
             ]
         );
+    }
+
+    #[test]
+    fn a_misspelt_first_line_is_no_header() {
+        for line in [
+            "192.0.2.1O,ad",
+            "10.0.0.0/33,ad",
+            "fe80::/129,ad",
+            "a.example,ad",
+            ",ad",
+        ] {
+            let text = format!("{line}\n192.0.2.2,ad\n");
+            let (_, bad) = set(&text);
+            assert_eq!(bad.len(), 1, "{line}");
+        }
+        let (_, bad) = set("\"start ip\",\"country\"\n192.0.2.2,ad\n");
+        assert_eq!(bad, [""; 0]);
     }
 
     #[test]

@@ -20,9 +20,6 @@ impl Resolver<'_> {
         let zone = self.zone_decl(id);
         self.leave();
         self.zones.insert(id.clone(), zone.clone());
-        if let Some(zone) = &zone {
-            self.policy.zones.insert(id.1.clone(), zone.clone());
-        }
         zone
     }
 
@@ -62,10 +59,9 @@ impl Resolver<'_> {
     /// Reports zones that share an interface: a packet from it would come from both.
     pub(super) fn check_zones(&mut self) {
         let zones: Vec<(String, Zone)> = self
-            .policy
             .zones
             .iter()
-            .map(|(n, z)| (n.clone(), z.clone()))
+            .filter_map(|(id, zone)| Some((id.1.clone(), zone.clone()?)))
             .collect();
         for (at, (name, zone)) in zones.iter().enumerate() {
             for (other_name, other) in zones.iter().skip(at + 1) {

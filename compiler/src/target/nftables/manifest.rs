@@ -69,7 +69,7 @@ fn rules(build: &Build, sources: &SourceMap) -> Vec<RuleEntry> {
             .as_ref()
             .map_or("match", |v| v.verb())
             .to_owned(),
-        source: sources.describe(rule.span),
+        source: sources.describe_from_home(rule.span),
         comment: comment(&rule.name).to_string(),
         counter: build.counter_of.get(&rule.name).map(ToString::to_string),
         log_prefix: build.log_prefixes.get(&rule.name).cloned(),
