@@ -118,6 +118,19 @@ impl Capability {
             Self::HugeRate => "a rate above one token a nanosecond or a burst above 4 G",
         }
     }
+
+    /// How a policy can do without, where there is a way.
+    fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::LocalDownDirect => Some("say `down deny`, or leave this host's own flows out"),
+            Self::ShortByteBurst => Some("raise `burst` to what may come in a second"),
+            Self::GuardFlows => Some("limit flows in a section: it sees flows, guard sees packets"),
+            Self::StaleMark => Some("ask about the mark before it is set"),
+            Self::MovedEgress => Some("say `and allow`, or name the zone that the flows come from"),
+            Self::Ipv6LoopbackNat => Some("send it to an address of one of the interfaces"),
+            _ => None,
+        }
+    }
 }
 
 /// The error for something at `span` that `target` cannot express: names the targets that can.
@@ -127,11 +140,14 @@ pub(crate) fn unsupported(target: &dyn Target, capability: Capability, span: Spa
         .filter(|t| t.has(capability))
         .map(|t| format!("`{}`", t.name()))
         .collect();
-    let help = if able.is_empty() {
+    let mut help = if able.is_empty() {
         "no target of this version can express it".to_owned()
     } else {
         format!("targets that can: {}", able.join(", "))
     };
+    if let Some(remedy) = capability.remedy() {
+        help = format!("{remedy}; {help}");
+    }
     let title = format!(
         "target `{}` cannot express {}",
         target.name(),
