@@ -18,8 +18,7 @@
 //! 5. Every index (bucket, set, proxy, block) points into its table.
 //! 6. Rule names are unique within a policy.
 //! 7. Each target of a NAT verdict has an entry for every family that its rule can see.
-//! 8. Only `match` rules have no verdict, and every governed direction ends in a rule that takes
-//!    everything.
+//! 8. Only `match` rules have no verdict; a default has one.
 
 pub mod cube;
 pub mod print;
