@@ -73,7 +73,7 @@ codes! {
     PolicyName = "POL019" "policy-name";
     /// A test or claim speaks of something that the policy does not have.
     BadExpectation = "POL020" "bad-expectation";
-    /// Two proxies or routes share a mark, or another rule sets it.
+    /// Two proxies or routes share a mark, another rule sets it, or two masks share some bits.
     MarkCollision = "POL021" "mark-collision";
     /// A condition could not be brought into normal form within the limit of its size.
     TooComplex = "POL022" "too-complex";

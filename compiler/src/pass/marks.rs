@@ -1,5 +1,7 @@
 //! Finds marks that cannot be told apart.
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Ir, Mark, Verdict};
 use crate::source::Span;
@@ -41,6 +43,36 @@ pub fn check(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
     }
     same_proxy_marks(ir, diagnostics);
     borrowed(ir, &users, diagnostics);
+    if !diagnostics.iter().any(|d| d.code == Code::MarkCollision) {
+        straddling(ir, diagnostics);
+    }
+}
+
+/// Reports masks that share some of their bits only. A flow can get both marks, and whoever sets
+/// the second one, or restores them for a later packet, would change a part of the first.
+fn straddling(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
+    let mut masks: BTreeMap<u32, Span> = BTreeMap::new();
+    for proxy in &ir.proxies {
+        masks.entry(proxy.mark.mask).or_insert(proxy.span);
+    }
+    for (_, rule) in ir.rules() {
+        let Some(Mark { mask, .. }) = rule.effects.mark else {
+            continue;
+        };
+        if masks.contains_key(&mask) {
+            continue;
+        }
+        if let Some((other, span)) = masks.iter().find(|(other, _)| **other & mask != 0) {
+            let title = format!("the masks {mask:#x} and {other:#x} share some of their bits");
+            let help = "marks share all of their mask or none of it: change one of the two";
+            diagnostics.push(
+                Diagnostic::error(Code::MarkCollision, title, rule.span)
+                    .and(*span, "the other mask")
+                    .help(help),
+            );
+        }
+        masks.insert(mask, rule.span);
+    }
 }
 
 /// Reports rules that mark packets as those of a proxy or a `route` are marked: the kernel would
