@@ -1,16 +1,9 @@
 //! What connection tracking knows about a packet's flow.
 
-use super::{Field, FieldDef, Format, Meaning, TRACKED};
+use super::{Field, FieldDef, Format, TRACKED};
 
 const fn field(name: &'static str, max: u64, format: Format) -> FieldDef {
-    FieldDef {
-        name,
-        max,
-        format,
-        protocols: &[],
-        stages: TRACKED,
-        meaning: Meaning::Value,
-    }
+    FieldDef::plain(name, max, format, TRACKED)
 }
 
 /// `ct.state`: what the flow lookup said. The numbers are the language's own.

@@ -1,16 +1,9 @@
 //! Fields of the Ethernet header and its VLAN tag.
 
-use super::{ALL_STAGES, Field, FieldDef, Format, Meaning};
+use super::{ALL_STAGES, Field, FieldDef, Format};
 
 const fn field(name: &'static str, max: u64, format: Format) -> FieldDef {
-    FieldDef {
-        name,
-        max,
-        format,
-        protocols: &[],
-        stages: ALL_STAGES,
-        meaning: Meaning::Value,
-    }
+    FieldDef::plain(name, max, format, ALL_STAGES)
 }
 
 /// `eth.saddr`

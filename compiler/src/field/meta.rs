@@ -7,14 +7,7 @@ use crate::ir::{Cube, Side, Stage};
 use crate::packet::{IfaceSet, Pattern};
 
 const fn field(name: &'static str, max: u64, format: Format) -> FieldDef {
-    FieldDef {
-        name,
-        max,
-        format,
-        protocols: &[],
-        stages: ALL_STAGES,
-        meaning: Meaning::Value,
-    }
+    FieldDef::plain(name, max, format, ALL_STAGES)
 }
 
 /// `meta.mark`: the packet's mark as it enters the stage.

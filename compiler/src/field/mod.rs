@@ -148,6 +148,23 @@ impl Field {
 }
 
 impl FieldDef {
+    /// A field that packets of every protocol have, and that is compared by its value.
+    pub(crate) const fn plain(
+        name: &'static str,
+        max: u64,
+        format: Format,
+        stages: &'static [Stage],
+    ) -> Self {
+        Self {
+            name,
+            max,
+            format,
+            protocols: &[],
+            stages,
+            meaning: Meaning::Value,
+        }
+    }
+
     /// Every packet that can have the field.
     pub(crate) fn carrier(&self) -> Cube {
         let any = Cube::any();
