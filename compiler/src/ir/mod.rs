@@ -283,7 +283,7 @@ impl Verdict {
 }
 
 /// What a `reject` answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reject {
     /// A reset to TCP, port-unreachable to the rest.
     Default,

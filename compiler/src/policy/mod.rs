@@ -36,6 +36,42 @@ pub struct Policy {
     pub claims: Vec<Claim>,
     /// The inline tests; every name in them exists.
     pub tests: Vec<Test>,
+    /// What its files define, by file and in source order; without the prelude.
+    pub definitions: Vec<Definition>,
+}
+
+/// A definition that is right.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Its name, without a file's prefix.
+    pub name: String,
+    /// What it stands for.
+    pub value: Value,
+    /// Whether anything uses it.
+    pub used: bool,
+    /// Where the name stands.
+    pub span: Span,
+}
+
+/// What a definition stands for.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// Addresses.
+    Set(AddrSet),
+    /// An index into [`Policy::dynamic`].
+    Dynamic(usize),
+    /// Packets of some protocols, as alternatives.
+    Service(Vec<Cube>),
+    /// Interfaces, and the addresses behind them.
+    Zone(Zone),
+    /// An index into [`Policy::buckets`].
+    Bucket(usize),
+    /// An index into [`Policy::proxies`].
+    Proxy(usize),
+    /// Statements with parameters.
+    Template,
+    /// A value from outside.
+    Param,
 }
 
 /// A zone.

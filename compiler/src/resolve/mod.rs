@@ -23,7 +23,7 @@ mod setfile;
 mod template;
 mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polc_grammar::ast;
@@ -91,6 +91,7 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         units: BTreeMap::new(),
         proxies: BTreeMap::new(),
         params: BTreeMap::new(),
+        used: BTreeSet::new(),
         open: Vec::new(),
         expanding: Vec::new(),
         applied: 0,
@@ -119,6 +120,7 @@ fn empty_policy(name: String) -> Policy {
         raw: Vec::new(),
         claims: Vec::new(),
         tests: Vec::new(),
+        definitions: Vec::new(),
     }
 }
 
@@ -144,6 +146,8 @@ struct Resolver<'a> {
     units: BTreeMap<usize, ast::Unit>,
     proxies: BTreeMap<DefId, Option<usize>>,
     params: BTreeMap<DefId, Option<Bound>>,
+    /// Definitions that something uses.
+    used: BTreeSet<(scope::Kind, DefId)>,
     /// Definitions being computed, to find cycles.
     open: Vec<(scope::Kind, DefId)>,
     /// Templates being expanded, to find cycles.
@@ -187,6 +191,7 @@ impl Resolver<'_> {
         let root = self.root;
         self.module_items(root);
         self.check_zones();
+        self.policy.definitions = self.definitions();
     }
 
     /// The scope of a file.

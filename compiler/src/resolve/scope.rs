@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use polc_grammar::ast::{Item, Name};
 
 use super::load::{Module, ModuleId};
-use super::{DefId, Env, Resolver};
+use super::{DefId, Env, Resolver, SetValue};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::policy::{Definition, Value};
 use crate::source::Span;
 
 /// How many definitions may be made of one another in a row.
@@ -116,6 +117,7 @@ impl Resolver<'_> {
             let help = "give one of the files a prefix: `use \"…\" as …`";
             self.report(Diagnostic::error(Code::DuplicateName, title, span).help(help));
         }
+        self.used.insert((kind, first.clone()));
         Some(first)
     }
 
@@ -170,6 +172,39 @@ impl Resolver<'_> {
         self.index
             .get(module)
             .is_some_and(|i| i.contains_key(&(kind, name.to_owned())))
+    }
+
+    /// Every definition of the policy's files that is right.
+    pub(super) fn definitions(&self) -> Vec<Definition> {
+        let modules = self.modules.iter().enumerate().skip(1);
+        let items = modules.flat_map(|(id, m)| m.tree.items.iter().map(move |i| (id, i)));
+        items
+            .filter_map(|(module, item)| {
+                let (kind, name) = definition(&item.node)?;
+                let id = (module, name.node.clone());
+                Some(Definition {
+                    name: name.node.clone(),
+                    value: self.value(kind, &id)?,
+                    used: self.used.contains(&(kind, id)),
+                    span: self.env(module).span(name.span),
+                })
+            })
+            .collect()
+    }
+
+    fn value(&self, kind: Kind, id: &DefId) -> Option<Value> {
+        match kind {
+            Kind::Set => match self.sets.get(id)?.clone()? {
+                SetValue::Static(set) => Some(Value::Set(set)),
+                SetValue::Dynamic(index) => Some(Value::Dynamic(index)),
+            },
+            Kind::Service => self.services.get(id)?.clone().map(Value::Service),
+            Kind::Zone => self.zones.get(id)?.clone().map(Value::Zone),
+            Kind::Bucket => self.buckets.get(id)?.map(Value::Bucket),
+            Kind::Proxy => self.proxies.get(id)?.map(Value::Proxy),
+            Kind::Template => Some(Value::Template),
+            Kind::Param => Some(Value::Param),
+        }
     }
 
     /// The item that defines `id`.

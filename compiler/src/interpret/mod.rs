@@ -1,0 +1,10 @@
+//! The reference interpreter: the meaning of the language, written to be read beside the language
+//! reference.
+
+mod decision;
+mod packet;
+
+pub use decision::{
+    Answer, Decision, Fact, Mismatch, Outcome, RuleId, Sourced, Steered, Step, Trace,
+};
+pub use packet::{Packet, Place};
