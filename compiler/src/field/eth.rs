@@ -1,9 +1,19 @@
 //! Fields of the Ethernet header and its VLAN tag.
 
-use super::{ALL_STAGES, Field, FieldDef, Format};
+use super::{ALL_STAGES, Field, FieldDef, Format, Header};
 
 const fn field(name: &'static str, max: u64, format: Format) -> FieldDef {
-    FieldDef::plain(name, max, format, ALL_STAGES)
+    FieldDef {
+        header: Header::Ethernet,
+        ..FieldDef::plain(name, max, format, ALL_STAGES)
+    }
+}
+
+const fn tag(name: &'static str, max: u64) -> FieldDef {
+    FieldDef {
+        header: Header::Vlan,
+        ..field(name, max, Format::Decimal)
+    }
 }
 
 /// `eth.saddr`
@@ -17,9 +27,9 @@ pub(crate) static TYPE: FieldDef = field(
     Format::Names(&[("ip", 0x0800), ("arp", 0x0806), ("ip6", 0x86dd)]),
 );
 /// `vlan.id`: the outer tag's identifier.
-pub(crate) static ID: FieldDef = field("vlan.id", 0xfff, Format::Decimal);
+pub(crate) static ID: FieldDef = tag("vlan.id", 0xfff);
 /// `vlan.pcp`: the outer tag's priority.
-pub(crate) static PCP: FieldDef = field("vlan.pcp", 7, Format::Decimal);
+pub(crate) static PCP: FieldDef = tag("vlan.pcp", 7);
 
 /// [`Field`] of `eth.saddr`.
 pub const ETH_SADDR: Field = Field::new(&SADDR);

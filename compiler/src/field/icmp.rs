@@ -3,7 +3,7 @@
 //! A type's name means the number of the packet's family: `echo-request` is 8 on IPv4 and 128 on
 //! IPv6. A number means itself on both.
 
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, ICMP, ICMPV6, Meaning};
+use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, ICMP, ICMPV6, Meaning};
 use crate::ir::Cube;
 use crate::packet::{Families, IntervalSet};
 use polc_grammar::ast::CmpOp;
@@ -14,6 +14,7 @@ pub(crate) static TYPE: FieldDef = FieldDef {
     max: 0xff,
     format: Format::Decimal,
     protocols: &[ICMP, ICMPV6],
+    header: Header::Transport,
     stages: ALL_STAGES,
     meaning: Meaning::Custom(by_type),
 };
@@ -24,6 +25,7 @@ pub(crate) static CODE: FieldDef = FieldDef {
     max: 0xff,
     format: Format::Decimal,
     protocols: &[ICMP, ICMPV6],
+    header: Header::Transport,
     stages: ALL_STAGES,
     meaning: Meaning::Custom(by_code),
 };

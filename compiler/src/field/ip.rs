@@ -3,7 +3,7 @@
 use polc_grammar::ast::CmpOp;
 
 use super::transport::PROTOCOLS;
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Meaning, version};
+use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning, version};
 use crate::ir::Cube;
 use crate::packet::IntervalSet;
 
@@ -13,6 +13,7 @@ pub(crate) static VERSION: FieldDef = FieldDef {
     max: 15,
     format: Format::Decimal,
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Custom(by_version),
 };
@@ -24,6 +25,7 @@ pub(crate) static PROTOCOL: FieldDef = FieldDef {
     max: 0xff,
     format: Format::Names(PROTOCOLS),
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Custom(by_protocol),
 };
@@ -34,6 +36,7 @@ pub(crate) static LENGTH: FieldDef = FieldDef {
     max: 0xffff,
     format: Format::Decimal,
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };
@@ -44,6 +47,7 @@ pub(crate) static TTL: FieldDef = FieldDef {
     max: 0xff,
     format: Format::Decimal,
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };
@@ -54,6 +58,7 @@ pub(crate) static DSCP: FieldDef = FieldDef {
     max: 63,
     format: Format::Names(DSCP_NAMES),
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };
@@ -64,6 +69,7 @@ pub(crate) static FRAGMENT: FieldDef = FieldDef {
     max: 1,
     format: Format::Bool,
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };

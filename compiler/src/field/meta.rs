@@ -2,12 +2,19 @@
 
 use polc_grammar::ast::CmpOp;
 
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Meaning};
+use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning};
 use crate::ir::{Cube, Side, Stage};
 use crate::packet::{IfaceSet, Pattern};
 
 const fn field(name: &'static str, max: u64, format: Format) -> FieldDef {
     FieldDef::plain(name, max, format, ALL_STAGES)
+}
+
+const fn owner(name: &'static str) -> FieldDef {
+    FieldDef {
+        header: Header::Owner,
+        ..field(name, 0xffff_ffff, Format::Decimal)
+    }
 }
 
 /// `meta.mark`: the packet's mark as it enters the stage.
@@ -37,8 +44,8 @@ pub(crate) static OIF: FieldDef = FieldDef {
     ..field("meta.oif", 1, Format::Iface)
 };
 
-static UID_DEF: FieldDef = field("uid", 0xffff_ffff, Format::Decimal);
-static GID_DEF: FieldDef = field("gid", 0xffff_ffff, Format::Decimal);
+static UID_DEF: FieldDef = owner("uid");
+static GID_DEF: FieldDef = owner("gid");
 
 /// [`Field`] of `meta.mark`.
 pub const META_MARK: Field = Field::new(&MARK);

@@ -77,10 +77,30 @@ pub struct FieldDef {
     pub format: Format,
     /// The protocols whose packets have it; empty: all.
     pub protocols: &'static [u64],
+    /// What a packet must have to have the field.
+    pub header: Header,
     /// The stages that can see it.
     pub stages: &'static [Stage],
     /// What a comparison with it means.
     pub(crate) meaning: Meaning,
+}
+
+/// What a packet must have to have a field. A packet has all fields of a header or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Header {
+    /// Every packet has it.
+    Network,
+    /// The header of the protocol that stands behind IP. Later fragments do not have it, nor do
+    /// packets that end in the middle of it.
+    Transport,
+    /// The option that announces TCP's maximum segment size.
+    Mss,
+    /// An Ethernet header: packets that came in by an Ethernet interface have one.
+    Ethernet,
+    /// A VLAN tag.
+    Vlan,
+    /// A process of this machine that sent it.
+    Owner,
 }
 
 /// How a field's values are written.
@@ -160,6 +180,7 @@ impl FieldDef {
             max,
             format,
             protocols: &[],
+            header: Header::Network,
             stages,
             meaning: Meaning::Value,
         }

@@ -1,6 +1,6 @@
 //! Fields of the TCP header.
 
-use super::{ALL_STAGES, Field, FieldDef, Format, Meaning, TCP};
+use super::{ALL_STAGES, Field, FieldDef, Format, Header, Meaning, TCP};
 
 /// `tcp.flags`: `==` compares all eight, `has` asks for some.
 pub(crate) static FLAGS: FieldDef = FieldDef {
@@ -8,6 +8,7 @@ pub(crate) static FLAGS: FieldDef = FieldDef {
     max: 0xff,
     format: Format::Bits(FLAG_NAMES),
     protocols: &[TCP],
+    header: Header::Transport,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };
@@ -18,6 +19,7 @@ pub(crate) static MSS: FieldDef = FieldDef {
     max: 0xffff,
     format: Format::Decimal,
     protocols: &[TCP],
+    header: Header::Mss,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };

@@ -1,6 +1,6 @@
 //! The time at which a packet is judged, in UTC.
 
-use super::{ALL_STAGES, Field, FieldDef, Format, Meaning};
+use super::{ALL_STAGES, Field, FieldDef, Format, Header, Meaning};
 
 /// `time.hour`: 0–23.
 pub(crate) static HOUR: FieldDef = FieldDef {
@@ -8,6 +8,7 @@ pub(crate) static HOUR: FieldDef = FieldDef {
     max: 23,
     format: Format::Decimal,
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };
@@ -26,6 +27,7 @@ pub(crate) static DAY: FieldDef = FieldDef {
         ("saturday", 6),
     ]),
     protocols: &[],
+    header: Header::Network,
     stages: ALL_STAGES,
     meaning: Meaning::Value,
 };

@@ -1,6 +1,6 @@
 //! Protocols, and the ports that some of them have.
 
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Meaning};
+use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning};
 use crate::ir::Cube;
 use crate::packet::IntervalSet;
 
@@ -50,6 +50,7 @@ const fn port(name: &'static str) -> FieldDef {
         max: 0xffff,
         format: Format::Decimal,
         protocols: WITH_PORTS,
+        header: Header::Transport,
         stages: ALL_STAGES,
         meaning: Meaning::Value,
     }
