@@ -3,7 +3,9 @@
 //! A type's name means the number of the packet's family: `echo-request` is 8 on IPv4 and 128 on
 //! IPv6. A number means itself on both.
 
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, ICMP, ICMPV6, Meaning};
+use super::{
+    ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, ICMP, ICMPV6, Meaning,
+};
 use crate::ir::Cube;
 use crate::packet::{Families, IntervalSet};
 use polc_grammar::ast::CmpOp;

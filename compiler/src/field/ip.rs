@@ -3,7 +3,9 @@
 use polc_grammar::ast::CmpOp;
 
 use super::transport::PROTOCOLS;
-use super::{ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning, version};
+use super::{
+    ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning, version,
+};
 use crate::ir::Cube;
 use crate::packet::IntervalSet;
 

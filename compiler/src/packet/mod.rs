@@ -1,12 +1,17 @@
 //! The algebra of packet sets: integers, addresses, interfaces. Knows no policy.
 
 pub mod addr;
+pub mod cover;
 pub mod iface;
 pub mod interval;
+mod region;
+mod values;
 
 pub use addr::AddrSet;
 pub use iface::{IfaceSet, Pattern};
 pub use interval::IntervalSet;
+pub use region::Region;
+pub use values::Values;
 
 /// A set of address families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

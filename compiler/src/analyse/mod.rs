@@ -1,0 +1,3 @@
+//! What can be proven about a policy.
+
+pub mod model;

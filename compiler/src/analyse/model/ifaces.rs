@@ -1,0 +1,110 @@
+//! Interface names as numbers.
+//!
+//! Names and patterns such as `wg*` either contain one another or have nothing in common. So each
+//! pattern, without those inside of it, is a class of names that no policy tells apart, and what no
+//! pattern means is one more.
+
+use std::collections::BTreeSet;
+
+use crate::ir::Side;
+use crate::packet::{IfaceSet, IntervalSet, Pattern, Values};
+
+/// The number of this machine, which is no interface.
+pub(super) const HOST: u128 = 0;
+
+/// Classes of interface names that policies do not tell apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classes {
+    /// A name of each class; the class with index `n` has the number `n + 1`.
+    names: Vec<String>,
+    /// What each class is called.
+    labels: Vec<String>,
+}
+
+impl Classes {
+    /// The classes of the names that some sets speak of.
+    pub(super) fn of<'a>(sets: impl Iterator<Item = &'a IfaceSet>) -> Self {
+        let mut patterns = BTreeSet::from([Pattern::Name("lo".to_owned())]);
+        for set in sets {
+            patterns.extend(set.include().into_iter().flatten().cloned());
+            patterns.extend(set.exclude().iter().cloned());
+        }
+        patterns.remove(&Pattern::Prefix(String::new()));
+        let mut classes = Self {
+            names: Vec::new(),
+            labels: Vec::new(),
+        };
+        for pattern in &patterns {
+            if let Some(name) = Self::fresh(pattern, &patterns) {
+                classes.names.push(name);
+                classes.labels.push(pattern.to_string());
+            }
+        }
+        let rest = Pattern::Prefix(String::new());
+        if let Some(name) = Self::fresh(&rest, &patterns) {
+            classes.names.push(name);
+            classes.labels.push("another interface".to_owned());
+        }
+        classes
+    }
+
+    /// A name that the pattern means and no narrower one does.
+    fn fresh(pattern: &Pattern, all: &BTreeSet<Pattern>) -> Option<String> {
+        let stem = match pattern {
+            Pattern::Name(name) => return Some(name.clone()),
+            Pattern::Prefix(prefix) if prefix.is_empty() => "other",
+            Pattern::Prefix(prefix) => prefix,
+        };
+        let narrower = |name: &str| {
+            all.iter()
+                .any(|p| p != pattern && pattern.covers(p) && p.matches(name))
+        };
+        (0..=all.len())
+            .flat_map(|n| [format!("{stem}{n}"), format!("{stem}x{n}")])
+            .find(|name| Pattern::problem(name).is_none() && !narrower(name))
+    }
+
+    /// The largest number in use.
+    pub(super) fn largest(&self) -> u128 {
+        self.names.len() as u128
+    }
+
+    /// The numbers of a side; `None` when it is empty.
+    pub(super) fn values(&self, side: &Side) -> Option<Values> {
+        let host = side.host.then_some((HOST, HOST));
+        let ifaces = self.numbers(&side.ifaces).map(|n| (n, n));
+        Values::of(
+            &host
+                .into_iter()
+                .chain(ifaces)
+                .collect::<IntervalSet<u128>>(),
+        )
+    }
+
+    fn numbers<'a>(&'a self, set: &'a IfaceSet) -> impl Iterator<Item = u128> + 'a {
+        let numbered = (1..).zip(&self.names);
+        numbered
+            .filter(|(_, name)| set.contains(name))
+            .map(|(n, _)| n)
+    }
+
+    /// The number of the class that a name belongs to.
+    pub(super) fn number(&self, name: &str) -> Option<u128> {
+        let position = self.names.iter().position(|n| n == name)?;
+        Some(position as u128 + 1)
+    }
+
+    /// A name of the class with this number; `None` for this machine.
+    pub fn name(&self, number: u128) -> Option<&str> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.names.get(index).map(String::as_str)
+    }
+
+    /// What the class with this number is called.
+    pub fn label(&self, number: u128) -> &str {
+        let index = number.checked_sub(1).and_then(|n| usize::try_from(n).ok());
+        index
+            .and_then(|n| self.labels.get(n))
+            .map_or("host", String::as_str)
+    }
+}

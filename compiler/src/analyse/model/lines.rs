@@ -1,0 +1,155 @@
+//! The rules of a stage as regions.
+
+use super::Model;
+use super::space::{Dim, V4, V6};
+use super::view::{Tables, View};
+use crate::field::{CT_MARK, ICMP, ICMPV6, META_MARK};
+use crate::field::{Field, ICMP_CODE, ICMP_TYPE};
+use crate::interpret::{Fact, RuleId};
+use crate::ir::{Atom, Cube, Rule, Sense, Stage, Verdict};
+use crate::packet::cover::{Budget, OutOfBudget, subtract};
+use crate::packet::{Families, IntervalSet, Region, Values};
+
+/// What a line stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// A rule.
+    Rule(RuleId),
+    /// A fact of the language.
+    Fact(Fact),
+}
+
+/// The packets that one rule, or one fact of the language, means.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What means them.
+    pub source: Source,
+    /// The packets, as regions that may overlap.
+    pub regions: Vec<Region>,
+}
+
+impl Line {
+    /// The rule, when it is one.
+    pub fn rule(&self) -> Option<RuleId> {
+        match self.source {
+            Source::Rule(id) => Some(id),
+            Source::Fact(_) => None,
+        }
+    }
+}
+
+impl Model<'_> {
+    pub(crate) fn tables(&self) -> Tables<'_> {
+        Tables {
+            space: &self.space,
+            ir: self.ir,
+        }
+    }
+
+    /// The lines of a stage in the order in which they are asked: the facts of the language that
+    /// stand before the rules, and each rule, those without a verdict too.
+    pub fn lines(&self, view: View) -> Result<Vec<Line>, OutOfBudget> {
+        let mut lines = Vec::new();
+        if matches!(view.stage, Stage::Guard | Stage::Filter) && !self.ir.strict_icmp {
+            lines.push(Line {
+                source: Source::Fact(Fact::UnconditionalIcmp),
+                regions: self.regions(&unconditional_icmp(), view),
+            });
+        }
+        for (index, rule) in self.ir.stage(view.stage).iter().enumerate() {
+            lines.push(Line {
+                source: Source::Rule(RuleId {
+                    stage: view.stage,
+                    index,
+                }),
+                regions: self.rule(rule, view)?,
+            });
+        }
+        Ok(lines)
+    }
+
+    /// The packets that any of the cubes means.
+    pub fn regions(&self, cubes: &[Cube], view: View) -> Vec<Region> {
+        let tables = self.tables();
+        cubes.iter().flat_map(|c| tables.regions(c, view)).collect()
+    }
+
+    /// The packets that a rule means, with its rates.
+    pub fn rule(&self, rule: &Rule, view: View) -> Result<Vec<Region>, OutOfBudget> {
+        let mut regions = self.regions(&rule.cubes, view);
+        for limit in &rule.limits {
+            let bucket = self.ir.buckets.get(limit.bucket);
+            let Some(bucket) = bucket.and_then(|b| self.space.bucket(b)) else {
+                continue;
+            };
+            let answer = Values::one((limit.sense == Sense::Within).into());
+            let limited = regions.iter();
+            regions = limited
+                .filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer))
+                .collect();
+        }
+        if let Some(Verdict::Proxy(id)) = rule.verdict
+            && let Some(proxy) = self.ir.proxies.get(id)
+        {
+            let bypass = self.regions(&proxy.bypass, view);
+            let bypass: Vec<&Region> = bypass.iter().collect();
+            let mut captured = Vec::new();
+            for region in &regions {
+                captured.extend(subtract(region, &bypass, &mut Budget::default())?);
+            }
+            regions = captured;
+        }
+        Ok(regions)
+    }
+
+    /// What the model cannot follow in this policy; `None` when it follows everything.
+    pub fn blind(&self) -> Option<&'static str> {
+        let asks = |rule: &Rule, field: Field| rule.cubes.iter().any(|c| c.field(field).is_some());
+        let mut marked = false;
+        let mut added = Vec::new();
+        for stage in Stage::ALL {
+            let rules = self.ir.stage(stage);
+            if marked && rules.iter().any(|r| asks(r, META_MARK) || asks(r, CT_MARK)) {
+                return Some("a rule asks for a mark that an earlier stage may have set");
+            }
+            marked |= rules.iter().any(|r| r.effects.mark.is_some());
+            marked |= rules
+                .iter()
+                .any(|r| matches!(r.verdict, Some(Verdict::Proxy(_))));
+            for rule in rules {
+                let asked = |atom: &Atom| match atom {
+                    Atom::Dynamic { set, .. } => added.contains(set),
+                    Atom::Principal(..) => false,
+                };
+                if rule.cubes.iter().flat_map(|c| c.atoms.keys()).any(asked) {
+                    return Some("a rule asks for a key that an earlier rule may have added");
+                }
+                let ends = matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)));
+                added.extend(rule.effects.add.filter(|_| !ends));
+            }
+        }
+        None
+    }
+}
+
+/// Neighbour discovery and packet-too-big.
+fn unconditional_icmp() -> [Cube; 2] {
+    let icmp = |families, protocol, types: IntervalSet<u64>| {
+        Cube::any()
+            .with_families(families)
+            .with_proto(&IntervalSet::one(protocol))
+            .with_field(ICMP_TYPE, &types)
+    };
+    let needed = IntervalSet::one(4);
+    [
+        icmp(Families::V4, ICMP, IntervalSet::one(3)).with_field(ICMP_CODE, &needed),
+        icmp(
+            Families::V6,
+            ICMPV6,
+            [(2, 2), (133, 136)].into_iter().collect(),
+        ),
+    ]
+}
+
+/// Both families.
+pub(super) const FAMILIES: [u128; 2] = [V4, V6];

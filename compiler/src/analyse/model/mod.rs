@@ -1,0 +1,68 @@
+//! A policy as sets of packets.
+//!
+//! A [`Model`] turns the rules of each stage into [`Line`]s: lists of [`Region`]s of one [`Space`],
+//! whose points are packets as they enter the machine. What steer does to a packet is taken into
+//! account by looking backwards: the regions of a filter rule, for flows that a `dnat` rule sends
+//! to 10.1.0.80, are the packets that the filter rule means once their destination is 10.1.0.80.
+//!
+//! What a packet is asked besides its bytes is a dimension, too: whether a bucket has tokens for
+//! it, whether a dynamic set has its key, which of several targets it gets. So a statement about
+//! every point is one about every state of buckets and dynamic sets. A bucket gives one packet the
+//! same answer each time it is asked.
+//!
+//! # What is not in the model
+//!
+//! * Packets of known flows, and ICMP errors that belong to them: they follow their flow.
+//! * Proxies that do not listen: the model's proxies do.
+//! * Marks that one stage sets and a later one asks for, and keys that a rule adds to a dynamic set
+//!   which another rule then asks: [`Model::blind`] tells, and nothing is claimed of such a
+//!   policy.
+//! * `raw` text.
+
+mod ifaces;
+mod lines;
+mod space;
+mod universe;
+mod view;
+mod witness;
+
+use std::sync::Arc;
+
+pub use ifaces::Classes;
+pub use lines::{Line, Source};
+pub use space::{Dim, Space, V4, V6};
+pub use view::{Moved, View};
+pub use witness::Witness;
+
+use crate::ir::Ir;
+use crate::policy::Policy;
+
+/// A policy as sets of packets.
+#[derive(Clone)]
+pub struct Model<'a> {
+    /// What packets can differ in.
+    pub space: Arc<Space>,
+    /// The typed policy.
+    pub policy: &'a Policy,
+    /// Its normal form.
+    pub ir: &'a Ir,
+}
+
+impl<'a> Model<'a> {
+    /// The model of one policy.
+    pub fn new(policy: &'a Policy, ir: &'a Ir) -> Self {
+        let space = Arc::new(Space::of(&[(policy, ir)]));
+        Self { space, policy, ir }
+    }
+
+    /// The models of two policies, whose packets are the same.
+    pub fn pair(a: (&'a Policy, &'a Ir), b: (&'a Policy, &'a Ir)) -> (Self, Self) {
+        let space = Arc::new(Space::of(&[a, b]));
+        let of = |(policy, ir): (&'a Policy, &'a Ir)| Self {
+            space: Arc::clone(&space),
+            policy,
+            ir,
+        };
+        (of(a), of(b))
+    }
+}

@@ -1,0 +1,303 @@
+//! Whether regions together cover another one, exactly.
+//!
+//! A depth-first search: take a piece, choose a region that meets it, go on with the parts of the
+//! piece outside of the region, and the regions that meet those. A piece that none meets is not
+//! covered, and the search ends with it as the proof. When no piece is left, the pieces that were
+//! taken away, each inside of one region, are the proof of the opposite: a [`Certificate`], which
+//! [`Certificate::holds`] checks without the search.
+//!
+//! For example, `10–19 × 1–9` under the regions `0–14 × 0–99`, `12–30 × 0–5` and `12–30 × 6–9`: the
+//! first leaves `15–19 × 1–9`, the second leaves `15–19 × 6–9` of it, and the third nothing.
+//!
+//! The region chosen is the one that leaves the fewest parts: one that covers the piece ends it at
+//! once, and one that cuts it in a single dimension leaves a single part.
+
+use std::rc::Rc;
+
+use num_bigint::BigUint;
+
+use super::Region;
+
+/// The most pieces that a search looks at before it gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(u64);
+
+impl Budget {
+    /// So many pieces.
+    pub fn new(pieces: u64) -> Self {
+        Self(pieces)
+    }
+
+    /// Takes one; `false` when there is none left.
+    pub fn spend(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(200_000)
+    }
+}
+
+/// The search went past its budget: nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many parts to look at")]
+pub struct OutOfBudget;
+
+/// What a search for a point outside came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cover {
+    /// Every point is covered.
+    Whole(Certificate),
+    /// These points are not.
+    Hole(Region),
+}
+
+/// Proof that regions cover another one: parts of it that do not overlap and are together as
+/// large as it is, each with the index of the region that it is inside of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// The parts.
+    pub parts: Vec<(Region, usize)>,
+}
+
+impl Certificate {
+    /// The regions that it needs, in order.
+    pub fn used(&self) -> Vec<usize> {
+        let mut used: Vec<usize> = self.parts.iter().map(|(_, by)| *by).collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+
+    /// Whether it proves that `regions` cover `target`: every part is inside of its region and of
+    /// the target, no two overlap, and their sizes add up.
+    pub fn holds(&self, target: &Region, regions: &[&Region]) -> bool {
+        let inside = |(part, by): &(Region, usize)| {
+            part.is_subset(target) && regions.get(*by).is_some_and(|r| part.is_subset(r))
+        };
+        let apart = |(at, (part, _)): (usize, &(Region, usize))| {
+            let mut earlier = self.parts.iter().take(at);
+            !earlier.any(|(other, _)| part.intersects(other))
+        };
+        let all = 0..target.dims().len();
+        let sizes = self.parts.iter().map(|(part, _)| part.volume(all.clone()));
+        self.parts.iter().all(inside)
+            && self.parts.iter().enumerate().all(apart)
+            && sizes.sum::<BigUint>() == target.volume(all.clone())
+    }
+}
+
+/// Looks for points of `target` that none of `regions` has.
+pub fn cover(
+    target: &Region,
+    regions: &[&Region],
+    budget: &mut Budget,
+) -> Result<Cover, OutOfBudget> {
+    let mut certificate = Certificate::default();
+    let mut hole = None;
+    walk(target, regions, budget, &mut |piece, by| {
+        if let Some(by) = by {
+            certificate.parts.push((piece, by));
+        } else {
+            hole = Some(piece);
+        }
+        by.is_some()
+    })?;
+    Ok(hole.map_or(Cover::Whole(certificate), Cover::Hole))
+}
+
+/// The points of `target` that none of `regions` has, as regions that do not overlap.
+pub fn subtract(
+    target: &Region,
+    regions: &[&Region],
+    budget: &mut Budget,
+) -> Result<Vec<Region>, OutOfBudget> {
+    let mut out = Vec::new();
+    walk(target, regions, budget, &mut |piece, by| {
+        if by.is_none() {
+            out.push(piece);
+        }
+        true
+    })?;
+    Ok(out)
+}
+
+/// The fewest of `regions` that the search can find to cover `target`: none of them can be left
+/// out. `None` when all of them do not.
+pub fn blockers(
+    target: &Region,
+    regions: &[&Region],
+    budget: &mut Budget,
+) -> Result<Option<Vec<usize>>, OutOfBudget> {
+    let Cover::Whole(certificate) = cover(target, regions, budget)? else {
+        return Ok(None);
+    };
+    let mut used = certificate.used();
+    for candidate in used.clone() {
+        let rest: Vec<usize> = used.iter().copied().filter(|u| *u != candidate).collect();
+        let fewer: Vec<&Region> = rest
+            .iter()
+            .filter_map(|r| regions.get(*r).copied())
+            .collect();
+        if let Cover::Whole(_) = cover(target, &fewer, budget)? {
+            used = rest;
+        }
+    }
+    Ok(Some(used))
+}
+
+/// Cuts `target` along `regions` and hands each piece out: with the region that it is inside of,
+/// or without one when it is in none. Ends when `each` says so.
+fn walk(
+    target: &Region,
+    regions: &[&Region],
+    budget: &mut Budget,
+    each: &mut impl FnMut(Region, Option<usize>) -> bool,
+) -> Result<(), OutOfBudget> {
+    let all: Rc<[usize]> = (0..regions.len()).collect();
+    let mut open = vec![(target.clone(), all)];
+    while let Some((piece, candidates)) = open.pop() {
+        if !budget.spend() {
+            return Err(OutOfBudget);
+        }
+        let mut live = Vec::new();
+        let mut best: Option<(usize, usize, &Region)> = None;
+        for at in candidates.iter().copied() {
+            let Some(region) = regions.get(at).copied().filter(|r| r.intersects(&piece)) else {
+                continue;
+            };
+            live.push(at);
+            let cuts = piece.cuts(region);
+            if best.is_none_or(|(fewest, ..)| cuts < fewest) {
+                best = Some((cuts, at, region));
+            }
+            if cuts == 0 {
+                break;
+            }
+        }
+        let Some((_, by, region)) = best else {
+            if !each(piece, None) {
+                return Ok(());
+            }
+            continue;
+        };
+        live.retain(|at| *at != by);
+        let live: Rc<[usize]> = live.into();
+        let parts = piece.difference(region);
+        if let Some(inside) = piece.intersection(region)
+            && !each(inside, Some(by))
+        {
+            return Ok(());
+        }
+        open.extend(parts.into_iter().map(|part| (part, Rc::clone(&live))));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Budget, Cover, OutOfBudget, blockers, cover, subtract};
+    use crate::packet::{Region, Values};
+
+    fn region(dims: &[(u128, u128)]) -> Region {
+        Region::new(dims.iter().map(|(a, b)| Values::Range(*a, *b)).collect())
+    }
+
+    #[test]
+    fn a_union_covers_what_none_of_its_parts_does() {
+        let target = region(&[(10, 19), (1, 9)]);
+        let parts = [
+            region(&[(0, 14), (0, 99)]),
+            region(&[(12, 30), (0, 5)]),
+            region(&[(12, 30), (6, 9)]),
+            region(&[(16, 17), (2, 3)]),
+        ];
+        let all: Vec<&Region> = parts.iter().collect();
+        let mut budget = Budget::default();
+        let found = blockers(&target, &all, &mut budget).unwrap();
+        assert_eq!(found, Some(vec![0, 1, 2]));
+        let hole = cover(&target, &all[1..], &mut budget).unwrap();
+        let Cover::Hole(hole) = hole else {
+            panic!("{hole:?}")
+        };
+        assert!(hole.is_subset(&target) && all[1..].iter().all(|r| !r.intersects(&hole)));
+    }
+
+    #[test]
+    fn a_search_past_its_budget_says_so() {
+        let target = region(&[(0, 99), (0, 99)]);
+        let parts = [region(&[(1, 2), (1, 2)])];
+        let all: Vec<&Region> = parts.iter().collect();
+        assert_eq!(cover(&target, &all, &mut Budget::new(1)), Err(OutOfBudget));
+    }
+
+    #[test]
+    fn a_wrong_certificate_does_not_hold() {
+        let target = region(&[(0, 9), (0, 9)]);
+        let parts = [region(&[(0, 4), (0, 9)]), region(&[(5, 9), (0, 9)])];
+        let all: Vec<&Region> = parts.iter().collect();
+        let Ok(Cover::Whole(good)) = cover(&target, &all, &mut Budget::default()) else {
+            panic!()
+        };
+        assert!(good.holds(&target, &all));
+        let mut less = good.clone();
+        less.parts.pop();
+        assert!(!less.holds(&target, &all));
+        let mut twice = less.clone();
+        twice.parts.extend(less.parts);
+        assert!(!twice.holds(&target, &all));
+        let mut wrong = good;
+        for part in &mut wrong.parts {
+            part.1 = 1 - part.1;
+        }
+        assert!(!wrong.holds(&target, &all));
+    }
+
+    fn small() -> impl Strategy<Value = Region> {
+        let dim = prop::collection::vec((0u128..6, 0u128..4), 1..3).prop_map(|ranges| {
+            let ranges = ranges.into_iter().map(|(a, n)| Values::Range(a, a + n));
+            ranges.reduce(|a, b| a.union(&b)).unwrap()
+        });
+        prop::collection::vec(dim, 3).prop_map(Region::new)
+    }
+
+    fn points() -> impl Iterator<Item = [u128; 3]> {
+        (0..10).flat_map(|a| (0..10).flat_map(move |b| (0..10).map(move |c| [a, b, c])))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_what_no_region_has(
+            target in small(),
+            regions in prop::collection::vec(small(), 0..8),
+        ) {
+            let all: Vec<&Region> = regions.iter().collect();
+            let left = subtract(&target, &all, &mut Budget::default()).unwrap();
+            let found = cover(&target, &all, &mut Budget::default()).unwrap();
+            for point in points() {
+                let outside = target.contains(&point) && !all.iter().any(|r| r.contains(&point));
+                let times = left.iter().filter(|r| r.contains(&point)).count();
+                prop_assert_eq!(times, usize::from(outside), "{:?}", point);
+            }
+            match found {
+                Cover::Whole(proof) => {
+                    prop_assert!(left.is_empty());
+                    prop_assert!(proof.holds(&target, &all));
+                    let used = blockers(&target, &all, &mut Budget::default()).unwrap().unwrap();
+                    let some: Vec<&Region> = used.iter().map(|u| all[*u]).collect();
+                    prop_assert!(subtract(&target, &some, &mut Budget::default()).unwrap().is_empty());
+                }
+                Cover::Hole(hole) => {
+                    prop_assert!(hole.is_subset(&target));
+                    prop_assert!(all.iter().all(|r| !r.intersects(&hole)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Boxes in a space of several dimensions: products of sets of numbers.
+//!
+//! What the dimensions mean is the caller's business.
+
+use num_bigint::BigUint;
+
+use super::values::Values;
+
+/// A product of sets, one for each dimension. It is never empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Region {
+    dims: Box<[Values]>,
+}
+
+impl Region {
+    /// The product of the sets.
+    pub fn new(dims: Vec<Values>) -> Self {
+        Self { dims: dims.into() }
+    }
+
+    /// The sets, in order.
+    pub fn dims(&self) -> &[Values] {
+        &self.dims
+    }
+
+    /// The set of a dimension; `None` past the last one.
+    pub fn dim(&self, at: usize) -> Option<&Values> {
+        self.dims.get(at)
+    }
+
+    /// The same, with another set in one dimension.
+    #[must_use]
+    pub fn with(&self, at: usize, values: Values) -> Self {
+        let mut out = self.clone();
+        if let Some(dim) = out.dims.get_mut(at) {
+            *dim = values;
+        }
+        out
+    }
+
+    /// The part whose number in one dimension is among `values`.
+    #[must_use]
+    pub fn narrowed(&self, at: usize, values: &Values) -> Option<Self> {
+        let both = self.dim(at)?.intersection(values)?;
+        Some(self.with(at, both))
+    }
+
+    fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Values, &'a Values)> {
+        self.dims.iter().zip(&other.dims)
+    }
+
+    /// Whether the two share a point.
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.pairs(other).all(|(a, b)| a.intersects(b))
+    }
+
+    /// Whether every point is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.pairs(other).all(|(a, b)| a.is_subset(b))
+    }
+
+    /// Whether the point is in it.
+    pub fn contains(&self, point: &[u128]) -> bool {
+        self.dims.iter().zip(point).all(|(d, p)| d.contains(*p))
+    }
+
+    /// The points of both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if !self.intersects(other) {
+            return None;
+        }
+        let dims: Option<Vec<Values>> = self.pairs(other).map(|(a, b)| a.intersection(b)).collect();
+        dims.map(Self::new)
+    }
+
+    /// In how many dimensions `other` leaves a part of `self` out.
+    pub fn cuts(&self, other: &Self) -> usize {
+        self.pairs(other).filter(|(a, b)| !a.is_subset(b)).count()
+    }
+
+    /// The points that are not in `other`, as regions that do not overlap: one for each dimension
+    /// in which `other` leaves something out.
+    pub fn difference(&self, other: &Self) -> Vec<Self> {
+        if !self.intersects(other) {
+            return vec![self.clone()];
+        }
+        let mut out = Vec::new();
+        let mut rest = self.clone();
+        for (at, (own, cut)) in self.pairs(other).enumerate() {
+            if let Some(outside) = own.difference(cut) {
+                out.push(rest.with(at, outside));
+                if let Some(inside) = own.intersection(cut) {
+                    rest = rest.with(at, inside);
+                }
+            }
+        }
+        out
+    }
+
+    /// How many points the given dimensions have together.
+    pub fn volume(&self, dims: impl IntoIterator<Item = usize>) -> BigUint {
+        let width = |values: &Values| -> BigUint {
+            let ranges = values.ranges().into_iter();
+            ranges.map(|(a, b)| BigUint::from(b - a) + 1u8).sum()
+        };
+        dims.into_iter()
+            .filter_map(|d| self.dim(d))
+            .map(width)
+            .product()
+    }
+
+    /// A point of it: the smallest of each dimension.
+    pub fn first(&self) -> Vec<u128> {
+        self.dims.iter().map(|d| d.bounds().0).collect()
+    }
+}

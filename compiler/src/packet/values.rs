@@ -1,0 +1,185 @@
+//! Sets of numbers in one dimension of a [`Region`](super::Region). One range, by far the most
+//! frequent, takes no memory of its own.
+
+use super::IntervalSet;
+use super::interval::Int;
+
+/// A set of numbers that is not empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Values {
+    /// From the first to the last.
+    Range(u128, u128),
+    /// More than one range.
+    Many(IntervalSet<u128>),
+}
+
+impl Values {
+    /// One number.
+    pub fn one(value: u128) -> Self {
+        Self::Range(value, value)
+    }
+
+    /// The numbers of a set; `None` when there are none.
+    pub fn of<T: Int>(set: &IntervalSet<T>) -> Option<Self> {
+        match set.ranges() {
+            [] => None,
+            [(first, last)] => Some(Self::Range(first.wide(), last.wide())),
+            many => Some(Self::Many(
+                many.iter().map(|(a, b)| (a.wide(), b.wide())).collect(),
+            )),
+        }
+    }
+
+    fn of_wide(set: IntervalSet<u128>) -> Option<Self> {
+        match set.ranges() {
+            [] => None,
+            [(first, last)] => Some(Self::Range(*first, *last)),
+            _ => Some(Self::Many(set)),
+        }
+    }
+
+    fn set(&self) -> IntervalSet<u128> {
+        match self {
+            Self::Range(first, last) => IntervalSet::range(*first, *last),
+            Self::Many(set) => set.clone(),
+        }
+    }
+
+    /// The ranges: sorted, disjoint, not adjacent, both ends included.
+    pub fn ranges(&self) -> Vec<(u128, u128)> {
+        match self {
+            Self::Range(first, last) => vec![(*first, *last)],
+            Self::Many(set) => set.ranges().to_vec(),
+        }
+    }
+
+    /// The smallest and the largest.
+    pub fn bounds(&self) -> (u128, u128) {
+        match self {
+            Self::Range(first, last) => (*first, *last),
+            Self::Many(set) => {
+                let (ranges, none) = (set.ranges(), (0, 0));
+                let (first, last) = (ranges.first().unwrap_or(&none), ranges.last());
+                (first.0, last.unwrap_or(&none).1)
+            }
+        }
+    }
+
+    /// Whether the number is in it.
+    pub fn contains(&self, value: u128) -> bool {
+        match self {
+            Self::Range(first, last) => *first <= value && value <= *last,
+            Self::Many(set) => set.contains(value),
+        }
+    }
+
+    /// Whether the two share a number.
+    pub fn intersects(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Range(a, b), Self::Range(c, d)) => a <= d && c <= b,
+            (Self::Many(many), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(many)) => {
+                let ranges = many.ranges();
+                let at = ranges.partition_point(|(_, last)| last < a);
+                ranges.get(at).is_some_and(|(first, _)| first <= b)
+            }
+            (Self::Many(a), Self::Many(b)) => a.intersects(b),
+        }
+    }
+
+    /// Whether all of it is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Range(a, b), Self::Range(c, d)) => c <= a && b <= d,
+            (Self::Many(_), Self::Range(c, d)) => {
+                let (a, b) = self.bounds();
+                *c <= a && b <= *d
+            }
+            (Self::Range(a, b), Self::Many(many)) => {
+                let ranges = many.ranges();
+                let at = ranges.partition_point(|(_, last)| last < a);
+                ranges.get(at).is_some_and(|(c, d)| c <= a && b <= d)
+            }
+            (Self::Many(a), Self::Many(b)) => a.is_subset(b),
+        }
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Range(a, b), Self::Range(c, d)) => {
+                let (first, last) = (*a.max(c), *b.min(d));
+                (first <= last).then_some(Self::Range(first, last))
+            }
+            (Self::Many(set), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(set)) => {
+                Self::of_wide(set.intersection(&IntervalSet::range(*a, *b)))
+            }
+            (Self::Many(a), Self::Many(b)) => Self::of_wide(a.intersection(b)),
+        }
+    }
+
+    /// What is in `self` and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Option<Self> {
+        if !self.intersects(other) {
+            return Some(self.clone());
+        }
+        if let (Self::Range(a, b), Self::Range(c, d)) = (self, other) {
+            let (left, right) = (a < c, d < b);
+            return match (left, right) {
+                (false, false) => None,
+                (true, false) => Some(Self::Range(*a, c - 1)),
+                (false, true) => Some(Self::Range(d + 1, *b)),
+                (true, true) => Some(Self::Many([(*a, c - 1), (d + 1, *b)].into_iter().collect())),
+            };
+        }
+        Self::of_wide(self.set().difference(&other.set()))
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let ranges = self.ranges().into_iter().chain(other.ranges());
+        let set = IntervalSet::from_ranges(ranges.collect());
+        Self::of_wide(set).unwrap_or_else(|| self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::Values;
+
+    fn values() -> impl Strategy<Value = Values> {
+        prop::collection::vec((0u128..40, 0u128..9), 1..5).prop_map(|ranges| {
+            ranges
+                .into_iter()
+                .map(|(a, n)| Values::Range(a, a + n))
+                .reduce(|a, b| a.union(&b))
+                .unwrap()
+        })
+    }
+
+    fn members(values: Option<&Values>) -> Vec<bool> {
+        (0..60)
+            .map(|n| values.is_some_and(|v| v.contains(n)))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn operations_are_those_of_sets(a in values(), b in values()) {
+            let each = |f: fn(bool, bool) -> bool| -> Vec<bool> {
+                (0..60).map(|n| f(a.contains(n), b.contains(n))).collect()
+            };
+            prop_assert_eq!(members(a.intersection(&b).as_ref()), each(|x, y| x && y));
+            prop_assert_eq!(members(a.difference(&b).as_ref()), each(|x, y| x && !y));
+            prop_assert_eq!(members(Some(&a.union(&b))), each(|x, y| x || y));
+            prop_assert_eq!(a.intersects(&b), each(|x, y| x && y).contains(&true));
+            prop_assert_eq!(a.is_subset(&b), !each(|x, y| x && !y).contains(&true));
+            let (first, last) = a.bounds();
+            prop_assert!(a.contains(first) && a.contains(last));
+        }
+    }
+}
