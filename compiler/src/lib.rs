@@ -5,6 +5,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
+pub mod analyse;
 mod compile;
 pub mod diagnostic;
 pub mod field;

@@ -1,0 +1,3 @@
+//! What can be said about a policy that compiles.
+
+pub mod lint;
