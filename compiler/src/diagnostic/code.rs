@@ -1,30 +1,49 @@
 //! The register of diagnostic codes. A code never changes its meaning and is never used again.
+//!
+//! The codes of the compiler are listed here; those of lints stand in the register of
+//! [`lint`](crate::analyse::lint).
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+
+use super::meta::Meta;
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $ident:ident = $number:literal $name:literal;)*) => {
         /// A diagnostic's code.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug)]
         pub enum Code {
             $($(#[doc = $doc])+ $ident,)*
+            /// What a lint finds.
+            Lint(&'static Meta),
         }
 
         impl Code {
-            /// Every code, in order.
+            /// Every code of the compiler, in order.
             pub const ALL: &'static [Self] = &[$(Self::$ident),*];
 
             /// `POL001`
-            pub fn id(self) -> &'static str {
-                match self { $(Self::$ident => $number,)* }
+            pub const fn id(self) -> &'static str {
+                match self {
+                    $(Self::$ident => $number,)*
+                    Self::Lint(meta) => meta.id,
+                }
             }
 
             /// `syntax-error`
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$ident => $name,)* }
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$ident => $name,)*
+                    Self::Lint(meta) => meta.name,
+                }
             }
 
             /// What it means, in a sentence or two.
-            pub fn summary(self) -> &'static str {
-                match self { $(Self::$ident => concat!($($doc),+).trim_ascii(),)* }
+            pub const fn summary(self) -> &'static str {
+                match self {
+                    $(Self::$ident => concat!($($doc),+).trim_ascii(),)*
+                    Self::Lint(meta) => meta.summary,
+                }
             }
         }
     };
@@ -103,6 +122,32 @@ codes! {
     Expired = "POL703" "expired";
     /// A name that nothing defines, or that is defined by itself.
     Undefined = "POL706" "undefined-or-cyclic-reference";
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for Code {}
+
+impl PartialOrd for Code {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Code {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.id().cmp(other.id())
+    }
+}
+
+impl Hash for Code {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
 }
 
 #[cfg(test)]

@@ -44,8 +44,8 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, style: Style) -> Str
     let mut out = String::new();
     // Writing to a `String` cannot fail; a span outside its text prints without the source.
     let _ = handler.render_report(&mut out, &report);
-    if let Some(help) = report.extra_places() {
-        let _ = writeln!(out, "{help}");
+    for line in report.behind() {
+        let _ = writeln!(out, "  {line}");
     }
     out
 }
@@ -72,13 +72,31 @@ impl Report<'_> {
         label == first || label.span.file == first.span.file && short(first) && short(label)
     }
 
-    /// Labels that are not drawn, as `file:line: text`.
-    fn extra_places(&self) -> Option<String> {
-        let others = self.diagnostic.labels.iter().filter(|l| !self.drawn(l));
-        let lines: Vec<String> = others
-            .map(|l| format!("  at {}: {}", self.sources.describe(l.span), l.text))
-            .collect();
-        (!lines.is_empty()).then(|| lines.join("\n"))
+    /// Every place: what the mistake is about, then what else plays a part.
+    fn places(&self) -> impl Iterator<Item = &Label> {
+        self.diagnostic
+            .labels
+            .iter()
+            .chain(&self.diagnostic.related)
+    }
+
+    /// What stands behind the source: labels that are not drawn, notes, the packet's way, the fix.
+    fn behind(&self) -> Vec<String> {
+        let at = |span, text| format!("at {}: {text}", self.sources.describe(span));
+        let others = self.places().filter(|l| !self.drawn(l));
+        let mut lines: Vec<String> = others.map(|l| at(l.span, &l.text)).collect();
+        lines.extend(self.diagnostic.notes.iter().map(|n| format!("note: {n}")));
+        if !self.diagnostic.flow.is_empty() {
+            lines.push("the packet's way:".to_owned());
+        }
+        for (number, step) in (1..).zip(&self.diagnostic.flow) {
+            lines.push(format!("  {number}. {}", at(step.span, &step.text)));
+        }
+        lines.extend(self.diagnostic.fix.as_ref().map(|fix| {
+            let how = if fix.safe { "fix" } else { "possible fix" };
+            format!("{how}: {}", fix.title)
+        }));
+        lines
     }
 }
 
@@ -116,7 +134,7 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let labels = self.diagnostic.labels.iter().filter(|l| self.drawn(l));
+        let labels = self.places().filter(|l| self.drawn(l));
         Some(Box::new(labels.enumerate().map(|(index, l)| {
             let text = (!l.text.is_empty()).then(|| l.text.clone());
             let source = self.sources.get(l.span.file).map_or("", |s| &s.text);

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Diagnostic, Label, Severity};
-use crate::source::SourceMap;
+use super::{Diagnostic, Edit, Label, Severity};
+use crate::source::{SourceMap, Span};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -19,6 +19,29 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
     labels: Vec<Place<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    related: Vec<Place<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    flow: Vec<Place<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<Mend<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mend<'a> {
+    title: &'a str,
+    safe: bool,
+    edits: Vec<Change<'a>>,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    file: &'a str,
+    start: u32,
+    end: u32,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -33,8 +56,10 @@ struct Place<'a> {
 }
 
 /// The diagnostics of some compilations as one JSON object: `{"diagnostics": [{code, name,
-/// severity, message, help, labels: [{file, line, column, start, end, message}]}]}`. Lines and
-/// columns count from 1, offsets are bytes.
+/// severity, message, help, labels: [{file, line, column, start, end, message}], related, flow,
+/// notes, fix: {title, safe, edits: [{file, start, end, text}]}}]}`. Lines and columns count from 1,
+/// offsets are bytes; `related` and `flow` hold places like `labels`. What is empty is left out,
+/// but for `labels`.
 pub fn render<'a>(
     parts: impl Iterator<Item = (&'a [Diagnostic], &'a SourceMap)>,
 ) -> Result<String, serde_json::Error> {
@@ -45,16 +70,24 @@ pub fn render<'a>(
 }
 
 fn entry<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Entry<'a> {
-    let place = |label: &'a Label| {
-        let (line, column) = sources.position(label.span);
+    let file = |span: Span| sources.get(span.file).map_or("", |s| &*s.name);
+    let place = |span: Span, message: &'a str| {
+        let (line, column) = sources.position(span);
         Place {
-            file: sources.get(label.span.file).map_or("", |s| &s.name),
+            file: file(span),
             line,
             column,
-            start: label.span.start,
-            end: label.span.end,
-            message: &label.text,
+            start: span.start,
+            end: span.end,
+            message,
         }
+    };
+    let places = |labels: &'a [Label]| labels.iter().map(|l| place(l.span, &l.text)).collect();
+    let change = |edit: &'a Edit| Change {
+        file: file(edit.span),
+        start: edit.span.start,
+        end: edit.span.end,
+        text: &edit.text,
     };
     Entry {
         code: diagnostic.code.id(),
@@ -62,6 +95,18 @@ fn entry<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Entry<'a> {
         severity: diagnostic.severity,
         message: &diagnostic.title,
         help: diagnostic.help.as_deref(),
-        labels: diagnostic.labels.iter().map(place).collect(),
+        labels: places(&diagnostic.labels),
+        related: places(&diagnostic.related),
+        flow: diagnostic
+            .flow
+            .iter()
+            .map(|step| place(step.span, &step.text))
+            .collect(),
+        notes: &diagnostic.notes,
+        fix: diagnostic.fix.as_ref().map(|fix| Mend {
+            title: &fix.title,
+            safe: fix.safe,
+            edits: fix.edits.iter().map(change).collect(),
+        }),
     }
 }

@@ -4,10 +4,14 @@
 //! terminal, [`json`] for programs.
 
 pub mod code;
+pub mod fix;
 pub mod human;
 pub mod json;
+pub mod meta;
 
 pub use code::Code;
+pub use fix::{Edit, Fix};
+pub use meta::{Meta, Persona, Precision};
 
 use polc_grammar::{SyntaxError, SyntaxErrorKind};
 
@@ -21,7 +25,7 @@ pub enum Severity {
     Note,
     /// Probably not what was meant.
     Warning,
-    /// The policy does not compile.
+    /// Wrong. Of the compiler's own codes: the policy does not compile.
     Error,
 }
 
@@ -45,8 +49,26 @@ pub struct Diagnostic {
     pub title: String,
     /// The places, the mistake first.
     pub labels: Vec<Label>,
+    /// What else plays a part, such as the earlier rules that leave a rule nothing. Not where the
+    /// mistake is.
+    pub related: Vec<Label>,
+    /// The way of a packet that shows it, rule by rule.
+    pub flow: Vec<FlowStep>,
+    /// What else there is to know, a sentence each: lower case, no full stop.
+    pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
+    /// How the text can be mended.
+    pub fix: Option<Fix>,
+}
+
+/// A step of a packet's way through a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowStep {
+    /// The rule or block it comes to.
+    pub span: Span,
+    /// What happens to it there.
+    pub text: String,
 }
 
 impl Diagnostic {
@@ -70,7 +92,11 @@ impl Diagnostic {
             severity,
             title,
             labels,
+            related: Vec::new(),
+            flow: Vec::new(),
+            notes: Vec::new(),
             help: None,
+            fix: None,
         }
     }
 
@@ -91,6 +117,45 @@ impl Diagnostic {
             text: text.into(),
         });
         self
+    }
+
+    /// Points at something else that plays a part: a blocker of the rule, say.
+    #[must_use]
+    pub fn related(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.related.push(Label {
+            span,
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Adds a step to the way of a packet that shows it.
+    #[must_use]
+    pub fn step(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.flow.push(FlowStep {
+            span,
+            text: text.into(),
+        });
+        self
+    }
+
+    /// Adds something worth knowing.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Says how to mend the text.
+    #[must_use]
+    pub fn fix(mut self, fix: Fix) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+
+    /// The place of the mistake; `None` when it stands in no file.
+    pub fn place(&self) -> Option<Span> {
+        self.labels.first().map(|label| label.span)
     }
 
     /// Says what to do.
@@ -121,7 +186,6 @@ pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
 
 /// Orders by place, then code, and drops repetitions.
 pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
-    let place = |d: &Diagnostic| d.labels.first().map(|l| l.span);
-    diagnostics.sort_by(|a, b| (place(a), a.code, &a.title).cmp(&(place(b), b.code, &b.title)));
+    diagnostics.sort_by(|a, b| (a.place(), a.code, &a.title).cmp(&(b.place(), b.code, &b.title)));
     diagnostics.dedup();
 }

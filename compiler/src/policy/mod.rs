@@ -7,13 +7,15 @@ use polc_grammar::ast::{self, Balance, ClaimKind, Sense, Spanned, Verb};
 
 use crate::ir::{Bucket, Cube, DynamicSet, Key, Mark, Proxy, Rate, Raw, Reject, Stage};
 use crate::packet::{AddrSet, IfaceSet};
-use crate::source::Span;
+use crate::source::{FileId, Span};
 
 /// A policy that means something: everything in it is defined and of the right type.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Its name.
     pub name: String,
+    /// Its own file, not one that it uses.
+    pub file: FileId,
     /// Owner, note and the like of the policy itself.
     pub meta: Meta,
     /// Its shared buckets.

@@ -75,6 +75,10 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
     let root = loader.add(path, text);
     let stem = path.rsplit('/').next().unwrap_or(path);
     let name = stem.strip_suffix(".pol").unwrap_or(stem).to_owned();
+    let file = loader
+        .modules
+        .get(root)
+        .map_or_else(FileId::default, |m| m.file);
     let index = scope::index(&loader.modules);
     let mut resolver = Resolver {
         index,
@@ -96,7 +100,7 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         expanding: Vec::new(),
         applied: 0,
         seen: block::Seen::default(),
-        policy: empty_policy(name),
+        policy: empty_policy(name, file),
     };
     resolver.run();
     Resolved {
@@ -106,9 +110,10 @@ pub fn resolve(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
     }
 }
 
-fn empty_policy(name: String) -> Policy {
+fn empty_policy(name: String, file: FileId) -> Policy {
     Policy {
         name,
+        file,
         meta: Meta::default(),
         buckets: Vec::new(),
         dynamic: Vec::new(),

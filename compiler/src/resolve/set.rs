@@ -11,7 +11,7 @@ use polc_grammar::ast::{
 use super::param::Bound;
 use super::scope::Kind;
 use super::{DefId, Env, Resolver, SetValue};
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Edit, Fix};
 use crate::ir::DynamicSet;
 use crate::packet::AddrSet;
 use crate::packet::interval::IntervalSet;
@@ -239,6 +239,20 @@ impl Resolver<'_> {
         ok.then(|| ranges.into_set())
     }
 
+    /// Puts `prefix` in place of the prefix of `addr`, if that is what stands at `span`: a value
+    /// can come from outside.
+    fn clear_bits(&self, span: Span, addr: IpAddr, prefix: String) -> Option<Fix> {
+        let text = &self.sources.get(span.file)?.text;
+        let written = text.get(span.start as usize..span.end as usize)?;
+        let (written, _) = written.split_once('/')?;
+        let is_literal = written.parse() == Ok(addr);
+        is_literal.then(|| Fix {
+            safe: true,
+            title: format!("write `{prefix}`"),
+            edits: vec![Edit { span, text: prefix }],
+        })
+    }
+
     /// The addresses of a literal.
     pub(super) fn address(&mut self, addr: &AddrLit, span: Span) -> Option<AddrSet> {
         match *addr {
@@ -251,7 +265,9 @@ impl Resolver<'_> {
                 {
                     let title = format!("`{addr}/{len}` has bits set beyond its length");
                     let help = format!("write `{first}/{len}`");
-                    self.report(Diagnostic::warning(Code::HostBits, title, span).help(help));
+                    let mut diagnostic = Diagnostic::warning(Code::HostBits, title, span);
+                    diagnostic.fix = self.clear_bits(span, addr, format!("{first}/{len}"));
+                    self.report(diagnostic.help(help));
                 }
                 set
             }

@@ -1,0 +1,130 @@
+//! What a lint sees.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::Settings;
+use super::syntax::{Node, Syntax};
+use crate::diagnostic::{Edit, Fix};
+use crate::ir::Ir;
+use crate::policy::Policy;
+use crate::source::{FileId, SourceMap, Span};
+
+/// A policy that compiles, and what can be asked about it.
+pub struct Context<'a> {
+    /// Every text read.
+    pub sources: &'a SourceMap,
+    /// The typed policy.
+    pub policy: &'a Policy,
+    /// Its normal form.
+    pub ir: &'a Ir,
+    /// What the repository says about lint.
+    pub settings: &'a Settings,
+    /// Texts that have been parsed for it.
+    trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
+}
+
+impl<'a> Context<'a> {
+    /// For a policy that compiles.
+    pub fn new(
+        sources: &'a SourceMap,
+        policy: &'a Policy,
+        ir: &'a Ir,
+        settings: &'a Settings,
+    ) -> Self {
+        Self {
+            sources,
+            policy,
+            ir,
+            settings,
+            trees: RefCell::default(),
+        }
+    }
+
+    /// Whether a place is in the policy's own file: what others use is not judged by one user.
+    pub fn is_own(&self, span: Span) -> bool {
+        span.file == self.policy.file
+    }
+
+    /// Whether the policy decides anything; a library does not.
+    pub fn has_blocks(&self) -> bool {
+        !self.policy.blocks.is_empty() || self.policy.default.is_some()
+    }
+
+    /// The text of a file.
+    pub fn text(&self, file: FileId) -> &'a str {
+        self.sources.get(file).map_or("", |source| &source.text)
+    }
+
+    /// The syntax of a file.
+    pub fn syntax(&self, file: FileId) -> Rc<Syntax> {
+        let mut trees = self.trees.borrow_mut();
+        let tree = trees
+            .entry(file)
+            .or_insert_with(|| Rc::new(Syntax::of(self.text(file))));
+        Rc::clone(tree)
+    }
+
+    /// What stands around a place: items, groups and statements, the innermost first. Of a rule's
+    /// span, the first is the rule.
+    pub fn around(&self, span: Span) -> Vec<Node> {
+        self.syntax(span.file).around(span.start).cloned().collect()
+    }
+
+    /// Whether several rules of the IR come from this place: it is in a template, and a change
+    /// there changes all of them.
+    pub fn is_shared(&self, span: Span) -> bool {
+        self.ir.rules().filter(|(_, r)| r.span == span).count() > 1
+    }
+
+    /// Deletes the item or statement at a place, with its line if nothing else is on it; `None`
+    /// when none is there.
+    pub fn delete(&self, span: Span, title: &str) -> Option<Fix> {
+        let syntax = self.syntax(span.file);
+        let node = syntax.around(span.start).next()?;
+        let edit = self.cut(Span::new(span.file, node.span));
+        Some(Fix {
+            safe: true,
+            title: title.to_owned(),
+            edits: vec![edit],
+        })
+    }
+
+    /// Takes a piece of text out: with the lines that it stands on, and the comment behind it, if
+    /// nothing else is on them.
+    pub fn cut(&self, span: Span) -> Edit {
+        let text = self.text(span.file);
+        let (start, end) = (span.start as usize, span.end as usize);
+        let (before, after) = (text.get(..start), text.get(end..));
+        let (Some(before), Some(after)) = (before, after) else {
+            return edit(span, start, end);
+        };
+        let head = before.trim_end_matches([' ', '\t']);
+        let indent = before.len() - head.len();
+        let alone_before = head.is_empty() || head.ends_with('\n');
+        let line = after.find('\n').map_or(after.len(), |at| at + 1);
+        let rest = after.get(..line).unwrap_or_default().trim();
+        let alone_behind = rest.is_empty() || rest.starts_with('#');
+        if !alone_before {
+            return edit(span, start - indent, end);
+        }
+        if !alone_behind {
+            let blanks = after.len() - after.trim_start_matches([' ', '\t']).len();
+            return edit(span, start, end + blanks);
+        }
+        let first = start - indent;
+        let paragraph = first == 0 || text.get(..first).is_some_and(|t| t.ends_with("\n\n"));
+        let next = after.get(line..).unwrap_or_default();
+        let blank_line = paragraph && next.starts_with('\n');
+        edit(span, first, end + line + usize::from(blank_line))
+    }
+}
+
+fn edit(place: Span, start: usize, end: usize) -> Edit {
+    let span = polc_grammar::span::Span::new(start, end);
+    Edit {
+        span: Span::new(place.file, span),
+        text: String::new(),
+    }
+}

@@ -1,0 +1,131 @@
+//! POL107
+
+use std::collections::BTreeMap;
+
+use polc_grammar::ast::{Qualifier, TestStep};
+
+use super::{Context, lint};
+use crate::diagnostic::Diagnostic;
+use crate::ir::{BucketId, Key, Rate, Rule};
+
+lint! {
+    /// Two rules of a stage match exactly the same packets and do exactly the same. The second one is
+    /// never asked, or does once more what the first has done.
+    ///
+    /// One of them was pasted, or was meant to say something else. Who changes the first one later
+    /// leaves the second one in force.
+    ///
+    /// Names and metadata do not count, nor do the words: `tcp/22` and `ssh` are the same.
+    ///
+    /// ## Bad
+    ///
+    /// ```pol
+    /// to host {
+    ///   allow ssh
+    ///   allow https
+    ///   allow tcp/22 as admin
+    ///   default deny
+    /// }
+    /// ```
+    ///
+    /// ## Good
+    ///
+    /// ```pol
+    /// to host {
+    ///   allow ssh as admin
+    ///   allow https
+    ///   default deny
+    /// }
+    /// ```
+    ///
+    /// ## Fix
+    ///
+    /// The second rule is deleted, where that changes nothing: it has a verdict and no rate, stands in
+    /// no template, and no test counts on its name.
+    pub(super) static LINT: "POL107" "duplicate-rule" Warning, Default, Syntactic, fix;
+    "Two rules match the same packets and do the same."
+}
+
+pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
+    // Rules that are the same agree in this, which is cheap to compare.
+    let mut alike: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
+    for (stage, rule) in cx.ir.rules().filter(|(_, rule)| !rule.is_default) {
+        let first = rule.cubes.first();
+        let kind = first.map(|c| {
+            (
+                c.proto.clone(),
+                c.saddr.range_count(),
+                c.daddr.range_count(),
+            )
+        });
+        let ports = first.map(|c| c.fields.values().cloned().collect::<Vec<_>>());
+        let earlier = alike
+            .entry((stage, rule.cubes.len(), kind, ports))
+            .or_default();
+        match earlier.iter().find(|first| same(cx, first, rule)) {
+            // Two applications of one template: nothing was written twice.
+            Some(first) if first.span == rule.span => {}
+            Some(first) => out.push(report(cx, first, rule)),
+            None => earlier.push(rule),
+        }
+    }
+}
+
+fn report(cx: &Context, first: &Rule, second: &Rule) -> Diagnostic {
+    let title = format!("`{}` is the same rule as `{}`", second.name, first.name);
+    let diagnostic = LINT
+        .report(title, second.span)
+        .related(first.span, "the first one")
+        .help("delete one of them, or say what tells them apart");
+    let silent = second.verdict.is_some() && second.limits.is_empty();
+    let untold = !cx.is_shared(second.span) && !is_tested(cx, second);
+    let fix = (silent && untold && cx.is_own(second.span))
+        .then(|| cx.delete(second.span, "delete the second rule"));
+    match fix.flatten() {
+        Some(fix) => diagnostic.fix(fix),
+        None => diagnostic,
+    }
+}
+
+/// Whether two rules differ in nothing but names, metadata and where they stand.
+fn same(cx: &Context, a: &Rule, b: &Rule) -> bool {
+    let limits = |rule: &Rule| -> Vec<_> {
+        let limits = rule.limits.iter();
+        limits.map(|l| (l.sense, rate(cx, l.bucket))).collect()
+    };
+    let log = |rule: &Rule| {
+        let log = rule.effects.log.as_ref();
+        log.map(|log| (log.text.clone(), log.at.map(|at| rate(cx, at))))
+    };
+    let others = |rule: &Rule| (rule.effects.count, rule.effects.mark, rule.effects.add);
+    a.verdict == b.verdict
+        && a.admit == b.admit
+        && limits(a) == limits(b)
+        && log(a) == log(b)
+        && others(a) == others(b)
+        && a.cubes == b.cubes
+}
+
+/// A shared bucket's number, or the rate of a rule's own: two of those are the same when they are
+/// written the same.
+fn rate(cx: &Context, bucket: BucketId) -> Result<BucketId, Option<(Rate, Option<Key>)>> {
+    if bucket < cx.policy.buckets.len() {
+        return Ok(bucket);
+    }
+    Err(cx.ir.buckets.get(bucket).map(|b| (b.rate, b.key)))
+}
+
+/// Whether a test names the rule, or one of its block by number: numbers would shift.
+fn is_tested(cx: &Context, rule: &Rule) -> bool {
+    let block = cx.ir.blocks.get(rule.block).map_or("", |b| &b.label);
+    let numbered = format!("{block}#");
+    let names = cx.policy.tests.iter().flat_map(|t| &t.test.steps);
+    names
+        .flat_map(|step| match &step.node {
+            TestStep::Expect { qualifiers, .. } | TestStep::Send { qualifiers, .. } => qualifiers,
+        })
+        .any(|qualifier| match &qualifier.node {
+            Qualifier::Rule(name) => *name.node == *rule.name || name.node.starts_with(&numbered),
+            _ => false,
+        })
+}
