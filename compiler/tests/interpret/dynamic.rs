@@ -51,8 +51,7 @@ fn keys_are_sources_destinations_or_pairs() {
         let end = if kind == "dest" { "to" } else { "from" };
         let mut m = Machine::new(&format!(
             "set seen as {kind} = {{}} dynamic
-             default deny as rest
-             from any {{ allow {end} @seen as known  deny tcp/1 add @seen as remember }}"
+             from any {{ allow {end} @seen as known  deny tcp/1 add @seen as remember  default deny }}"
         ));
         let mut says =
             |from: &str, to: &str| m.says(&tcp(from, to).way("eth0", "eth1")) == "allow known";

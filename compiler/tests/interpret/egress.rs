@@ -88,7 +88,7 @@ fn answers_come_to_the_new_source() {
 #[test]
 fn a_stateless_section_sees_an_answer_with_its_source_put_back() {
     let mut m = Machine::new(
-        "egress { snat from 10.1.0.0/24 out eth0 => 192.0.2.81 as out }
+        "egress { snat from 10.1.0.0/24 out eth0 => 192.0.2.81 as away }
          stateless in eth0 to 10.1.0.0/24 { allow tcp from 203.0.113.1 as back  default deny as rest }
          default allow as top",
     );

@@ -2,8 +2,8 @@
 
 use super::machine::{ACK, Build, FIN, Machine, RST, SYN, icmp, tcp, udp};
 
-const TEXT: &str = "to host { allow ssh, dns, ping as in  default deny as rest }
-                    from host { allow tcp/443 as out  default deny as own }";
+const TEXT: &str = "to host { allow ssh, dns, ping as inward  default deny as rest }
+                    from host { allow tcp/443 as outward  default deny as own }";
 
 #[test]
 fn packets_of_an_admitted_flow_follow_it_in_both_directions() {
@@ -12,7 +12,7 @@ fn packets_of_an_admitted_flow_follow_it_in_both_directions() {
     let answer = ssh.answer();
     assert_eq!(m.says(&answer), "deny (invalid)");
     assert_eq!(m.says(&answer.clone().flags(ACK)), "deny own");
-    assert_eq!(m.says(&ssh), "allow in");
+    assert_eq!(m.says(&ssh), "allow inward");
     assert_eq!(m.says(&answer), "allow (established)");
     for flags in [ACK, FIN | ACK, RST] {
         assert_eq!(m.says(&ssh.clone().flags(flags)), "allow (established)");
@@ -44,7 +44,7 @@ fn answers_of_icmp_belong_to_their_question() {
     ] {
         let ping = icmp(kind, 0, from, to);
         assert_eq!(m.says(&ping.answer()), "deny (invalid)");
-        assert_eq!(m.says(&ping), "allow in");
+        assert_eq!(m.says(&ping), "allow inward");
         assert_eq!(m.says(&ping.answer()), "allow (established)");
     }
 }
@@ -55,7 +55,7 @@ fn errors_about_an_admitted_flow_follow_it() {
     let out = tcp("198.51.100.1:40000", "203.0.113.1:443").way("host", "eth0");
     let unreachable = icmp(3, 3, "203.0.113.254", "198.51.100.1");
     assert_eq!(m.judge_error(&unreachable, &out), "deny (invalid)");
-    assert_eq!(m.says(&out), "allow out");
+    assert_eq!(m.says(&out), "allow outward");
     assert_eq!(m.judge_error(&unreachable, &out), "allow (related)");
     // An error about something else does not.
     let other = tcp("198.51.100.1:40001", "203.0.113.1:443").way("host", "eth0");
@@ -72,11 +72,11 @@ fn errors_about_an_admitted_flow_follow_it() {
 fn a_forgotten_flow_is_judged_again() {
     let mut m = Machine::new(TEXT);
     let ssh = tcp("192.0.2.1:40000", "198.51.100.1:22");
-    assert_eq!(m.says(&ssh), "allow in");
+    assert_eq!(m.says(&ssh), "allow inward");
     m.state.forget(&ssh.answer());
     assert_eq!(m.state.flow_count(), 0);
     assert_eq!(m.says(&ssh.answer()), "deny (invalid)");
-    assert_eq!(m.says(&ssh), "allow in");
+    assert_eq!(m.says(&ssh), "allow inward");
 }
 
 #[test]

@@ -75,6 +75,13 @@ impl Machine {
         self.short(&decision)
     }
 
+    /// As [`Self::says`], when the packet is the first that this machine sees.
+    pub(crate) fn alone(&self, packet: &Packet) -> String {
+        let mut state = State::new(&self.ir);
+        state.trace = true;
+        self.short(&judge(&self.ir, packet, &mut state, self.now))
+    }
+
     pub(crate) fn short(&self, decision: &Decision) -> String {
         let shown = explain(decision, &self.ir, &self.sources);
         let mut text = shown.outcome.to_owned();

@@ -8,7 +8,7 @@ use super::machine::{ACK, Build, Machine, tcp};
 fn a_stage_sees_marks_as_the_packet_entered_it() {
     let mut m = Machine::new(
         "guard on eth0 {
-           match tcp mark 0x1/0xf              as set
+           match tcp mark 0x1/0xf              as first
            deny  tcp when meta.mark == 0x1     as same-stage
            default allow
          }
@@ -46,7 +46,7 @@ fn a_mark_belongs_to_the_flow() {
 #[test]
 fn the_flows_mark_is_a_field() {
     let mut m = Machine::new(
-        "steer { match tcp mark 0x7/0xf as set }
+        "steer { match tcp mark 0x7/0xf as first }
          to host { allow tcp when ct.mark == 0x7 and ct.direction == original as it  default deny }",
     );
     let packet = tcp("192.0.2.1:1", "198.51.100.1:22").set(META_MARK, 0x100);

@@ -190,15 +190,15 @@ fn senders_are_those_of_this_host() {
     assert_eq!(sent(|p| p), "deny rest");
     // What passes through has no sender.
     let through = tcp("192.0.2.1:1", "203.0.113.1:25").way("eth1", "eth0");
-    let mut m = Machine::new("default deny as rest from any { allow tcp by uid 0 as it }");
+    let mut m = Machine::new("from any { allow tcp by uid 0 as it  default deny as rest }");
     assert_eq!(m.says(&through.set(UID, 0).set(GID, 0)), "deny rest");
 }
 
 #[test]
 fn what_this_host_sends_has_no_ethernet_header() {
-    let text = "default deny as rest
-                from any { allow tcp when eth.saddr == 02:00:00:00:00:01 as mac
-                           allow tcp when vlan.id == 7 as vlan }";
+    let text = "from any { allow tcp when eth.saddr == 02:00:00:00:00:01 as mac
+                           allow tcp when vlan.id == 7 as vlan
+                           default deny as rest }";
     let frame = tcp("192.0.2.1:1", "203.0.113.1:25")
         .set(ETH_SADDR, 0x0200_0000_0001)
         .set(VLAN_ID, 7);
@@ -215,8 +215,7 @@ fn what_this_host_sends_has_no_ethernet_header() {
 
 #[test]
 fn interfaces_are_asked_by_in_and_out() {
-    let text = "default deny as rest
-                from any { allow in eth1 out not wg* as it }";
+    let text = "from any { allow in eth1 out not wg* as it  default deny as rest }";
     for (from, to, expected) in [
         ("eth1", "eth0", "allow it"),
         ("eth1", "wg0", "deny rest"),

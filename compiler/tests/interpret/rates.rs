@@ -70,11 +70,11 @@ fn only_what_matches_everything_else_takes_a_token() {
 fn over_takes_a_token_and_holds_when_there_was_none() {
     let mut m = Machine::new(
         "bucket b = 1/h burst 2
-         to host { deny over b as over  allow tcp as it  default deny }",
+         to host { deny over b as too-many  allow tcp as it  default deny }",
     );
     let mut fresh = Fresh(0);
     let said: Vec<String> = (0..3).map(|_| m.says(&fresh.from("192.0.2.1"))).collect();
-    assert_eq!(said, ["allow it", "allow it", "deny over"]);
+    assert_eq!(said, ["allow it", "allow it", "deny too-many"]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn keys_are_prefixes_by_family() {
 fn keys_can_be_destinations_or_pairs() {
     for (key, to_other, from_other) in [("dest", 1, 0), ("pair", 1, 1), ("source", 0, 1)] {
         let text =
-            format!("default deny from any {{ allow tcp within 1/h burst 1 per {key} as it }}");
+            format!("from any {{ allow tcp within 1/h burst 1 per {key} as it  default deny }}");
         let mut m = Machine::new(&text);
         let mut flow = |from: &str, to: &str| {
             usize::from(
@@ -239,13 +239,13 @@ fn live_flows_are_limited() {
 fn live_flows_count_whichever_rule_admits_them() {
     let mut m = Machine::new(
         "bucket live = 1 flows
-         to host { deny over live as over  allow tcp/22 as ssh  default deny as rest }",
+         to host { deny over live as too-many  allow tcp/22 as ssh  default deny as rest }",
     );
     let mut fresh = Fresh(0);
     // A flow that was asked and not admitted does not live.
     assert_eq!(m.says(&udp("192.0.2.1:1", "198.51.100.1:9")), "deny rest");
     assert_eq!(m.says(&fresh.from("192.0.2.1")), "allow ssh");
-    assert_eq!(m.says(&fresh.from("2001:db8::1")), "deny over");
+    assert_eq!(m.says(&fresh.from("2001:db8::1")), "deny too-many");
 }
 
 #[test]

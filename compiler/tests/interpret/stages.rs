@@ -4,18 +4,18 @@ use super::machine::{Build, Machine, tcp, udp};
 
 #[test]
 fn guard_is_about_what_arrives_by_its_interfaces() {
-    let mut m = Machine::new(
+    let m = Machine::new(
         "guard on eth0 { deny tcp as no-tcp  default allow }
          guard on not eth0, eth1 { default deny as closed }",
     );
     let packet = tcp("192.0.2.1:1", "198.51.100.1:22");
-    assert_eq!(m.says(&packet), "deny no-tcp");
+    assert_eq!(m.alone(&packet), "deny no-tcp");
     assert_eq!(
-        m.says(&packet.clone().way("eth1", "host")),
+        m.alone(&packet.clone().way("eth1", "host")),
         "allow (notgoverned)"
     );
-    assert_eq!(m.says(&packet.clone().way("eth2", "host")), "deny closed");
-    assert_eq!(m.says(&packet.way("host", "eth2")), "allow (notgoverned)");
+    assert_eq!(m.alone(&packet.clone().way("eth2", "host")), "deny closed");
+    assert_eq!(m.alone(&packet.way("host", "eth2")), "allow (notgoverned)");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_guard_does_not_track_has_no_flow() {
     let mut m = Machine::new(
         "guard on eth0 { notrack udp/53 as fast  default allow }
          steer { redirect udp/53 => :5353 as moved }
-         egress { masquerade as out }
+         egress { masquerade as away }
          to host { allow udp/53 when ct.state == untracked as dns  default deny as rest }",
     );
     let dns = udp("192.0.2.1:1", "198.51.100.1:53");

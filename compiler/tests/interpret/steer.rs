@@ -80,8 +80,7 @@ fn direct_leaves_it_and_deny_drops() {
 fn route_sets_its_mark_and_filter_sees_the_other_way() {
     let mut m = Machine::new(
         "steer { route tcp/9 via table 200 mark 0x200/0xff00 as second }
-         default deny as rest
-         from any { allow out eth1 when meta.mark == 0x200 as by-eth1 }",
+         from any { allow out eth1 when meta.mark == 0x200 as by-eth1  default deny as rest }",
     );
     let packet = tcp("192.0.2.1:1", "203.0.113.1:9")
         .way("eth2", "eth0")

@@ -28,7 +28,7 @@ guard
   > allow `handed` (test.pol:2)
 filter
   - allow `admin` (test.pol:4): source is 192.0.2.1, not @admins
-  - allow `to-host#2` (test.pol:5): protocol is tcp, not udp
+  - allow `to-host#2` (test.pol:5): dport is 22, not 53
   + match `seen` (test.pol:6)
   > allow `anyone` (test.pol:7)
 ";
