@@ -2,6 +2,7 @@
 //! reference.
 
 mod decision;
+pub mod frame;
 mod packet;
 
 pub use decision::{
