@@ -90,17 +90,20 @@ fn head4(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
     if first >> 4 != 4 || size < fixed.len() || usize::from(total) < size {
         return Err(MALFORMED4);
     }
+    let mut addresses = Bytes::new(&fixed);
+    addresses.take(12).ok_or(TRUNCATED4)?;
+    let saddr = addresses.u32().ok_or(TRUNCATED4)?;
+    let daddr = addresses.u32().ok_or(TRUNCATED4)?;
     let mut rest = Bytes::new(whole);
     rest.take(size).ok_or(FrameError::Truncated {
         header: "IPv4 options",
     })?;
-    let [a, b, c, d, e, f, g, h] = addresses;
     let fragment = u16::from_be_bytes([frag0, frag1]);
     let (more, offset) = (fragment & 0x2000 != 0, fragment & 0x1fff);
     let payload = upto(rest.rest(), usize::from(total) - size);
     Ok(Head {
-        saddr: Ipv4Addr::new(a, b, c, d).into(),
-        daddr: Ipv4Addr::new(e, f, g, h).into(),
+        saddr: Ipv4Addr::from_bits(saddr).into(),
+        daddr: Ipv4Addr::from_bits(daddr).into(),
         proto,
         fields: fields(u64::from(total), ttl, service, more || offset != 0),
         payload: (offset == 0).then_some(payload),

@@ -141,8 +141,8 @@ const OUTGOING: u16 = 4;
 fn cooked_head(kind: u16, device: u16, length: u16, address: [u8; 8], ethertype: u16) -> Head {
     let mut fields = BTreeMap::new();
     if device == ETHERNET_DEVICE && length == 6 {
-        let [a, b, c, d, e, f, ..] = address;
-        fields.insert(ETH_SADDR, number([a, b, c, d, e, f]));
+        let [head @ .., _, _] = address;
+        fields.insert(ETH_SADDR, number(head));
     }
     // The kinds are those of `meta.pkttype`, and one for what was sent.
     if u64::from(kind) <= META_PKTTYPE.largest() {

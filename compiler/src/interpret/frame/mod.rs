@@ -63,7 +63,7 @@ pub struct Parsed {
 }
 
 /// The head of the packet that an ICMP error is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inner {
     /// Source address.
     pub saddr: IpAddr,
@@ -71,12 +71,8 @@ pub struct Inner {
     pub daddr: IpAddr,
     /// Protocol number.
     pub proto: u8,
-    /// Source port, where the protocol has ports and they are quoted.
-    pub sport: Option<u16>,
-    /// Destination port.
-    pub dport: Option<u16>,
-    /// Identifier of an ICMP query.
-    pub id: Option<u16>,
+    /// Its ports, or its ICMP type and code.
+    pub fields: BTreeMap<Field, u64>,
 }
 
 /// Why a frame has no packet that a policy could judge.

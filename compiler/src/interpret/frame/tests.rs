@@ -225,9 +225,7 @@ fn an_error_quotes_the_packet_it_is_about() {
         saddr: addr("2001:db8::1"),
         daddr: addr("2001:db8::2"),
         proto: 17,
-        sport: Some(4000),
-        dport: Some(53),
-        id: None,
+        fields: [(SPORT, 4000), (DPORT, 53)].into(),
     };
     assert_eq!(parsed.inner, Some(inner));
     error.truncate(error.len() - 5);

@@ -98,21 +98,20 @@ fn icmp(v6: bool, bytes: &[u8]) -> Option<Layer> {
 fn quote(v6: bool, bytes: &[u8]) -> Option<Inner> {
     // A quotation is cut: what its header says of its length does not matter.
     let head = ip::any_head(bytes, usize::MAX).ok()?;
-    let mut inner = Inner {
+    let mut rest = Bytes::new(head.payload?);
+    let fields = if with_ports(head.proto).is_some() {
+        ports(rest)?.into()
+    } else if matches!(u64::from(head.proto), ICMP | ICMPV6) {
+        let (kind, code) = (rest.u8()?, rest.u8()?);
+        [(ICMP_TYPE, kind.into()), (ICMP_CODE, code.into())].into()
+    } else {
+        BTreeMap::new()
+    };
+    let inner = Inner {
         saddr: head.saddr,
         daddr: head.daddr,
         proto: head.proto,
-        sport: None,
-        dport: None,
-        id: None,
+        fields,
     };
-    let mut rest = Bytes::new(head.payload?);
-    if with_ports(head.proto).is_some() {
-        inner.sport = Some(rest.u16()?);
-        inner.dport = Some(rest.u16()?);
-    } else if matches!(u64::from(head.proto), ICMP | ICMPV6) {
-        let _type_code_and_checksum = rest.u32()?;
-        inner.id = Some(rest.u16()?);
-    }
     (head.saddr.is_ipv6() == v6).then_some(inner)
 }
