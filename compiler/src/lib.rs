@@ -8,6 +8,7 @@
 mod compile;
 pub mod diagnostic;
 pub mod field;
+pub mod inline;
 pub mod interpret;
 pub mod ir;
 pub mod packet;

@@ -83,7 +83,7 @@ fn head4(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
         proto,
         _,
         _,
-        addresses @ ..,
+        ..,
     ] = fixed;
     let size = usize::from(first & 0x0f) * 4;
     let total = u16::from_be_bytes([len0, len1]);
