@@ -149,10 +149,15 @@ fn decided(name: &str, ir: &Ir, decision: &Decision) -> bool {
 /// What became of a packet, in the language's words: `` `dnat => 10.1.0.80:443` by rule `web-in` ``.
 pub fn describe(ir: &Ir, packet: &Packet, decision: &Decision) -> String {
     let outcome = outcome_text(ir, packet, decision);
-    match decision.by.and_then(|id| id.of(ir)) {
+    match deciding(decision).and_then(|id| id.of(ir)) {
         Some(rule) => format!("`{outcome}` by rule `{}`", rule.name),
         None => format!("`{outcome}` without a rule"),
     }
+}
+
+/// The rule that decided the outcome, or without one the rule that steered the flow there.
+pub fn deciding(decision: &Decision) -> Option<RuleId> {
+    decision.by.or(decision.steered_by)
 }
 
 /// The outcome alone.

@@ -122,8 +122,10 @@ impl Bench<'_> {
         let given = Given::of(qualifiers)?;
         let (saddr, daddr) = self.addresses(flow)?;
         let shape = Shape::of(flow, daddr.is_ipv6(), given.flags)?;
-        let local = flow.source.node.addr.is_none();
-        if let (Some((_, span)), false) = (given.by, local) {
+        // Who has sent it, and for an answer that comes in, who had asked.
+        let sends = flow.source.node.addr.is_none();
+        let asked = flow.reply && !sends && flow.dest.node.addr.is_none();
+        if let (Some((_, span)), false) = (given.by, sends || asked) {
             return Err(Problem::at(span, "only packets from `host` have a sender"));
         }
         let mut cases = Vec::new();
@@ -139,14 +141,24 @@ impl Bench<'_> {
                     proto: shape.proto,
                     principals: BTreeSet::new(),
                 };
-                let opening = flow.reply.then(|| opening(&packet, &shape));
-                for packet in self.sent_by(packet, given.by)? {
-                    cases.push(Case {
-                        opening: opening.clone(),
-                        packet,
-                        chosen_in: chosen_in.clone(),
-                        chosen_out: chosen_out.clone(),
-                    });
+                let case = |opening: Option<Packet>, packet: Packet| Case {
+                    opening,
+                    packet,
+                    chosen_in: chosen_in.clone(),
+                    chosen_out: chosen_out.clone(),
+                };
+                let openings = match flow.reply.then(|| opening(&packet, &shape)) {
+                    Some(opening) if asked => self.sent_by(opening, given.by)?,
+                    opening => opening.into_iter().collect(),
+                };
+                let packets = self.sent_by(packet, given.by.filter(|_| sends))?;
+                for packet in packets {
+                    if openings.is_empty() {
+                        cases.push(case(None, packet));
+                        continue;
+                    }
+                    let with = |o: &Packet| case(Some(o.clone()), packet.clone());
+                    cases.extend(openings.iter().map(with));
                 }
             }
         }

@@ -83,18 +83,14 @@ fn example(pattern: &Pattern, all: &BTreeSet<&Pattern>) -> Option<String> {
         all.iter()
             .any(|p| *p != pattern && pattern.covers(p) && p.matches(name))
     };
+    // With a digit behind it a prefix looks like an interface.
     let endings = ('0'..='9').chain('a'..='z').map(|c| format!("{prefix}{c}"));
-    let names: Vec<String> = std::iter::once(prefix.clone())
-        .chain(endings)
+    let names: Vec<String> = endings
+        .chain([prefix.clone()])
         .filter(|n| Pattern::problem(n).is_none())
         .collect();
-    // With a digit behind it a prefix looks like an interface.
-    let usual = names.iter().skip(1).chain(names.first());
-    usual
-        .clone()
-        .find(|n| !narrower(n))
-        .or_else(|| usual.clone().next())
-        .cloned()
+    let alone = names.iter().find(|n| !narrower(n));
+    alone.or(names.first()).cloned()
 }
 
 #[cfg(test)]

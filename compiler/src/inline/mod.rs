@@ -13,6 +13,8 @@ mod iface;
 mod judge;
 mod report;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +25,7 @@ use crate::resolve::Options;
 use crate::source::Span;
 
 pub use coverage::{Coverage, coverage};
-pub use expect::describe;
+pub use expect::{deciding, describe};
 pub use flow::{Case, Problem};
 pub use judge::{Chosen, Judged};
 pub use report::diagnostic;

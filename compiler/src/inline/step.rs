@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use polc_grammar::ast::{Flow, Qualifier, Spanned, TestStep, Verb};
 
-use super::expect::{Expectation, describe, has_outcome, outcome_text, word};
+use super::expect::{Expectation, deciding, describe, has_outcome, outcome_text, word};
 use super::judge::{Chosen, MOST_FLOWS};
 use super::{Bench, Case, Failure, Judged, Problem, StepResult, coverage};
 use crate::source::Span;
@@ -74,7 +74,7 @@ impl Bench<'_> {
         let holds = |j: &Judged| expectation.holds(self.ir, j);
         let failure = judged.iter().find(|j| !holds(j)).map(|wrong| Failure {
             got: self.got(wrong),
-            by: wrong.decision.by,
+            by: deciding(&wrong.decision),
             judged: Some(wrong.clone()),
             help: self.depends(&judged, holds),
         });
