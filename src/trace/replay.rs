@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use polc_compiler::field::{DPORT, SPORT};
-use polc_compiler::inline::{Bench, describe};
+use polc_compiler::inline::{Bench, deciding, describe};
 use polc_compiler::interpret::frame::{self, Parsed};
 use polc_compiler::interpret::{Decision, Outcome as Verdict, Packet, Place, Why, explain};
 use polc_compiler::ir::Ir;
@@ -179,7 +179,8 @@ impl Summary {
         };
         let explained = explain(decision, ir, sources);
         // Rules in the order of the pipeline, what no rule decides before them.
-        let place = decision.by.map_or(0, |by| {
+        let by = deciding(decision);
+        let place = by.map_or(0, |by| {
             let before = ir.rules().take_while(|(stage, _)| *stage < by.stage);
             1 + before.count() + by.index
         });
