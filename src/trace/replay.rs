@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use polc_compiler::field::{DPORT, SPORT};
-use polc_compiler::inline::{Bench, deciding, describe};
+use polc_compiler::inline::{Bench, deciding, outcome_text};
 use polc_compiler::interpret::frame::{self, Parsed};
 use polc_compiler::interpret::{Decision, Outcome as Verdict, Packet, Place, Why, explain};
 use polc_compiler::ir::Ir;
@@ -74,10 +74,11 @@ pub(super) fn run(
         let (packet, quoted) = packets(args, bench, parsed);
         let (packet, decision) = bench.next(packet, quoted.as_ref(), &mut state, now);
         let length = u64::try_from(captured.length).unwrap_or(u64::MAX);
-        summary.add(ir, sources, &decision, length);
+        let name = summary.add(ir, sources, &decision, length);
         if args.verbose {
+            let outcome = format!("`{}` by {name}", outcome_text(ir, &packet, &decision));
             let time = now.saturating_sub(first);
-            summary.packets.push(Line::of(ir, &packet, &decision, time));
+            summary.packets.push(Line::of(&packet, outcome, time));
         }
     }
     let text = match args.format {
@@ -138,7 +139,7 @@ struct Line {
 }
 
 impl Line {
-    fn of(ir: &Ir, packet: &Packet, decision: &Decision, time: u64) -> Self {
+    fn of(packet: &Packet, outcome: String, time: u64) -> Self {
         let port = |field| packet.field(field).and_then(|p| u16::try_from(p).ok());
         let end = |addr: IpAddr, field| match port(field) {
             Some(port) => SocketAddr::new(addr, port).to_string(),
@@ -149,7 +150,7 @@ impl Line {
             source: end(packet.saddr, SPORT),
             dest: end(packet.daddr, DPORT),
             proto: packet.proto,
-            outcome: describe(ir, packet, decision),
+            outcome,
         }
     }
 
@@ -171,7 +172,8 @@ impl Summary {
         *self.unread.entry(reason).or_default() += 1;
     }
 
-    fn add(&mut self, ir: &Ir, sources: &SourceMap, decision: &Decision, length: u64) {
+    /// Counts a packet; the result is what decided.
+    fn add(&mut self, ir: &Ir, sources: &SourceMap, decision: &Decision, length: u64) -> String {
         let outcome = match decision.outcome {
             Verdict::Allow => "allow",
             Verdict::Deny => "deny",
@@ -193,9 +195,10 @@ impl Summary {
             .rule
             .as_ref()
             .map_or(fact, |rule| rule.name.clone());
-        let sum = self.sums.entry((place, name, outcome)).or_default();
+        let sum = self.sums.entry((place, name.clone(), outcome)).or_default();
         sum.packets += 1;
         sum.bytes += length;
+        name
     }
 
     fn human(&self) -> String {

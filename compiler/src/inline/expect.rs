@@ -160,8 +160,8 @@ pub fn deciding(decision: &Decision) -> Option<RuleId> {
     decision.by.or(decision.steered_by)
 }
 
-/// The outcome alone.
-pub(super) fn outcome_text(ir: &Ir, packet: &Packet, decision: &Decision) -> String {
+/// The outcome alone, as [`describe`] has it.
+pub fn outcome_text(ir: &Ir, packet: &Packet, decision: &Decision) -> String {
     match decision.outcome {
         Outcome::Deny => return "deny".to_owned(),
         Outcome::Reject(Reject::Default) => return "reject".to_owned(),

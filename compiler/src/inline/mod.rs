@@ -25,10 +25,10 @@ use crate::resolve::Options;
 use crate::source::Span;
 
 pub use coverage::{Coverage, coverage};
-pub use expect::{deciding, describe};
+pub use expect::{deciding, describe, outcome_text};
 pub use flow::{Case, Problem};
 pub use judge::{Chosen, Judged};
-pub use report::diagnostic;
+pub use report::{check, diagnostic};
 
 /// Noon of a Wednesday, in milliseconds since 1970: the time at which tests take place.
 pub const NOON: u64 = 1_767_787_200_000;
@@ -89,6 +89,8 @@ pub struct StepResult {
 /// Why a step failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// Where: the step, or the part of it that means nothing.
+    pub span: Span,
     /// What became of the packet, or what is wrong with the step itself.
     pub got: String,
     /// The rule that decided.

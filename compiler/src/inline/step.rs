@@ -27,7 +27,7 @@ impl Bench<'_> {
             } => match Expectation::of(outcome.node, qualifiers) {
                 Ok(expectation) => (
                     expectation.text(),
-                    self.expect(&expectation, flow, qualifiers),
+                    self.expect(&expectation, flow, qualifiers, span),
                 ),
                 Err(problem) => (format!("`{}`", word(outcome.node)), Err(problem)),
             },
@@ -42,12 +42,13 @@ impl Bench<'_> {
                 let sent = (*count, *within);
                 (
                     counts_text(&counts),
-                    self.sent(sent, flow, qualifiers, &counts),
+                    self.sent(sent, flow, qualifiers, &counts, span),
                 )
             }
         };
         let (failure, judged) = result.unwrap_or_else(|problem| {
             let failure = Failure {
+                span: Span::new(span.file, problem.span),
                 got: problem.message,
                 by: None,
                 judged: None,
@@ -68,11 +69,13 @@ impl Bench<'_> {
         expectation: &Expectation<'_>,
         flow: &Flow,
         qualifiers: &[Spanned<Qualifier>],
+        span: Span,
     ) -> Result<Outcome, Problem> {
         let cases = self.cases(flow, qualifiers)?;
         let judged: Vec<Judged> = cases.iter().flat_map(|c| self.judge(c)).collect();
         let holds = |j: &Judged| expectation.holds(self.ir, j);
         let failure = judged.iter().find(|j| !holds(j)).map(|wrong| Failure {
+            span,
             got: self.got(wrong),
             by: deciding(&wrong.decision),
             judged: Some(wrong.clone()),
@@ -146,6 +149,7 @@ impl Bench<'_> {
         flow: &Flow,
         qualifiers: &[Spanned<Qualifier>],
         expected: &[(Verb, u64)],
+        span: Span,
     ) -> Result<Outcome, Problem> {
         let cases = self.cases(flow, qualifiers)?;
         let count = sendable(count, flow, &cases)?;
@@ -156,6 +160,7 @@ impl Bench<'_> {
                 let (judged, ways) = self.send(case, (count, within), pick);
                 let got = count_outcomes(&judged, expected);
                 let failure = (got != expected).then(|| Failure {
+                    span,
                     got: self.counts_got(&judged, &got),
                     by: None,
                     judged: surplus(&judged, expected, &got).cloned(),
@@ -256,8 +261,13 @@ fn counts_text(counts: &[(Verb, u64)]) -> String {
 
 /// The interfaces of a case that were chosen for it.
 fn chosen_text(case: &Case) -> Option<String> {
-    let input = case.chosen_in.iter().map(|n| format!("in {n}"));
-    let output = case.chosen_out.iter().map(|n| format!("out {n}"));
-    let parts: Vec<String> = input.chain(output).collect();
-    (!parts.is_empty()).then(|| format!("this is so {}", parts.join(" ")))
+    let input = case.chosen_in.iter().map(|n| ("in", n));
+    let output = case.chosen_out.iter().map(|n| ("out", n));
+    let chosen = || input.clone().chain(output.clone());
+    let places: Vec<String> = chosen()
+        .map(|(word, name)| format!("{word} {name}"))
+        .collect();
+    let say: Vec<String> = chosen().map(|(word, _)| format!("`{word} …`")).collect();
+    let (places, say) = (places.join(" "), say.join(" and "));
+    (!places.is_empty()).then(|| format!("judged {places}: say {say} if another one is meant"))
 }

@@ -430,9 +430,9 @@ fn a_failed_step_is_a_diagnostic() {
     let text = format!("{FRONT}\ntest \"t\" {{ deny tcp 192.0.2.1 -> host:22 in eth0 }}");
     let compilation = compiled(&text);
     let ir = compilation.ir.as_ref().unwrap();
-    let test = run(&compilation.policy, ir, &options()).remove(0);
-    let step = &test.steps[0];
-    let found = diagnostic(ir, &compilation.sources, &test, step).unwrap();
+    let result = run(&compilation.policy, ir, &options()).remove(0);
+    let step = &result.steps[0];
+    let found = diagnostic(ir, &compilation.sources, &result, step).unwrap();
     assert_eq!(found.code, Code::TestFailed);
     assert_eq!(found.title, "test `t` failed");
     assert_eq!(
