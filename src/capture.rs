@@ -90,7 +90,7 @@ fn pcapng(blocks: PcapNGSlice<'_>) -> Capture<'_> {
         match block {
             Block::SectionHeader(_) => interfaces.clear(),
             Block::InterfaceDescription(description) => {
-                interfaces.push(Interface::of(&description))
+                interfaces.push(Interface::of(&description));
             }
             Block::EnhancedPacket(packet) => {
                 let index = usize::try_from(packet.if_id).unwrap_or(usize::MAX);

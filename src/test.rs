@@ -48,7 +48,7 @@ enum Format {
     Human,
     /// One JSON object
     Json,
-    /// JUnit's XML, for CI systems
+    /// The XML of `JUnit`, for CI systems
     Junit,
 }
 

@@ -1,4 +1,4 @@
-//! Results as JUnit's XML.
+//! Results as `JUnit` has them, in XML.
 
 use polc_compiler::inline::TestResult;
 use polc_compiler::interpret::render;

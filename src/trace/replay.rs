@@ -74,9 +74,9 @@ pub(super) fn run(
         let (packet, quoted) = packets(args, bench, parsed);
         let (packet, decision) = bench.next(packet, quoted.as_ref(), &mut state, now);
         let length = u64::try_from(captured.length).unwrap_or(u64::MAX);
-        let name = summary.add(ir, sources, &decision, length);
+        let by = summary.add(ir, sources, &decision, length);
         if args.verbose {
-            let outcome = format!("`{}` by {name}", outcome_text(ir, &packet, &decision));
+            let outcome = format!("`{}` {by}", outcome_text(ir, &packet, &decision));
             let time = now.saturating_sub(first);
             summary.packets.push(Line::of(&packet, outcome, time));
         }
@@ -167,38 +167,44 @@ impl Line {
     }
 }
 
+/// The last fact of the language that a decision rests on, in parentheses.
+fn fact(decision: &Decision, ir: &Ir, sources: &SourceMap) -> String {
+    let explained = explain(decision, ir, sources);
+    let mut facts = explained.steps.iter().rev().filter_map(|step| match step {
+        Why::Fact { name, .. } => Some(format!("({name})")),
+        _ => None,
+    });
+    facts.next().unwrap_or_default()
+}
+
 impl Summary {
     fn unread(&mut self, reason: String) {
         *self.unread.entry(reason).or_default() += 1;
     }
 
-    /// Counts a packet; the result is what decided.
+    /// Counts a packet; the result says by what it was decided.
     fn add(&mut self, ir: &Ir, sources: &SourceMap, decision: &Decision, length: u64) -> String {
         let outcome = match decision.outcome {
             Verdict::Allow => "allow",
             Verdict::Deny => "deny",
             Verdict::Reject(_) => "reject",
         };
-        let explained = explain(decision, ir, sources);
         // Rules in the order of the pipeline, what no rule decides before them.
         let by = deciding(decision);
         let place = by.map_or(0, |by| {
             let before = ir.rules().take_while(|(stage, _)| *stage < by.stage);
             1 + before.count() + by.index
         });
-        let mut facts = explained.steps.iter().rev().filter_map(|step| match step {
-            Why::Fact { name, .. } => Some(format!("({name})")),
-            _ => None,
-        });
-        let fact = facts.next().unwrap_or_default();
-        let name = explained
-            .rule
-            .as_ref()
-            .map_or(fact, |rule| rule.name.clone());
-        let sum = self.sums.entry((place, name.clone(), outcome)).or_default();
+        let (name, said) = if let Some(rule) = by.and_then(|id| id.of(ir)) {
+            (rule.name.to_string(), format!("by rule `{}`", rule.name))
+        } else {
+            let fact = fact(decision, ir, sources);
+            (fact.clone(), fact)
+        };
+        let sum = self.sums.entry((place, name, outcome)).or_default();
         sum.packets += 1;
         sum.bytes += length;
-        name
+        said
     }
 
     fn human(&self) -> String {
