@@ -98,6 +98,8 @@ codes! {
     TooComplex = "POL022" "too-complex";
     /// A set holds more than its `max`.
     SetOverflow = "POL023" "set-overflow";
+    /// A step of an inline test did not come out as it says.
+    TestFailed = "POL024" "test-failed";
     /// No packet can match the rule: its conditions exclude one another.
     UnmatchableRule = "POL102" "unmatchable-rule";
     /// A set without elements is used in a rule.
