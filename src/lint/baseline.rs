@@ -38,7 +38,8 @@ pub(super) fn write(path: &Path, checked: &[Checked]) -> Result {
     let text = serde_json::to_string_pretty(&baseline).map_err(|e| Error::environment(&e))?;
     std::fs::write(path, text + "\n")
         .map_err(|e| Error::Environment(format!("cannot write `{}`: {e}", path.display())))?;
-    eprintln!("listed {count} findings in `{}`", path.display());
+    let count = super::number(count, "finding");
+    eprintln!("listed {count} in `{}`", path.display());
     Ok(Outcome::Clean)
 }
 

@@ -4,6 +4,7 @@ mod base;
 mod baseline;
 mod repair;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use polc_compiler::analyse::lint::{self, Fingerprints, Level, Persona, Rule, Settings};
@@ -188,19 +189,27 @@ fn show(checked: &[Checked], args: &Args) -> std::result::Result<(), Error> {
 
 /// How much was looked at and found.
 fn count(checked: &[Checked]) -> String {
-    let number = |count: usize, what: &str| match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
-    };
-    let active = checked.iter().map(|c| c.active().count()).sum();
+    let active: Vec<_> = checked.iter().flat_map(Checked::active).collect();
     let silent = checked.iter().flat_map(|c| &c.findings);
     let silent = silent.filter(|f| f.silence.is_some()).count();
-    let silent = match silent {
-        0 => String::new(),
-        silent => format!(", {silent} silenced"),
-    };
+    let fixes = active.iter().filter_map(|d| d.fix.as_ref());
+    let fixes = fixes.filter(|fix| fix.safe).count();
     let files = number(checked.len(), "file");
-    format!("looked at {files}: {}{silent}", number(active, "finding"))
+    let mut text = format!("looked at {files}: {}", number(active.len(), "finding"));
+    // Writing to a `String` cannot fail.
+    if silent > 0 {
+        let _ = write!(text, ", {silent} silenced");
+    }
+    if fixes > 0 {
+        let _ = write!(text, "; `--fix` mends {fixes}");
+    }
+    text
+}
+
+/// A number of things, in words.
+fn number(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// What the findings come to.

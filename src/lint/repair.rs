@@ -8,7 +8,7 @@ use polc_compiler::Files;
 use polc_compiler::diagnostic::{Fix, fix};
 use similar::TextDiff;
 
-use super::{Args, compiles, examine};
+use super::{Args, compiles, examine, number};
 use crate::exit::Error;
 use crate::report::Checked;
 use crate::session::Disk;
@@ -70,7 +70,8 @@ pub(super) fn mend(paths: &[PathBuf], args: &Args) -> Result<Mended, Error> {
     }
     let files = mended.0.len();
     if fixed > 0 && !args.repair.diff {
-        eprintln!("mended {fixed} findings in {files} files");
+        let (fixed, files) = (number(fixed, "finding"), number(files, "file"));
+        eprintln!("mended {fixed} in {files}");
     }
     Ok(mended)
 }

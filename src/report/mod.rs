@@ -5,6 +5,8 @@ mod github;
 mod gitlab;
 mod junit;
 mod sarif;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

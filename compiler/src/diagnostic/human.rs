@@ -202,3 +202,41 @@ fn lines_around(text: &str, range: Range<usize>) -> Range<usize> {
     let end = range.end + tail.find('\n').unwrap_or(tail.len());
     start..end.min(text.len()).max(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Code, Fix};
+    use crate::source::Span;
+
+    #[test]
+    fn what_stands_behind_the_source_is_shown() {
+        let mut sources = SourceMap::default();
+        let file = sources.add("a.pol", "allow a\nallow b\n");
+        let other = sources.add("b.pol", "deny c\n");
+        let span = |file, start| Span {
+            file,
+            start,
+            end: start + 5,
+        };
+        let diagnostic = Diagnostic::warning(Code::UnmatchableRule, "never", span(file, 8))
+            .related(span(file, 0), "takes all of it")
+            .related(span(other, 0), "takes some of it")
+            .step(span(file, 0), "`a` does not hold")
+            .step(span(other, 0), "`c` denies it")
+            .note("b is the last letter")
+            .fix(Fix {
+                safe: false,
+                title: "delete it".to_owned(),
+                edits: Vec::new(),
+            });
+        let style = Style {
+            colour: false,
+            width: 80,
+        };
+        insta::assert_snapshot!(render(&diagnostic, &sources, style), @"");
+        let parts = [(std::slice::from_ref(&diagnostic), &sources)];
+        let json = crate::diagnostic::json::render(parts.into_iter()).expect("JSON");
+        insta::assert_snapshot!(json, @"");
+    }
+}
