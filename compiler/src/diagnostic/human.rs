@@ -234,9 +234,92 @@ mod tests {
             colour: false,
             width: 80,
         };
-        insta::assert_snapshot!(render(&diagnostic, &sources, style), @"");
+        insta::assert_snapshot!(render(&diagnostic, &sources, style), @"
+        POL102 unmatchable-rule
+
+          ⚠ never
+           ╭─[a.pol:1:1]
+         1 │ allow a
+           · ──┬──
+           ·   ╰── takes all of it
+           ╰────
+           ╭─[a.pol:2:1]
+         2 │ allow b
+           · ─────
+           ╰────
+          at b.pol:1: takes some of it
+          note: b is the last letter
+          the packet's way:
+            1. at a.pol:1: `a` does not hold
+            2. at b.pol:1: `c` denies it
+          possible fix: delete it
+        ");
         let parts = [(std::slice::from_ref(&diagnostic), &sources)];
         let json = crate::diagnostic::json::render(parts.into_iter()).expect("JSON");
-        insta::assert_snapshot!(json, @"");
+        insta::assert_snapshot!(json, @r#"
+        {
+          "diagnostics": [
+            {
+              "code": "POL102",
+              "name": "unmatchable-rule",
+              "severity": "warning",
+              "message": "never",
+              "labels": [
+                {
+                  "file": "a.pol",
+                  "line": 2,
+                  "column": 1,
+                  "start": 8,
+                  "end": 13
+                }
+              ],
+              "related": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes all of it"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes some of it"
+                }
+              ],
+              "flow": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`a` does not hold"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`c` denies it"
+                }
+              ],
+              "notes": [
+                "b is the last letter"
+              ],
+              "fix": {
+                "title": "delete it",
+                "safe": false,
+                "edits": []
+              }
+            }
+          ]
+        }
+        "#);
     }
 }
