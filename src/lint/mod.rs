@@ -192,16 +192,16 @@ fn count(checked: &[Checked]) -> String {
     let active: Vec<_> = checked.iter().flat_map(Checked::active).collect();
     let silent = checked.iter().flat_map(|c| &c.findings);
     let silent = silent.filter(|f| f.silence.is_some()).count();
-    let fixes = active.iter().filter_map(|d| d.fix.as_ref());
-    let fixes = fixes.filter(|fix| fix.safe).count();
+    let safe = active.iter().filter_map(|d| d.fix.as_ref());
+    let safe = safe.filter(|fix| fix.safe).count();
     let files = number(checked.len(), "file");
     let mut text = format!("looked at {files}: {}", number(active.len(), "finding"));
     // Writing to a `String` cannot fail.
     if silent > 0 {
         let _ = write!(text, ", {silent} silenced");
     }
-    if fixes > 0 {
-        let _ = write!(text, "; `--fix` mends {fixes}");
+    if safe > 0 {
+        let _ = write!(text, "; `--fix` mends {safe}");
     }
     text
 }

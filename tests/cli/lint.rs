@@ -1,5 +1,6 @@
 //! `polc lint`: what it finds, how it says so, and how findings are answered.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -464,9 +465,10 @@ fn only_what_is_new_since_a_revision_is_shown() {
 
 #[test]
 fn annotations_past_the_tenth_go_into_the_summary() {
-    let rules: String = (1..=13)
-        .map(|n| format!("  allow tcp/{n} log as r{n}\n"))
-        .collect();
+    let mut rules = String::new();
+    for n in 1..=13 {
+        writeln!(rules, "  allow tcp/{n} log as r{n}").expect("written");
+    }
     let place = Place::new(&[(
         "net/p.pol",
         &format!("policy p\nto host {{\n{rules}  default deny\n}}\n"),

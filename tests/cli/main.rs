@@ -8,6 +8,7 @@
 )]
 
 mod check;
+mod ci;
 mod harness;
 mod large;
 mod lint;
