@@ -13,6 +13,8 @@ mod register;
 mod settings;
 mod suppress;
 mod syntax;
+#[cfg(test)]
+mod testing;
 
 use register::{lint, page};
 
