@@ -7,11 +7,14 @@ mod check;
 mod completions;
 mod config;
 mod exit;
+mod explain;
 mod fmt;
+mod lint;
 mod out;
 mod paths;
 mod progress;
 mod remove;
+mod report;
 mod session;
 mod status;
 mod test;
@@ -39,6 +42,8 @@ enum Command {
     Check(check::Args),
     Test(test::Args),
     Trace(trace::Args),
+    Lint(lint::Args),
+    Explain(explain::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Apply(apply::Args),
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Apply(args) => apply::run(&args),
