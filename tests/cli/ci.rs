@@ -96,7 +96,6 @@ fn the_hooks_run() {
         };
         assert_eq!(text(hook, "language"), language, "{id}");
         assert_eq!(text(hook, "files"), "\\.pol$", "{id}");
-        let command = entry.strip_prefix("polc ").expect("a command of polc");
         succeeds(
             &place,
             &format!("{entry} host.pol lib/nat.pol"),
