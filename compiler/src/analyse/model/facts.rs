@@ -4,7 +4,7 @@ use super::Model;
 use super::ifaces::HOST;
 use super::lines::{FAMILIES, unconditional_icmp};
 use super::space::{Dim, V4};
-use super::view::{Moved, View};
+use super::view::View;
 use super::ways::groups;
 use crate::field::{
     DPORT, Field, Header, ICMP, ICMP_TYPE, ICMPV6, IP_FRAGMENT, TCP, TCP_FLAGS, UDP,
@@ -24,8 +24,13 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Guard, Self::Lookup, Self::Steer, Self::Filter, Self::Egress];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Guard,
+        Self::Lookup,
+        Self::Steer,
+        Self::Filter,
+        Self::Egress,
+    ];
 
     /// The stage whose rules it asks.
     pub(crate) fn stage(self) -> Option<Stage> {
@@ -62,9 +67,8 @@ pub(crate) struct FactLine {
 
 impl Model<'_> {
     /// Every packet that comes in or that this host sends; later fragments as guard sees them.
-    pub(crate) fn entering(&self) -> Vec<Region> {
-        let headed: IntervalSet<u64> =
-            DPORT.def().protocols.iter().map(|p| (*p, *p)).collect();
+    pub fn entering(&self) -> Vec<Region> {
+        let headed: IntervalSet<u64> = DPORT.def().protocols.iter().map(|p| (*p, *p)).collect();
         let icmp = [(ICMP, ICMP), (ICMPV6, ICMPV6)].into_iter().collect();
         let headed = Values::of(&headed.union(&icmp));
         let mut out = self.universe(Stage::Steer);
@@ -113,7 +117,11 @@ impl Model<'_> {
                 vec![line(Fact::ProxySocket, Ending::Drop, sockets.collect())]
             }
             Phase::Filter => {
-                vec![line(Fact::NotGoverned, Ending::HandOn, self.not_governed(view))]
+                vec![line(
+                    Fact::NotGoverned,
+                    Ending::HandOn,
+                    self.not_governed(view),
+                )]
             }
             Phase::Egress => {
                 let local = Cube {
@@ -167,9 +175,13 @@ impl Model<'_> {
             ..view
         };
         let mut out = Vec::new();
-        for (family, has) in FAMILIES.into_iter().zip([cube.families.v4, cube.families.v6]) {
+        for (family, has) in FAMILIES
+            .into_iter()
+            .zip([cube.families.v4, cube.families.v6])
+        {
             if has {
-                self.tables().sides(cube, view, &self.space.all(family), &mut out);
+                self.tables()
+                    .sides(cube, view, &self.space.all(family), &mut out);
             }
         }
         out
@@ -186,11 +198,21 @@ impl Model<'_> {
         let protocols: IntervalSet<u64> = DPORT.def().protocols.iter().map(|p| (*p, *p)).collect();
         let icmp = [(ICMP, ICMP), (ICMPV6, ICMPV6)].into_iter().collect();
         let headed = Values::of(&protocols.union(&icmp));
-        let asked = [(Dim::Protocol, headed), (Dim::Field(IP_FRAGMENT), Some(Values::one(1)))];
-        let later = later.into_iter().filter_map(|r| self.part(r, &asked)).collect();
+        let asked = [
+            (Dim::Protocol, headed),
+            (Dim::Field(IP_FRAGMENT), Some(Values::one(1))),
+        ];
+        let later = later
+            .into_iter()
+            .filter_map(|r| self.part(r, &asked))
+            .collect();
         let mut out = vec![line(Some(Fact::Reassembled), Ending::Pass, later)];
         if !self.ir.strict_icmp {
-            out.push(line(Some(Fact::UnconditionalIcmp), Ending::Pass, self.unconditional()));
+            out.push(line(
+                Some(Fact::UnconditionalIcmp),
+                Ending::Pass,
+                self.unconditional(),
+            ));
         }
         if view.untracked {
             return out;
@@ -198,7 +220,11 @@ impl Model<'_> {
         out.push(line(None, Ending::Untracked, self.never_tracked()));
         if self.ir.strict_tcp {
             out.push(line(None, Ending::HandOn, self.stateless()));
-            out.push(line(Some(Fact::NotSyn), Ending::Drop, self.not_syn_of_touched()));
+            out.push(line(
+                Some(Fact::NotSyn),
+                Ending::Drop,
+                self.not_syn_of_touched(),
+            ));
         }
         out
     }
@@ -229,8 +255,10 @@ impl Model<'_> {
         const SYN: u64 = 0x02;
         const ASKED: u64 = 0x17;
         let largest = TCP_FLAGS.largest();
-        let flags: IntervalSet<u64> =
-            (0..=largest).filter(|f| f & ASKED != SYN).map(|f| (f, f)).collect();
+        let flags: IntervalSet<u64> = (0..=largest)
+            .filter(|f| f & ASKED != SYN)
+            .map(|f| (f, f))
+            .collect();
         self.parts(&[
             (Dim::Protocol, Some(Values::one(TCP.into()))),
             (Dim::Header(Header::Transport), Some(Values::one(1))),
@@ -288,8 +316,12 @@ impl Model<'_> {
             .filter(|(takes, _)| *takes)
             .map(|(_, p)| (p, p))
             .collect();
-        let v4 = proxy.v4.map(|(addr, port)| (V4, u128::from(u32::from(addr)), port));
-        let v6 = proxy.v6.map(|(addr, port)| (super::V6, u128::from(addr), port));
+        let v4 = proxy
+            .v4
+            .map(|(addr, port)| (V4, u128::from(u32::from(addr)), port));
+        let v6 = proxy
+            .v6
+            .map(|(addr, port)| (super::V6, u128::from(addr), port));
         let loopback = |family, addr: u128| match family {
             V4 => addr >> 24 == 127,
             _ => addr == 1,
@@ -305,7 +337,10 @@ impl Model<'_> {
                 (Dim::Field(DPORT), Some(Values::one(port.into()))),
             ];
             if addr == 0 {
-                let single = self.space.full(&Dim::Destination, family).difference(&groups(family));
+                let single = self
+                    .space
+                    .full(&Dim::Destination, family)
+                    .difference(&groups(family));
                 asked.push((Dim::Egress, Some(Values::one(HOST))));
                 asked.push((Dim::Destination, single));
             } else {
@@ -338,14 +373,12 @@ impl Model<'_> {
     }
 
     /// Where a packet's own number in a field is one of these.
-    pub(crate) fn field_part(&self, region: &Region, field: Field, values: &Values) -> Option<Region> {
+    pub(crate) fn field_part(
+        &self,
+        region: &Region,
+        field: Field,
+        values: &Values,
+    ) -> Option<Region> {
         self.space.narrowed(region, &Dim::Field(field), values)
-    }
-}
-
-impl Moved {
-    /// Whether egress is asked about packets that were moved so.
-    pub(crate) fn may_leave(self) -> bool {
-        self != Self::Taken
     }
 }

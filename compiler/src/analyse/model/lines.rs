@@ -143,8 +143,14 @@ impl Model<'_> {
         let mut local: IntervalSet<u128> = IntervalSet::one(HOST);
         local = local.union(&IntervalSet::one(space.ifaces.loopback()));
         let elsewhere = region.dim(at.egress)?.difference(&Values::of(&local)?)?;
-        let single = region.dim(at.destination)?.difference(&groups(space.family(region)))?;
-        Some(region.with(at.egress, elsewhere).with(at.destination, single))
+        let single = region
+            .dim(at.destination)?
+            .difference(&groups(space.family(region)))?;
+        Some(
+            region
+                .with(at.egress, elsewhere)
+                .with(at.destination, single),
+        )
     }
 
     /// What the model cannot follow in this policy; `None` when it follows everything.

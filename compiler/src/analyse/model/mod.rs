@@ -30,9 +30,8 @@ mod witness;
 
 use std::sync::Arc;
 
-pub use ifaces::Classes;
 pub(crate) use facts::{Ending, FactLine, Phase};
-pub(crate) use ifaces::HOST;
+pub use ifaces::Classes;
 pub use lines::{Line, Source};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};

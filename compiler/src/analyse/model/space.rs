@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ifaces::Classes;
-use crate::field::{
-    DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS,
-};
+use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Bucket, Cube, DynamicSet, Ir, NatTarget, Verdict};
 use crate::packet::{IfaceSet, Region, Values};
@@ -170,10 +168,12 @@ impl Space {
                 continue;
             }
             let known = alike.iter().find(|(_, other)| same(other, bucket));
-            let at = known.and_then(|(first, _)| self.bucket(first)).unwrap_or_else(|| {
-                self.buckets.push(bucket.clone());
-                self.buckets.len() - 1
-            });
+            let at = known
+                .and_then(|(first, _)| self.bucket(first))
+                .unwrap_or_else(|| {
+                    self.buckets.push(bucket.clone());
+                    self.buckets.len() - 1
+                });
             let named = self.by_name.entry(Arc::clone(&bucket.name)).or_default();
             named.push((bucket.clone(), at));
         }
@@ -287,9 +287,7 @@ pub(crate) fn alike(a: &Bucket, b: &Bucket) -> bool {
 
 /// Whether two dynamic sets are the same but for their places.
 pub(crate) fn same_set(a: &DynamicSet, b: &DynamicSet) -> bool {
-    a.name == b.name
-        && a.initial == b.initial
-        && (a.key, a.idle, a.max) == (b.key, b.idle, b.max)
+    a.name == b.name && a.initial == b.initial && (a.key, a.idle, a.max) == (b.key, b.idle, b.max)
 }
 
 /// Every cube that an analysis of the policy can meet.

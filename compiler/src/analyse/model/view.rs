@@ -86,7 +86,11 @@ impl Tables<'_> {
     /// The packets of `hull`, which is of one family, that a cube means.
     pub(crate) fn within(self, cube: &Cube, view: View, hull: &Region, out: &mut Vec<Region>) {
         let family = self.space.family(hull);
-        let has = if family == V4 { cube.families.v4 } else { cube.families.v6 };
+        let has = if family == V4 {
+            cube.families.v4
+        } else {
+            cube.families.v6
+        };
         if !has || !view.moved.of_family(family) || self.misses(cube, view, hull, family) {
             return;
         }
@@ -187,7 +191,11 @@ impl Tables<'_> {
     fn atom(self, atom: &Atom, answer: bool, family: u128) -> (Dim, Option<Values>) {
         let (dim, yes) = match atom {
             Atom::Dynamic { set, dest } => {
-                let label = self.ir.dynamic.get(*set).map(|s| self.space.dynamic_label(s));
+                let label = self
+                    .ir
+                    .dynamic
+                    .get(*set)
+                    .map(|s| self.space.dynamic_label(s));
                 (Dim::Member(label.unwrap_or_default(), *dest), 1)
             }
             Atom::Principal(PrincipalKind::Cgroup, name) => (Dim::Cgroup(name.clone()), 1),
@@ -244,7 +252,9 @@ fn constant(field: Field, view: View) -> Seen {
 /// Whether one of the ranges, which are in order, has a number from `first` to `last`.
 fn touches<T: Int>(ranges: &[(T, T)], first: u128, last: u128) -> bool {
     let at = ranges.partition_point(|(_, end)| end.wide() < first);
-    ranges.get(at).is_some_and(|(start, _)| start.wide() <= last)
+    ranges
+        .get(at)
+        .is_some_and(|(start, _)| start.wide() <= last)
 }
 
 /// Whether a side names the loopback interface itself: a cube speaks of loopback traffic only then.

@@ -39,7 +39,10 @@ pub(super) fn ways(
     out: &mut Vec<Region>,
 ) {
     let lo = Values::one(space.ifaces.loopback());
-    let sides = (space.ifaces.values(spoken.ingress), space.ifaces.values(spoken.egress));
+    let sides = (
+        space.ifaces.values(spoken.ingress),
+        space.ifaces.values(spoken.egress),
+    );
     let (Some(ingress), Some(egress)) = sides else {
         return;
     };
@@ -141,14 +144,21 @@ impl Ways<'_> {
         self.plain();
         if egress.host && egress.ifaces.is_empty() {
             for region in self.out.split_off(start) {
-                let single = region.dim(at.destination).and_then(|v| v.difference(&groups));
-                self.out.extend(single.map(|v| region.with(at.destination, v)));
+                let single = region
+                    .dim(at.destination)
+                    .and_then(|v| v.difference(&groups));
+                self.out
+                    .extend(single.map(|v| region.with(at.destination, v)));
             }
         } else if !egress.host {
             let host = Some(Values::one(HOST));
             let wire = self.wire(&self.ingress);
             let group = Some(groups);
-            self.add(&[(at.ingress, wire), (at.egress, host.clone()), (at.destination, group.clone())]);
+            self.add(&[
+                (at.ingress, wire),
+                (at.egress, host.clone()),
+                (at.destination, group.clone()),
+            ]);
             if self.named[0] {
                 let by = self.ingress.intersection(&self.lo);
                 self.add(&[(at.ingress, by), (at.egress, host), (at.destination, group)]);
@@ -182,11 +192,19 @@ impl Ways<'_> {
         let own = self.ingress.intersection(&host);
         let others = self.everywhere_but(&self.lo.clone());
         let detour = self.wire(&self.egress);
-        self.add(&[(at.ingress, wire.clone()), (at.egress, others), (at.detour, detour.clone())]);
+        self.add(&[
+            (at.ingress, wire.clone()),
+            (at.egress, others),
+            (at.detour, detour.clone()),
+        ]);
         let come = wire.and_then(|v| v.difference(&host));
         let back = self.egress.intersection(&self.lo);
         self.add(&[(at.ingress, come), (at.detour, back.clone())]);
-        self.add(&[(at.ingress, own.clone()), (at.egress, detour), (at.detour, lo)]);
+        self.add(&[
+            (at.ingress, own.clone()),
+            (at.egress, detour),
+            (at.detour, lo),
+        ]);
         if self.named[0] {
             let by = self.ingress.intersection(&self.lo);
             self.add(&[(at.ingress, by), (at.detour, Some(self.egress.clone()))]);
@@ -205,7 +223,10 @@ impl Ways<'_> {
         self.add(&[(at.ingress, Some(self.ingress.clone())), (out, wire)]);
         let by = self.egress.intersection(&self.lo);
         if self.named[0] {
-            self.add(&[(at.ingress, self.ingress.difference(&host)), (out, by.clone())]);
+            self.add(&[
+                (at.ingress, self.ingress.difference(&host)),
+                (out, by.clone()),
+            ]);
         }
         if self.named[1] {
             self.add(&[(at.ingress, self.ingress.intersection(&host)), (out, by)]);
