@@ -1,8 +1,8 @@
 //! Conditions of `when`.
 
-use super::{End, Proto, Scope, Stage, Writer};
+use super::{End, Family, Proto, Scope, Stage, Writer};
 
-const NETWORK: [&str; 22] = [
+const NETWORK: [&str; 21] = [
     "ip.ttl < 5",
     "ip.ttl == 64",
     "ip.ttl in { 1, 64, 255 }",
@@ -21,7 +21,6 @@ const NETWORK: [&str; 22] = [
     "time.hour >= 8",
     "time.hour in { 8-17 }",
     "time.day in { saturday, sunday }",
-    "ip.version in { 4, 6 }",
     "ip.protocol in { tcp, udp }",
     "ip.protocol != gre",
     "ip.protocol == esp",
@@ -100,7 +99,11 @@ impl Writer<'_> {
         if tracked && self.dice.chance(6) {
             return self.dice.word(&TRACKED).to_owned();
         }
-        if scope.ingress == End::Open && self.dice.chance(10) {
+        if scope.family != Family::Both && self.dice.chance(6) {
+            let version = if scope.family == Family::V4 { 4 } else { 6 };
+            return format!("ip.version == {version}");
+        }
+        if scope.ingress == End::Open && proto != Proto::Other && self.dice.chance(10) {
             return self.dice.word(&IFACES).to_owned();
         }
         if scope.ingress == End::Wire && self.dice.chance(15) {
@@ -118,7 +121,7 @@ impl Writer<'_> {
                 1 => &UDP,
                 _ => &TCP,
             },
-            Proto::Other => &NETWORK[..19],
+            Proto::Other => &NETWORK[..18],
         };
         let special: Vec<&'static str> = special.to_vec();
         if proto == Proto::Other || self.dice.chance(60) {

@@ -263,11 +263,12 @@ impl Writer<'_> {
                 return format!(" via {}", name.unwrap_or_default());
             }
             "route" => {
-                self.routes = self.routes % 14 + 1;
+                // Proxies have the first two.
+                self.routes = self.routes % 13 + 1;
                 return format!(
-                    " via table {} mark {:#x}/0xf00",
+                    " via table {} mark {:#x}/0xf",
                     200 + self.routes,
-                    self.routes << 8
+                    self.routes + 2
                 );
             }
             _ => "",
