@@ -1,4 +1,6 @@
-//! What can be proven about a policy, and what had better not be in one.
+//! What can be proven about a policy, what changes from one to another, and what had better not be
+//! in one.
 
+pub mod diff;
 pub mod lint;
 pub mod model;

@@ -10,7 +10,7 @@ use crate::ir::Side;
 use crate::packet::{IfaceSet, IntervalSet, Pattern, Values};
 
 /// The number of this machine, which is no interface.
-pub(super) const HOST: u128 = 0;
+pub(crate) const HOST: u128 = 0;
 
 /// Classes of interface names that policies do not tell apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl Classes {
         (0..=all.len())
             .flat_map(|n| [format!("{stem}{n}"), format!("{stem}x{n}")])
             .find(|name| Pattern::problem(name).is_none() && !narrower(name))
+    }
+
+    /// The number of the loopback interface.
+    pub(crate) fn loopback(&self) -> u128 {
+        self.number("lo").unwrap_or(HOST)
     }
 
     /// The largest number in use.

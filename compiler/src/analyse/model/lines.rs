@@ -1,8 +1,10 @@
 //! The rules of a stage as regions.
 
 use super::Model;
+use super::ifaces::HOST;
 use super::space::{Dim, V4, V6};
 use super::view::{Tables, View};
+use super::ways::groups;
 use crate::field::{CT_MARK, ICMP, ICMPV6, META_MARK};
 use crate::field::{Field, ICMP_CODE, ICMP_TYPE};
 use crate::interpret::{Fact, RuleId};
@@ -76,30 +78,79 @@ impl Model<'_> {
 
     /// The packets that a rule means, with its rates.
     pub fn rule(&self, rule: &Rule, view: View) -> Result<Vec<Region>, OutOfBudget> {
-        let mut regions = self.regions(&rule.cubes, view);
+        let mut out = Vec::new();
+        for family in FAMILIES {
+            self.rule_within(rule, view, &self.space.all(family), &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// The packets of `hull`, which is of one family, that a rule means.
+    pub(crate) fn rule_within(
+        &self,
+        rule: &Rule,
+        view: View,
+        hull: &Region,
+        out: &mut Vec<Region>,
+    ) -> Result<(), OutOfBudget> {
+        let start = out.len();
+        let tables = self.tables();
+        let proxy = match rule.verdict {
+            Some(Verdict::Proxy(id)) => self.ir.proxies.get(id),
+            _ => None,
+        };
+        for cube in &rule.cubes {
+            let from = out.len();
+            tables.within(cube, view, hull, out);
+            if proxy.is_some() && !(cube.egress.host && cube.egress.ifaces.is_empty()) {
+                let taken = out.split_off(from);
+                out.extend(taken.iter().filter_map(|region| self.away(region)));
+            }
+        }
         for limit in &rule.limits {
             let bucket = self.ir.buckets.get(limit.bucket);
             let Some(bucket) = bucket.and_then(|b| self.space.bucket(b)) else {
                 continue;
             };
             let answer = Values::one((limit.sense == Sense::Within).into());
-            let limited = regions.iter();
-            regions = limited
-                .filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer))
-                .collect();
+            let limited = out.split_off(start.min(out.len()));
+            let limited = limited.iter();
+            out.extend(
+                limited.filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer)),
+            );
         }
-        if let Some(Verdict::Proxy(id)) = rule.verdict
-            && let Some(proxy) = self.ir.proxies.get(id)
-        {
-            let bypass = self.regions(&proxy.bypass, view);
-            let bypass: Vec<&Region> = bypass.iter().collect();
-            let mut captured = Vec::new();
-            for region in &regions {
-                captured.extend(subtract(region, &bypass, &mut Budget::default())?);
+        if let Some(proxy) = proxy.filter(|p| !p.bypass.is_empty()) {
+            let own = Cube {
+                ingress: crate::ir::Side::host(),
+                ..Cube::any()
+            };
+            let mut bypass = Vec::new();
+            for cube in proxy.bypass.iter().filter_map(|c| c.intersection(&own)) {
+                tables.sides(&cube, view, hull, &mut bypass);
             }
-            regions = captured;
+            let bypass: Vec<&Region> = bypass.iter().collect();
+            for region in out.split_off(start.min(out.len())) {
+                out.extend(subtract(&region, &bypass, &mut Budget::default())?);
+            }
         }
-        Ok(regions)
+        Ok(())
+    }
+
+    /// The packets for other machines: a proxy takes no others unless its rule says `to host`.
+    fn away(&self, region: &Region) -> Option<Region> {
+        let space = &self.space;
+        let at = space.at_fixed();
+        let mut local: IntervalSet<u128> = IntervalSet::one(HOST);
+        local = local.union(&IntervalSet::one(space.ifaces.loopback()));
+        let elsewhere = region.dim(at.egress)?.difference(&Values::of(&local)?)?;
+        let single = region
+            .dim(at.destination)?
+            .difference(&groups(space.family(region)))?;
+        Some(
+            region
+                .with(at.egress, elsewhere)
+                .with(at.destination, single),
+        )
     }
 
     /// What the model cannot follow in this policy; `None` when it follows everything.
@@ -133,7 +184,7 @@ impl Model<'_> {
 }
 
 /// Neighbour discovery and packet-too-big.
-fn unconditional_icmp() -> [Cube; 2] {
+pub(super) fn unconditional_icmp() -> [Cube; 2] {
     let icmp = |families, protocol, types: IntervalSet<u64>| {
         Cube::any()
             .with_families(families)
