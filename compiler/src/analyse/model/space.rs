@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ifaces::Classes;
-use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, SPORT, TCP_FLAGS};
+use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Bucket, Cube, Ir, NatTarget, Verdict};
 use crate::packet::{IfaceSet, Region, Values};
@@ -88,7 +88,7 @@ impl Space {
         dims.extend([Dim::Family, Dim::Ingress, Dim::Egress, Dim::Detour]);
         dims.extend([Dim::Protocol, Dim::Source, Dim::Destination]);
         dims.insert(Dim::Header(Header::Transport));
-        for field in [SPORT, DPORT, TCP_FLAGS, ICMP_TYPE, ICMP_CODE] {
+        for field in [IP_FRAGMENT, SPORT, DPORT, TCP_FLAGS, ICMP_TYPE, ICMP_CODE] {
             dims.insert(Dim::Field(field));
         }
         space.dims = dims.into_iter().collect();

@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
+use super::ifaces::HOST;
 use super::space::{Dim, Space, V4, V6};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Cube, Ir, NatTarget, Stage};
+use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
 
 /// How a stage sees a packet.
@@ -36,6 +37,8 @@ impl View {
 pub enum Moved {
     /// Nothing.
     No,
+    /// It is delivered to this machine, whatever its destination.
+    Here,
     /// It goes by another routing table.
     Routed,
     /// It goes to another destination.
@@ -55,7 +58,7 @@ impl Moved {
     fn of_family(self, family: u128) -> bool {
         let is = |addr: IpAddr| addr.is_ipv4() == (family == V4);
         match self {
-            Self::No | Self::Routed => true,
+            Self::No | Self::Here | Self::Routed => true,
             Self::To(NatTarget::Addr(addr, _)) => is(addr),
             Self::To(NatTarget::Prefix { from, .. }) => is(from),
         }
@@ -70,17 +73,38 @@ pub(crate) struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    /// The packets that a cube means, in the eyes of a stage: at most one region per family.
+    /// The packets that a cube means, in the eyes of a stage.
     pub(crate) fn regions(self, cube: &Cube, view: View) -> Vec<Region> {
-        let families = [(V4, cube.families.v4), (V6, cube.families.v6)];
-        families
-            .into_iter()
-            .filter(|(_, has)| *has)
-            .filter_map(|(family, _)| self.region(cube, view, family))
-            .collect()
+        self.meant(cube, view, view.stage == Stage::Guard)
     }
 
-    fn region(self, cube: &Cube, view: View, family: u128) -> Option<Region> {
+    /// The packets that a cube means. With `fragments`, it asks the packet as it enters the machine
+    /// whether it is a fragment.
+    pub(crate) fn meant(self, cube: &Cube, view: View, fragments: bool) -> Vec<Region> {
+        let families = [(V4, cube.families.v4), (V6, cube.families.v6)];
+        let families = families.into_iter().filter(|(_, has)| *has);
+        let plain = families.filter_map(|(f, _)| Some((f, self.plain(cube, view, f, fragments)?)));
+        let ends = |(family, region): (u128, Region)| {
+            let ends = self.ends(cube, view, family);
+            ends.into_iter().filter_map(move |end| self.narrow(&region, end))
+        };
+        plain.flat_map(ends).collect()
+    }
+
+    fn narrow(self, region: &Region, asks: Asks) -> Option<Region> {
+        asks.into_iter().try_fold(region.clone(), |region, (dim, values)| {
+            self.space.narrowed(&region, &dim, &values?)
+        })
+    }
+
+    /// What a cube asks of a packet, but for where it comes from and goes to.
+    pub(crate) fn plain(
+        self,
+        cube: &Cube,
+        view: View,
+        family: u128,
+        fragments: bool,
+    ) -> Option<Region> {
         if !view.moved.of_family(family) {
             return None;
         }
@@ -89,12 +113,6 @@ impl Tables<'_> {
             region = self.space.narrowed(&region, dim, &values?)?;
             Some(())
         };
-        ask(&Dim::Ingress, self.space.ifaces.values(&cube.ingress))?;
-        let leaves = match view.moved {
-            Moved::No => Dim::Egress,
-            Moved::Routed | Moved::To(_) => Dim::Detour,
-        };
-        ask(&leaves, self.space.ifaces.values(&cube.egress))?;
         ask(&Dim::Source, numbers(&cube.saddr, family))?;
         ask(&Dim::Destination, numbers(&cube.original, family))?;
         ask(
@@ -103,13 +121,13 @@ impl Tables<'_> {
         )?;
         ask(&Dim::Protocol, Values::of(&cube.proto))?;
         for (field, set) in &cube.fields {
-            if constant(*field, view).is_some_and(|value| set.contains(value)) {
+            match constant(*field, view, fragments) {
                 // The header must be there all the same.
-                ask(&Dim::Field(*field), Values::of(&field.all()))?;
-            } else if constant(*field, view).is_some() {
-                return None;
-            } else {
-                ask(&Dim::Field(*field), Values::of(set))?;
+                Some(value) if set.contains(value) => {
+                    ask(&Dim::Field(*field), Values::of(&field.all()))?;
+                }
+                Some(_) => return None,
+                None => ask(&Dim::Field(*field), Values::of(set))?,
             }
             for header in headers(field.def().header) {
                 ask(&Dim::Header(*header), Some(Values::one(1)))?;
@@ -120,6 +138,67 @@ impl Tables<'_> {
             ask(&dim, values)?;
         }
         Some(region)
+    }
+
+    /// Where a cube's packets come from and go to, as alternatives. A cube speaks of loopback
+    /// traffic only if it names `lo`: as the way in of what comes in, as the way out of what this
+    /// machine sends.
+    fn ends(self, cube: &Cube, view: View, family: u128) -> Vec<Asks> {
+        let ifaces = &self.space.ifaces;
+        let lo = Values::one(ifaces.loopback());
+        let host = Values::one(HOST);
+        let but_lo = |values: Option<Values>| values.and_then(|v| v.difference(&lo));
+        let named = |side: &Side, values| if names_loopback(side) { values } else { but_lo(values) };
+        let from = named(&cube.ingress, ifaces.values(&cube.ingress));
+        let to = named(&cube.egress, ifaces.values(&cube.egress));
+        let comes = (Dim::Ingress, from.clone());
+        let own = || (Dim::Ingress, from.as_ref().and_then(|f| f.intersection(&host)));
+        match (view.stage, view.moved) {
+            (Stage::Steer, Moved::No) => self.unrouted(cube, family, &from, &to),
+            (_, Moved::No) => vec![vec![comes, (Dim::Egress, to)]],
+            (Stage::Egress, _) => vec![vec![comes, (Dim::Detour, to)]],
+            (_, Moved::Here) => {
+                // Loopback traffic stays what it is.
+                let passes = named(&cube.egress, Some(ifaces.every()));
+                let stays = cube.egress.host;
+                stays.then(|| vec![comes, (Dim::Egress, passes)]).into_iter().collect()
+            }
+            (_, Moved::Routed | Moved::To(_)) => {
+                let every = but_lo(Some(ifaces.every()));
+                let back = || to.as_ref().and_then(|t| t.intersection(&lo));
+                vec![
+                    vec![comes, (Dim::Egress, every), (Dim::Detour, but_lo(to.clone()))],
+                    // What this machine sends and is led back by `lo` is judged as what leaves by
+                    // its first way.
+                    vec![own(), (Dim::Egress, but_lo(to.clone())), (Dim::Detour, Some(lo.clone()))],
+                    vec![own(), (Dim::Egress, back())],
+                ]
+            }
+        }
+    }
+
+    /// Where packets go in the eyes of steer, which does not know whether this machine is among the
+    /// receivers when a packet is for a group.
+    fn unrouted(
+        self,
+        cube: &Cube,
+        family: u128,
+        from: &Option<Values>,
+        to: &Option<Values>,
+    ) -> Vec<Asks> {
+        let host = Values::one(HOST);
+        let comes = || (Dim::Ingress, from.clone());
+        let group = numbers(&groups(), family);
+        let single = numbers(&groups().complement(), family);
+        let away = to.as_ref().and_then(|t| t.difference(&host));
+        match (cube.egress.host, cube.egress.ifaces.is_empty()) {
+            (true, false) => vec![vec![comes(), (Dim::Egress, to.clone())]],
+            (true, true) => vec![vec![comes(), (Dim::Egress, Some(host)), (Dim::Destination, single)]],
+            (false, _) => vec![
+                vec![comes(), (Dim::Egress, away)],
+                vec![comes(), (Dim::Egress, Some(host)), (Dim::Destination, group)],
+            ],
+        }
     }
 
     fn atom(self, atom: &Atom, answer: bool, family: u128) -> (Dim, Option<Values>) {
@@ -148,14 +227,31 @@ impl Tables<'_> {
     }
 }
 
+/// Conditions on dimensions; `None` for one that nothing meets.
+type Asks = Vec<(Dim, Option<Values>)>;
+
+/// Whether the side names `lo` itself.
+fn names_loopback(side: &Side) -> bool {
+    side.ifaces.include().is_some() && side.ifaces.contains("lo")
+}
+
+/// Addresses that mean several receivers, of which this machine may be one.
+pub(super) fn groups() -> AddrSet {
+    AddrSet {
+        v4: IntervalSet::from_ranges(vec![(0xe000_0000, 0xefff_ffff), (u32::MAX, u32::MAX)]),
+        v6: IntervalSet::range(0xff << 120, u128::MAX),
+        label: None,
+    }
+}
+
 /// The value that a field has for every packet in the eyes of a stage. Fragments are put together
 /// before steer, and a packet that opens a flow is a new one of the original direction.
-fn constant(field: Field, view: View) -> Option<u64> {
+fn constant(field: Field, view: View, fragments: bool) -> Option<u64> {
     const NEW: u64 = 0;
     const UNTRACKED: u64 = 3;
     match field {
         f if f == DPORT => view.moved.port().map(u64::from),
-        f if f == IP_FRAGMENT && view.stage != Stage::Guard => Some(0),
+        f if f == IP_FRAGMENT && !fragments => Some(0),
         f if f == CT_STATE && view.untracked => Some(UNTRACKED),
         f if f == CT_STATE => Some(NEW),
         f if f == CT_DIRECTION || f == CT_MARK => Some(0),
@@ -187,7 +283,7 @@ fn numbers(set: &AddrSet, family: u128) -> Option<Values> {
 /// The destinations that, moved, are in `set`.
 fn destinations(set: &AddrSet, family: u128, moved: Moved) -> Option<Values> {
     match moved {
-        Moved::No | Moved::Routed => numbers(set, family),
+        Moved::No | Moved::Here | Moved::Routed => numbers(set, family),
         Moved::To(NatTarget::Addr(addr, _)) => {
             let full = AddrSet::full();
             set.contains(addr).then(|| numbers(&full, family))?
