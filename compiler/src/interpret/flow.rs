@@ -100,7 +100,7 @@ pub(super) struct Flow {
 /// The flows that are known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flows {
-    flows: HashMap<FlowId, Flow>,
+    known: HashMap<FlowId, Flow>,
     /// The flow of each tuple, and whether the tuple is that of its answers.
     tuples: HashMap<Tuple, (FlowId, bool)>,
     next: FlowId,
@@ -127,7 +127,7 @@ impl Flows {
     }
 
     pub(super) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
-        self.flows.get_mut(&id)
+        self.known.get_mut(&id)
     }
 
     /// Remembers a flow.
@@ -136,13 +136,13 @@ impl Flows {
         self.next += 1;
         self.tuples.insert(flow.reply, (id, true));
         self.tuples.insert(flow.original, (id, false));
-        self.flows.insert(id, flow);
+        self.known.insert(id, flow);
         id
     }
 
     /// Forgets a flow.
     pub(super) fn remove(&mut self, id: FlowId) {
-        if let Some(flow) = self.flows.remove(&id) {
+        if let Some(flow) = self.known.remove(&id) {
             for tuple in [flow.original, flow.reply] {
                 if self
                     .tuples
@@ -157,6 +157,6 @@ impl Flows {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.flows.len()
+        self.known.len()
     }
 }
