@@ -1,4 +1,5 @@
 //! What can be proven about a policy.
 
 pub mod model;
+pub mod prove;
 pub mod ways;

@@ -19,6 +19,7 @@
 //!   policy.
 //! * `raw` text.
 
+mod facts;
 mod ifaces;
 mod lines;
 mod space;

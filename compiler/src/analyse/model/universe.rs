@@ -80,9 +80,14 @@ impl Model<'_> {
             let ifaces = &self.space.ifaces;
             // What this machine sends to itself leaves by `lo`.
             let own = IfaceSet::of([Pattern::Name("lo".to_owned())]);
-            let reached = [Side::host(), Side::ifaces(own), Side::ifaces(zone.ifaces.clone())];
+            let reached = [
+                Side::host(),
+                Side::ifaces(own),
+                Side::ifaces(zone.ifaces.clone()),
+            ];
             let reached = reached.iter().filter_map(|side| ifaces.values(side));
-            let elsewhere = reached.fold(Some(ifaces.every()), |left, side| left?.difference(&side));
+            let elsewhere =
+                reached.fold(Some(ifaces.every()), |left, side| left?.difference(&side));
             let Some(elsewhere) = elsewhere else { continue };
             for region in self.behind(net, Moved::No) {
                 out.extend(self.space.narrowed(&region, &Dim::Egress, &elsewhere));

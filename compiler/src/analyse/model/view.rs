@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use super::ifaces::HOST;
 use super::space::{Dim, Space, V4, V6};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT};
+use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage};
+use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage, Verdict};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
 
 /// How a stage sees a packet.
@@ -46,6 +47,28 @@ pub enum Moved {
 }
 
 impl Moved {
+    /// What steer did to a packet according to a decision. A packet that does not go on to filter,
+    /// because it was refused, redirected or proxied, is where it was sent.
+    pub fn by(decision: &Decision, ir: &Ir) -> Self {
+        let (addr, port) = match decision.steered {
+            Some(Steered::Route { .. }) => return Self::Routed,
+            Some(Steered::Dnat { addr, port }) => (addr, port),
+            _ => return Self::No,
+        };
+        let rule = decision.steered_by.and_then(|id| id.of(ir));
+        let Some(Verdict::Dnat(nat)) = rule.and_then(|r| r.verdict.as_ref()) else {
+            return Self::No;
+        };
+        let is = |target: &&NatTarget| match target {
+            NatTarget::Addr(a, p) => (*a, *p) == (addr, port),
+            NatTarget::Prefix { to, len, .. } => {
+                AddrSet::prefix(*to, *len).is_some_and(|net| net.contains(addr))
+            }
+        };
+        let target = nat.v4.iter().chain(&nat.v6).find(is);
+        target.map_or(Self::No, |target| Self::To(*target))
+    }
+
     /// The new port, if there is one.
     fn port(self) -> Option<u16> {
         match self {
@@ -86,15 +109,17 @@ impl Tables<'_> {
         let plain = families.filter_map(|(f, _)| Some((f, self.plain(cube, view, f, fragments)?)));
         let ends = |(family, region): (u128, Region)| {
             let ends = self.ends(cube, view, family);
-            ends.into_iter().filter_map(move |end| self.narrow(&region, end))
+            ends.into_iter()
+                .filter_map(move |end| self.narrow(&region, end))
         };
         plain.flat_map(ends).collect()
     }
 
     fn narrow(self, region: &Region, asks: Asks) -> Option<Region> {
-        asks.into_iter().try_fold(region.clone(), |region, (dim, values)| {
-            self.space.narrowed(&region, &dim, &values?)
-        })
+        asks.into_iter()
+            .try_fold(region.clone(), |region, (dim, values)| {
+                self.space.narrowed(&region, &dim, &values?)
+            })
     }
 
     /// What a cube asks of a packet, but for where it comes from and goes to.
@@ -148,11 +173,22 @@ impl Tables<'_> {
         let lo = Values::one(ifaces.loopback());
         let host = Values::one(HOST);
         let but_lo = |values: Option<Values>| values.and_then(|v| v.difference(&lo));
-        let named = |side: &Side, values| if names_loopback(side) { values } else { but_lo(values) };
+        let named = |side: &Side, values| {
+            if names_loopback(side) {
+                values
+            } else {
+                but_lo(values)
+            }
+        };
         let from = named(&cube.ingress, ifaces.values(&cube.ingress));
         let to = named(&cube.egress, ifaces.values(&cube.egress));
         let comes = (Dim::Ingress, from.clone());
-        let own = || (Dim::Ingress, from.as_ref().and_then(|f| f.intersection(&host)));
+        let own = || {
+            (
+                Dim::Ingress,
+                from.as_ref().and_then(|f| f.intersection(&host)),
+            )
+        };
         match (view.stage, view.moved) {
             (Stage::Steer, Moved::No) => self.unrouted(cube, family, &from, &to),
             (_, Moved::No) => vec![vec![comes, (Dim::Egress, to)]],
@@ -161,16 +197,27 @@ impl Tables<'_> {
                 // Loopback traffic stays what it is.
                 let passes = named(&cube.egress, Some(ifaces.every()));
                 let stays = cube.egress.host;
-                stays.then(|| vec![comes, (Dim::Egress, passes)]).into_iter().collect()
+                stays
+                    .then(|| vec![comes, (Dim::Egress, passes)])
+                    .into_iter()
+                    .collect()
             }
             (_, Moved::Routed | Moved::To(_)) => {
                 let every = but_lo(Some(ifaces.every()));
                 let back = || to.as_ref().and_then(|t| t.intersection(&lo));
                 vec![
-                    vec![comes, (Dim::Egress, every), (Dim::Detour, but_lo(to.clone()))],
+                    vec![
+                        comes,
+                        (Dim::Egress, every),
+                        (Dim::Detour, but_lo(to.clone())),
+                    ],
                     // What this machine sends and is led back by `lo` is judged as what leaves by
                     // its first way.
-                    vec![own(), (Dim::Egress, but_lo(to.clone())), (Dim::Detour, Some(lo.clone()))],
+                    vec![
+                        own(),
+                        (Dim::Egress, but_lo(to.clone())),
+                        (Dim::Detour, Some(lo.clone())),
+                    ],
                     vec![own(), (Dim::Egress, back())],
                 ]
             }
@@ -193,10 +240,18 @@ impl Tables<'_> {
         let away = to.as_ref().and_then(|t| t.difference(&host));
         match (cube.egress.host, cube.egress.ifaces.is_empty()) {
             (true, false) => vec![vec![comes(), (Dim::Egress, to.clone())]],
-            (true, true) => vec![vec![comes(), (Dim::Egress, Some(host)), (Dim::Destination, single)]],
+            (true, true) => vec![vec![
+                comes(),
+                (Dim::Egress, Some(host)),
+                (Dim::Destination, single),
+            ]],
             (false, _) => vec![
                 vec![comes(), (Dim::Egress, away)],
-                vec![comes(), (Dim::Egress, Some(host)), (Dim::Destination, group)],
+                vec![
+                    comes(),
+                    (Dim::Egress, Some(host)),
+                    (Dim::Destination, group),
+                ],
             ],
         }
     }
@@ -231,7 +286,7 @@ impl Tables<'_> {
 type Asks = Vec<(Dim, Option<Values>)>;
 
 /// Whether the side names `lo` itself.
-fn names_loopback(side: &Side) -> bool {
+pub(super) fn names_loopback(side: &Side) -> bool {
     side.ifaces.include().is_some() && side.ifaces.contains("lo")
 }
 
@@ -272,7 +327,7 @@ fn headers(header: Header) -> &'static [Header] {
 }
 
 /// The addresses of a set that are of the family.
-fn numbers(set: &AddrSet, family: u128) -> Option<Values> {
+pub(super) fn numbers(set: &AddrSet, family: u128) -> Option<Values> {
     if family == V4 {
         Values::of(&set.v4)
     } else {

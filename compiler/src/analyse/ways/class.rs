@@ -117,6 +117,14 @@ impl Ending {
         }
     }
 
+    /// Whether the two are the same, but for the source with which the packets leave.
+    pub fn same(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Admitted { steered: a, .. }, Self::Admitted { steered: b, .. }) => a == b,
+            (a, b) => a == b,
+        }
+    }
+
     /// What a verdict that refuses comes to; `None` for others.
     pub(super) fn refused(verdict: &Verdict) -> Option<Self> {
         match verdict {
@@ -146,6 +154,15 @@ impl Goal {
             Self::HasNot(class) => !class.has(ending),
             Self::Any => true,
         }
+    }
+
+    /// Whether the search is about packets for other machines: a proxy takes no others, and what
+    /// is for this machine has come where it goes.
+    pub fn is_about_others(self) -> bool {
+        let (Self::Has(class) | Self::HasNot(class)) = self else {
+            return false;
+        };
+        matches!(class, Class::Direct | Class::Proxy)
     }
 
     /// Whether it takes egress to tell.

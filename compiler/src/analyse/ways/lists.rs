@@ -3,28 +3,17 @@
 use super::class::Class;
 use crate::analyse::model::{Model, Moved, Source, View};
 use crate::interpret::Fact;
-use crate::ir::{Cube, Rule, Stage, Verdict};
+use crate::ir::{Nat, Rule, Verdict};
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
 
 /// A line that decides.
 pub(super) struct Decider {
     pub(super) source: Source,
-    /// `None` for a fact of the language, which hands on, leaves alone and admits.
+    /// `None` for a fact of the language.
     pub(super) verdict: Option<Verdict>,
     admit: bool,
     pub(super) regions: Vec<Region>,
-}
-
-impl Decider {
-    /// Whether guard hands on what the line takes, untracked or not.
-    pub(super) fn hands_on(&self, untracked: bool) -> bool {
-        match self.verdict {
-            None | Some(Verdict::Allow) => !untracked,
-            Some(Verdict::Notrack) => untracked,
-            _ => false,
-        }
-    }
 }
 
 /// The lines of a stage that decide, in order.
@@ -54,95 +43,102 @@ impl List {
         self.lines.iter().take(count).flat_map(|l| &l.regions)
     }
 
-    /// What can follow from each line of steer, and from none.
-    pub(super) fn turns(&self, model: &Model) -> Vec<Turn> {
+    /// What can follow from each line of steer, and from none. A packet that is not tracked has no
+    /// flow whose addresses could be rewritten, nor one that could be admitted.
+    pub(super) fn turns(&self, model: &Model, untracked: bool) -> Vec<Turn> {
         let mut turns = Vec::new();
         for (at, line) in self.lines.iter().enumerate() {
-            line.turns(at, model, &mut turns);
+            match (&line.verdict, untracked) {
+                (Some(Verdict::Dnat(nat)), false) => line.targets(at, nat, model, &mut turns),
+                _ => turns.push(line.turn(at, untracked)),
+            }
         }
-        turns.push(Turn::new(None, Some(Class::Direct), Moved::No, false));
+        turns.push(Turn::new(None, Some(Class::Direct)));
         turns
     }
 }
 
 /// What steer does to packets: a line, and one of its targets.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub(super) struct Turn {
     /// The index of the line; `None` when no line decides.
     pub(super) line: Option<usize>,
     /// The outcome if they are admitted; `None` when steer refuses them.
     pub(super) steered: Option<Class>,
-    /// How the stages behind see them.
+    /// What it does to their destination.
     pub(super) moved: Moved,
+    /// How filter and egress see them.
+    pub(super) seen: Moved,
     /// The choice that falls on this target, and the target's number.
     pub(super) choice: Option<(usize, u128)>,
     /// Whether filter is skipped.
     pub(super) admits: bool,
+    /// Whether egress is asked.
+    pub(super) leaves: bool,
 }
 
 impl Turn {
-    fn new(line: Option<usize>, steered: Option<Class>, moved: Moved, admits: bool) -> Self {
+    fn new(line: Option<usize>, steered: Option<Class>) -> Self {
         Self {
             line,
             steered,
-            moved,
+            moved: Moved::No,
+            seen: Moved::No,
             choice: None,
-            admits,
+            admits: false,
+            leaves: true,
+        }
+    }
+
+    fn moving(self, moved: Moved) -> Self {
+        Self {
+            moved,
+            seen: moved,
+            ..self
         }
     }
 }
 
 impl Decider {
-    fn turns(&self, at: usize, model: &Model, out: &mut Vec<Turn>) {
-        let turn = |class, moved, admits| Turn::new(Some(at), class, moved, admits);
+    /// What follows from a line that sends packets to no other address.
+    fn turn(&self, at: usize, untracked: bool) -> Turn {
+        let turn = |class| Turn {
+            admits: self.admit && !untracked,
+            leaves: !untracked,
+            ..Turn::new(Some(at), Some(class))
+        };
+        let here = |class| Turn {
+            admits: !untracked,
+            leaves: false,
+            seen: Moved::Here,
+            ..turn(class)
+        };
         match &self.verdict {
-            Some(Verdict::Deny | Verdict::Reject(_)) => out.push(turn(None, Moved::No, true)),
-            Some(Verdict::Redirect { .. }) => {
-                out.push(turn(Some(Class::Redirect), Moved::No, true));
-            }
-            Some(Verdict::Proxy(_)) => out.push(turn(Some(Class::Proxy), Moved::No, true)),
-            Some(Verdict::Route { .. }) => {
-                out.push(turn(Some(Class::Route), Moved::Routed, self.admit));
-            }
-            Some(Verdict::Dnat(nat)) => {
-                for targets in [&nat.v4, &nat.v6] {
-                    let choices = &model.space.choices;
-                    let choice = choices.iter().position(|c| c == targets);
-                    for (number, target) in (0..).zip(targets) {
-                        let moved = Moved::To(*target);
-                        out.push(Turn {
-                            choice: choice.map(|c| (c, number)),
-                            ..turn(Some(Class::Dnat), moved, self.admit)
-                        });
-                    }
-                }
-            }
-            _ => out.push(turn(Some(Class::Direct), Moved::No, self.admit)),
+            None if self.source == Source::Fact(Fact::UnconditionalIcmp) => Turn {
+                admits: true,
+                leaves: false,
+                ..turn(Class::Direct)
+            },
+            None | Some(Verdict::Deny | Verdict::Reject(_)) => Turn::new(Some(at), None),
+            Some(Verdict::Redirect { .. }) if !untracked => here(Class::Redirect),
+            Some(Verdict::Proxy(_)) => here(Class::Proxy),
+            Some(Verdict::Route { .. }) => turn(Class::Route).moving(Moved::Routed),
+            Some(_) => turn(Class::Direct),
         }
     }
-}
 
-/// Which packets a search is about, by what the flow lookup finds of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// Those that can open a flow.
-    Can,
-    /// All.
-    Any,
-}
-
-impl Opening {
-    /// The packets that a search is not about.
-    pub(super) fn excluded(self, model: &Model, moved: Moved, untracked: bool) -> Vec<Region> {
-        if self == Self::Any || untracked {
-            return Vec::new();
+    /// What follows from each target of a line.
+    fn targets(&self, at: usize, nat: &Nat, model: &Model, out: &mut Vec<Turn>) {
+        for targets in [&nat.v4, &nat.v6] {
+            let choice = model.space.choices.iter().position(|c| c == targets);
+            for (number, target) in (0..).zip(targets) {
+                let turn = Turn::new(Some(at), Some(Class::Dnat)).moving(Moved::To(*target));
+                out.push(Turn {
+                    choice: choice.map(|c| (c, number)),
+                    admits: self.admit,
+                    ..turn
+                });
+            }
         }
-        let view = View {
-            stage: Stage::Guard,
-            moved,
-            untracked,
-        };
-        let _: (Vec<Cube>, Fact) = (Vec::new(), Fact::Invalid);
-        model.regions(&[], view)
     }
 }
