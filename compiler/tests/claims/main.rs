@@ -7,6 +7,7 @@
 )]
 
 mod model_policies;
+mod stages;
 
 use polc_compiler::analyse::prove::{ClaimResult, Proof, describe, prove};
 use polc_compiler::{Compilation, Files, Options, compile};

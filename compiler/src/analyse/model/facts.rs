@@ -37,7 +37,8 @@ impl Model<'_> {
     /// Packets that belong to no flow whatever happens: neighbour and multicast listener discovery.
     pub fn never_tracked(&self) -> Vec<Region> {
         let types = [(130, 136), (143, 143)].into_iter().collect();
-        let cube = Cube::any().with_proto(&IntervalSet::one(ICMPV6));
+        let v6 = Cube::any().with_families(Families::V6);
+        let cube = v6.with_proto(&IntervalSet::one(ICMPV6));
         self.without_ends(&[cube.with_field(ICMP_TYPE, &types)])
     }
 
@@ -56,9 +57,9 @@ impl Model<'_> {
                 .with_proto(&IntervalSet::one(protocol));
             cube.with_field(ICMP_TYPE, &types)
         };
-        let v4 = icmp(Families::BOTH, ICMP, &[8, 13, 15, 17]);
+        let v4 = icmp(Families::V4, ICMP, &[8, 13, 15, 17]);
         let untracked: Vec<u64> = (130..=136).chain([128, 139, 143]).collect();
-        let v6 = icmp(Families::BOTH, ICMPV6, &untracked);
+        let v6 = icmp(Families::V6, ICMPV6, &untracked);
         let group = Cube {
             daddr: groups(),
             ..Cube::any()

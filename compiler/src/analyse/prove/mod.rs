@@ -191,7 +191,7 @@ impl<'m> Prover<'m> {
                 cubes,
                 tokens,
                 opening,
-                away: goal.is_about_others(),
+                class: goal.class(),
             };
             let found = self.ways.find(asked, Goal::Any, &mut self.budget())?;
             if found.is_some() {

@@ -47,7 +47,9 @@ impl Prover<'_> {
             return None;
         }
         let moved = Moved::by(&decision, model.ir);
-        let space = spaces.iter().find(|s| s.moved == moved)?;
+        let untracked = decision.notrack || self.ways.is_never_tracked(point);
+        let same = |s: &&Space| s.moved == moved && s.untracked == untracked;
+        let space = spaces.iter().find(same)?;
         let asked = space.packets.iter().any(|r| r.contains(point));
         let excluded = space.excluded.iter().any(|r| r.contains(point));
         (asked && !excluded).then(|| Shown {

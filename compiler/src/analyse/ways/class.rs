@@ -156,13 +156,12 @@ impl Goal {
         }
     }
 
-    /// Whether the search is about packets for other machines: a proxy takes no others, and what
-    /// is for this machine has come where it goes.
-    pub fn is_about_others(self) -> bool {
-        let (Self::Has(class) | Self::HasNot(class)) = self else {
-            return false;
-        };
-        matches!(class, Class::Direct | Class::Proxy)
+    /// The class that it speaks of.
+    pub fn class(self) -> Option<Class> {
+        match self {
+            Self::Has(class) | Self::HasNot(class) => Some(class),
+            Self::Any => None,
+        }
     }
 
     /// Whether it takes egress to tell.

@@ -53,7 +53,10 @@ impl List {
                 _ => turns.push(line.turn(at, untracked)),
             }
         }
-        turns.push(Turn::new(None, Some(Class::Direct)));
+        turns.push(Turn {
+            leaves: !untracked,
+            ..Turn::new(None, Some(Class::Direct))
+        });
         turns
     }
 }

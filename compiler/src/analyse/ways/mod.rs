@@ -42,8 +42,23 @@ pub struct Asked<'a> {
     pub tokens: bool,
     /// Which of them.
     pub opening: Opening,
-    /// Whether those for this machine are left out, unless a cube says `to host`.
-    pub away: bool,
+    /// The class of outcomes that is asked about: some are about fewer packets.
+    ///
+    /// * What is for this machine is for no proxy, nor does it go on directly: questions about
+    ///   these leave it out, unless a cube says `to host`.
+    /// * Discovery messages belong to no flow, and only a flow's addresses are rewritten.
+    pub class: Option<Class>,
+}
+
+impl Asked<'_> {
+    fn is_about_others(&self) -> bool {
+        matches!(self.class, Some(Class::Direct | Class::Proxy))
+    }
+
+    fn is_about_flows(&self) -> bool {
+        use Class::{Dnat, Masquerade, Redirect, Snat};
+        matches!(self.class, Some(Redirect | Dnat | Snat | Masquerade))
+    }
 }
 
 /// Which packets a search is about, by what the flow lookup finds of them.
@@ -207,7 +222,7 @@ impl<'m> Ways<'m> {
         let mut regions = Vec::new();
         for cube in asked.cubes {
             let all = self.model.meant(std::slice::from_ref(cube), view);
-            if asked.away && moved == Moved::No && !says_host(cube) {
+            if asked.is_about_others() && moved == Moved::No && !says_host(cube) {
                 regions.extend(all.iter().filter_map(|r| self.model.away(r)));
             } else {
                 regions.extend(all);
@@ -223,13 +238,17 @@ impl<'m> Ways<'m> {
     }
 
     /// The packets that a search is not about, or that do not come so far.
-    fn excluded(&self, asked: Asked, untracked: bool) -> &[Region] {
-        match (asked.opening, untracked) {
-            (Opening::Can, true) => &self.unconditional,
-            (Opening::Can, false) => &self.closed,
-            (Opening::Any, true) => &[],
-            (Opening::Any, false) => &self.not_syn,
-        }
+    fn excluded(&self, asked: Asked, untracked: bool) -> Vec<&Region> {
+        let lists: [&[Region]; 2] = match (asked.opening, untracked) {
+            (Opening::Can, true) if asked.is_about_flows() => {
+                [&self.unconditional, &self.never_tracked]
+            }
+            (Opening::Can, true) => [&self.unconditional, &[]],
+            (Opening::Can, false) => [&self.closed, &[]],
+            (Opening::Any, true) => [&[], &[]],
+            (Opening::Any, false) => [&self.not_syn, &[]],
+        };
+        lists.into_iter().flatten().collect()
     }
 }
 
@@ -329,13 +348,14 @@ impl<'a> Search<'a> {
             return Ok(None);
         }
         let impossible = model.impossible(turn.moved);
-        let excluded = self.ways.excluded(self.asked, untracked);
+        let mut blockers: Vec<&Region> = impossible.iter().collect();
+        blockers.extend(self.ways.excluded(self.asked, untracked));
         let asked = self
             .ways
             .packets(self.asked, turn.moved, untracked, Stage::Steer);
         let mut trail = Trail {
             pieces: asked,
-            blockers: impossible.iter().chain(excluded).collect(),
+            blockers,
             way: Vec::new(),
             choice: turn.choice.and_then(|(_, n)| usize::try_from(n).ok()),
         };

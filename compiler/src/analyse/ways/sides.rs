@@ -10,6 +10,8 @@ use super::{Asked, Opening, Ways};
 pub(in crate::analyse) struct Space {
     /// What steer does to them.
     pub(in crate::analyse) moved: Moved,
+    /// Whether they belong to no flow.
+    pub(in crate::analyse) untracked: bool,
     /// The packets.
     pub(in crate::analyse) packets: Vec<Region>,
     /// Those of them that are not in question, or that there cannot be.
@@ -19,25 +21,34 @@ pub(in crate::analyse) struct Space {
 impl Ways<'_> {
     /// The packets in question, by what steer can do to them.
     pub(in crate::analyse) fn spaces(&self, asked: Asked) -> Vec<Space> {
-        let mut moves = vec![Moved::No];
-        for turn in self.steer(false).turns(self.model, false) {
-            if !moves.contains(&turn.moved) {
-                moves.push(turn.moved);
+        let mut spaces = Vec::new();
+        for untracked in [false, true] {
+            let mut moves = vec![Moved::No];
+            for turn in self.steer(untracked).turns(self.model, untracked) {
+                if !moves.contains(&turn.moved) {
+                    moves.push(turn.moved);
+                }
             }
+            spaces.extend(moves.into_iter().map(|moved| {
+                let mut excluded = self.model.impossible(moved);
+                excluded.extend(self.excluded(asked, untracked).into_iter().cloned());
+                if asked.opening == Opening::Can && !untracked {
+                    excluded.extend(self.no_syn.iter().cloned());
+                }
+                Space {
+                    moved,
+                    untracked,
+                    packets: self.packets(asked, moved, untracked, Stage::Steer),
+                    excluded,
+                }
+            }));
         }
-        let space = |moved| {
-            let mut excluded = self.model.impossible(moved);
-            if asked.opening == Opening::Can {
-                excluded.extend(self.closed.iter().cloned());
-                excluded.extend(self.no_syn.iter().cloned());
-            }
-            Space {
-                moved,
-                packets: self.packets(asked, moved, false, Stage::Steer),
-                excluded,
-            }
-        };
-        moves.into_iter().map(space).collect()
+        spaces
+    }
+
+    /// Whether a packet belongs to no flow whatever guard says.
+    pub(in crate::analyse) fn is_never_tracked(&self, point: &[u128]) -> bool {
+        self.never_tracked.iter().any(|r| r.contains(point))
     }
 
     /// What the lines of guard, steer and filter mean.
