@@ -4,3 +4,5 @@
 pub mod diff;
 pub mod lint;
 pub mod model;
+pub mod prove;
+pub mod ways;

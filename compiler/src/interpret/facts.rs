@@ -28,7 +28,9 @@ pub(super) fn is_unconditional_icmp(packet: &Packet) -> bool {
 /// Messages that conduct an IPv6 network, which belong to no flow: neighbour discovery and
 /// multicast listener discovery.
 pub(super) fn is_never_tracked(packet: &Packet) -> bool {
-    u64::from(packet.proto) == ICMPV6 && matches!(packet.field(ICMP_TYPE), Some(130..=136 | 143))
+    packet.saddr.is_ipv6()
+        && u64::from(packet.proto) == ICMPV6
+        && matches!(packet.field(ICMP_TYPE), Some(130..=136 | 143))
 }
 
 /// Whether a packet that belongs to no flow can open one.
@@ -45,8 +47,9 @@ pub fn can_open(packet: &Packet) -> bool {
             let bits = flags & !(ECN | PSH);
             [SYN, SYN | URG, ACK, ACK | URG].contains(&bits)
         }),
-        ICMP => matches!(kind, None | Some(8 | 13 | 15 | 17)),
-        ICMPV6 => matches!(kind, None | Some(128 | 139)),
+        // One family's ICMP is a protocol like any other to the other family.
+        ICMP if packet.saddr.is_ipv4() => matches!(kind, None | Some(8 | 13 | 15 | 17)),
+        ICMPV6 if packet.saddr.is_ipv6() => matches!(kind, None | Some(128 | 139)),
         _ => true,
     }
 }

@@ -137,7 +137,7 @@ fn destinations(rule: &Rule) -> Vec<Moved> {
             .map(|t| Moved::To(*t))
             .collect(),
         Some(Verdict::Route { .. }) => vec![Moved::Routed],
-        Some(Verdict::Proxy(_)) => vec![Moved::Taken],
+        Some(Verdict::Proxy(_)) => vec![Moved::Here],
         _ => vec![],
     }
 }

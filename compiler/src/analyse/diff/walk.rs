@@ -485,7 +485,7 @@ impl Turn<'_, '_> {
                         table: proxy.table,
                         down: proxy.down,
                     };
-                    fate.moved = Moved::Taken;
+                    fate.moved = Moved::Here;
                     fate.admitted = tracked;
                 }
             }
@@ -510,7 +510,7 @@ impl Turn<'_, '_> {
         }
         let mut out = Vec::new();
         let mut rest = vec![region];
-        for not_syn in self.model.not_syn() {
+        for not_syn in self.model.no_syn() {
             let mut left = Vec::new();
             for region in rest {
                 left.extend(region.difference(&not_syn));

@@ -1,384 +1,257 @@
-//! What the language says of packets before and after the rules of a stage, as regions.
+//! What the language says of packets before any rule does, as sets of packets.
 
 use super::Model;
 use super::ifaces::HOST;
-use super::lines::{FAMILIES, unconditional_icmp};
-use super::space::{Dim, V4};
-use super::view::View;
+use super::space::Dim;
+use super::view::{View, names_loopback};
 use super::ways::groups;
-use crate::field::{
-    DPORT, Field, Header, ICMP, ICMP_TYPE, ICMPV6, IP_FRAGMENT, TCP, TCP_FLAGS, UDP,
-};
-use crate::interpret::Fact;
+use crate::field::{DPORT, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
 use crate::ir::{Cube, Proxy, Side, Stage};
-use crate::packet::{IfaceSet, IntervalSet, Region, Values};
+use crate::packet::cover::{Budget, OutOfBudget, subtract};
+use crate::packet::{AddrSet, Families, IfaceSet, IntervalSet, Region, Values};
 
-/// A stage, or the flow lookup between guard and steer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    Guard,
-    Lookup,
-    Steer,
-    Filter,
-    Egress,
-}
-
-impl Phase {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Guard,
-        Self::Lookup,
-        Self::Steer,
-        Self::Filter,
-        Self::Egress,
-    ];
-
-    /// The stage whose rules it asks.
-    pub(crate) fn stage(self) -> Option<Stage> {
-        match self {
-            Self::Guard => Some(Stage::Guard),
-            Self::Lookup => None,
-            Self::Steer => Some(Stage::Steer),
-            Self::Filter => Some(Stage::Filter),
-            Self::Egress => Some(Stage::Egress),
-        }
-    }
-}
-
-/// What a fact comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The phase is over, and the packet goes on.
-    HandOn,
-    /// The phase is over, and the packet goes on untracked.
-    Untracked,
-    /// The packet passes, and nothing else is asked.
-    Pass,
-    /// It is dropped.
-    Drop,
-}
-
-/// A fact of the language, asked like a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FactLine {
-    pub(crate) fact: Option<Fact>,
-    pub(crate) ending: Ending,
-    pub(crate) regions: Vec<Region>,
-}
+const FIN: u64 = 0x01;
+const SYN: u64 = 0x02;
+const RST: u64 = 0x04;
+const PSH: u64 = 0x08;
+const ACK: u64 = 0x10;
+const URG: u64 = 0x20;
+const ECN: u64 = 0xc0;
 
 impl Model<'_> {
-    /// Every packet that comes in or that this host sends; later fragments as guard sees them.
-    pub fn entering(&self) -> Vec<Region> {
-        let headed: IntervalSet<u64> = DPORT.def().protocols.iter().map(|p| (*p, *p)).collect();
-        let icmp = [(ICMP, ICMP), (ICMPV6, ICMPV6)].into_iter().collect();
-        let headed = Values::of(&headed.union(&icmp));
-        let mut out = self.universe(Stage::Steer);
-        for region in self.universe(Stage::Guard) {
-            let later = [
-                (Dim::Header(Header::Transport), Some(Values::one(0))),
-                (Dim::Field(IP_FRAGMENT), Some(Values::one(1))),
-                (Dim::Protocol, headed.clone()),
-            ];
-            out.extend(self.part(region, &later));
+    /// Neighbour discovery and packet-too-big, unless the policy is strict about them.
+    pub fn unconditional_icmp(&self, stage: Stage) -> Vec<Region> {
+        if self.ir.strict_icmp {
+            return Vec::new();
         }
-        out
+        let regions = self.wherever(&unconditional_icmp());
+        if stage != Stage::Guard {
+            return regions;
+        }
+        let lo = Values::one(self.space.ifaces.loopback());
+        let but_lo = self.space.ifaces.every().difference(&lo);
+        let narrowed = |r: &Region| self.space.narrowed(r, &Dim::Ingress, but_lo.as_ref()?);
+        regions.iter().filter_map(narrowed).collect()
     }
 
-    /// The part of a region whose numbers are among the values.
-    fn part(&self, region: Region, asked: &[(Dim, Option<Values>)]) -> Option<Region> {
-        asked.iter().try_fold(region, |region, (dim, values)| {
-            self.space.narrowed(&region, dim, values.as_ref()?)
-        })
+    /// Packets that belong to no flow whatever happens: neighbour and multicast listener discovery.
+    pub fn never_tracked(&self) -> Vec<Region> {
+        let types = [(130, 136), (143, 143)].into_iter().collect();
+        let v6 = Cube::any().with_families(Families::V6);
+        let cube = v6.with_proto(&IntervalSet::one(ICMPV6));
+        self.wherever(&[cube.with_field(ICMP_TYPE, &types)])
     }
 
-    fn parts(&self, asked: &[(Dim, Option<Values>)]) -> Vec<Region> {
-        let all = FAMILIES.into_iter().map(|family| self.space.all(family));
-        all.filter_map(|all| self.part(all, asked)).collect()
-    }
-
-    /// What is asked before the rules of a phase.
-    pub(crate) fn facts_before(&self, phase: Phase, view: View) -> Vec<FactLine> {
-        let line = |fact, ending, regions| FactLine {
-            fact: Some(fact),
-            ending,
-            regions,
+    /// Packets that can open no flow, being answers, errors or nonsense, and are denied for it.
+    /// They are judged all the same in sections without flow lookup.
+    pub fn cannot_open(&self) -> Result<Vec<Region>, OutOfBudget> {
+        let opens = |flags: u64| {
+            let bits = flags & !(ECN | PSH);
+            [SYN, SYN | URG, ACK, ACK | URG].contains(&bits)
         };
-        match phase {
-            Phase::Guard if self.ir.strict_icmp || self.ir.guard.is_empty() => vec![],
-            Phase::Guard => {
-                let regions = self.unconditional();
-                let wire = self.wire();
-                let come = |r: &Region| self.space.narrowed(r, &Dim::Ingress, wire.as_ref()?);
-                let regions = regions.iter().filter_map(come).collect();
-                vec![line(Fact::UnconditionalIcmp, Ending::HandOn, regions)]
-            }
-            Phase::Lookup => self.lookup(view),
-            Phase::Steer => {
-                let sockets = self.ir.proxies.iter().flat_map(|p| self.sockets(p));
-                vec![line(Fact::ProxySocket, Ending::Drop, sockets.collect())]
-            }
-            Phase::Filter => {
-                vec![line(
-                    Fact::NotGoverned,
-                    Ending::HandOn,
-                    self.not_governed(view),
-                )]
-            }
-            Phase::Egress => {
-                let local = Cube {
-                    egress: Side::host(),
-                    ..Cube::any()
-                };
-                vec![FactLine {
-                    fact: None,
-                    ending: Ending::HandOn,
-                    regions: self.between(&local, view),
-                }]
-            }
-        }
-    }
-
-    /// What is asked behind the rules of a phase.
-    pub(crate) fn facts_behind(&self, phase: Phase) -> Vec<FactLine> {
-        if phase != Phase::Filter {
-            return vec![];
-        }
-        let lo = Some(Values::one(self.space.ifaces.loopback()));
-        let mut regions = self.parts(&[(Dim::Ingress, lo.clone())]);
-        regions.extend(self.parts(&[(Dim::Egress, lo)]));
-        vec![FactLine {
-            fact: Some(Fact::Loopback),
-            ending: Ending::HandOn,
-            regions,
-        }]
-    }
-
-    /// The numbers of interfaces but `lo`.
-    fn wire(&self) -> Option<Values> {
-        let every = Values::Range(HOST, self.space.ifaces.largest());
-        let wire = every.difference(&Values::one(HOST))?;
-        wire.difference(&Values::one(self.space.ifaces.loopback()))
-    }
-
-    /// Neighbour discovery and packet-too-big.
-    fn unconditional(&self) -> Vec<Region> {
-        let mut out = Vec::new();
-        for cube in unconditional_icmp() {
-            out.extend(self.between(&cube, View::of(Stage::Filter)));
-        }
-        out
-    }
-
-    /// The packets of a cube between its sides, loopback traffic or not.
-    fn between(&self, cube: &Cube, view: View) -> Vec<Region> {
-        let view = View {
-            stage: Stage::Filter,
-            ..view
+        let icmp = |families, protocol, questions: &[u64]| {
+            let questions: IntervalSet<u64> = questions.iter().map(|q| (*q, *q)).collect();
+            let types = ICMP_TYPE.all().difference(&questions);
+            let cube = Cube::any()
+                .with_families(families)
+                .with_proto(&IntervalSet::one(protocol));
+            cube.with_field(ICMP_TYPE, &types)
         };
-        let mut out = Vec::new();
-        for (family, has) in FAMILIES
-            .into_iter()
-            .zip([cube.families.v4, cube.families.v6])
-        {
-            if has {
-                self.tables()
-                    .sides(cube, view, &self.space.all(family), &mut out);
+        let v4 = icmp(Families::V4, ICMP, &[8, 13, 15, 17]);
+        let untracked: Vec<u64> = (130..=136).chain([128, 139, 143]).collect();
+        let v6 = icmp(Families::V6, ICMPV6, &untracked);
+        let group = Cube {
+            daddr: group_addresses(),
+            ..Cube::any()
+        };
+        // A connection has one receiver.
+        let group = group.with_proto(&IntervalSet::one(TCP));
+        let closed = self.wherever(&[tcp(|flags| !opens(flags)), group, v4, v6]);
+        let unconditional = self.unconditional_icmp(Stage::Steer);
+        let stateless = self.stateless();
+        self.but(closed, unconditional.iter().chain(&stateless))
+    }
+
+    /// TCP packets that open no flow under `strict tcp`, and are denied for it.
+    pub fn not_syn(&self) -> Result<Vec<Region>, OutOfBudget> {
+        let mut touched = Vec::new();
+        for region in self.no_syn() {
+            for part in self.touched() {
+                touched.extend(region.intersection(&part));
             }
         }
-        out
+        let stateless = self.stateless();
+        self.but(touched, stateless.iter())
     }
 
-    /// The flow lookup, for packets that belong to no known flow.
-    fn lookup(&self, view: View) -> Vec<FactLine> {
-        let line = |fact, ending, regions| FactLine {
-            fact,
-            ending,
-            regions,
-        };
-        let later = self.parts(&[(Dim::Header(Header::Transport), Some(Values::one(0)))]);
-        let protocols: IntervalSet<u64> = DPORT.def().protocols.iter().map(|p| (*p, *p)).collect();
-        let icmp = [(ICMP, ICMP), (ICMPV6, ICMPV6)].into_iter().collect();
-        let headed = Values::of(&protocols.union(&icmp));
-        let asked = [
-            (Dim::Protocol, headed),
-            (Dim::Field(IP_FRAGMENT), Some(Values::one(1))),
-        ];
-        let later = later
-            .into_iter()
-            .filter_map(|r| self.part(r, &asked))
-            .collect();
-        let mut out = vec![line(Some(Fact::Reassembled), Ending::Pass, later)];
-        if !self.ir.strict_icmp {
-            out.push(line(
-                Some(Fact::UnconditionalIcmp),
-                Ending::Pass,
-                self.unconditional(),
-            ));
+    /// TCP packets that `strict tcp` lets open no flow: when steer admits them, they are denied
+    /// wherever they go.
+    pub fn no_syn(&self) -> Vec<Region> {
+        if !self.ir.strict_tcp {
+            return Vec::new();
         }
-        if view.untracked {
-            return out;
-        }
-        out.push(line(None, Ending::Untracked, self.never_tracked()));
-        if self.ir.strict_tcp {
-            out.push(line(None, Ending::HandOn, self.stateless()));
-            out.push(line(
-                Some(Fact::NotSyn),
-                Ending::Drop,
-                self.not_syn_of_touched(),
-            ));
-        }
-        out
+        self.wherever(&[tcp(|flags| flags & (FIN | SYN | RST | ACK) != SYN)])
     }
 
-    /// Neighbour discovery and multicast listener discovery belong to no flow.
-    fn never_tracked(&self) -> Vec<Region> {
-        let types: IntervalSet<u64> = [(130, 136), (143, 143)].into_iter().collect();
-        self.parts(&[
-            (Dim::Protocol, Some(Values::one(ICMPV6.into()))),
-            (Dim::Header(Header::Transport), Some(Values::one(1))),
-            (Dim::Field(ICMP_TYPE), Values::of(&types)),
-        ])
-    }
-
-    /// Sections whose packets are judged one by one.
-    fn stateless(&self) -> Vec<Region> {
-        let blocks = self.ir.blocks.iter();
-        let sections = blocks.filter(|b| b.stateless && b.stage == Stage::Filter);
-        let mut out = Vec::new();
-        for section in sections {
-            out.extend(self.regions(&section.scope, View::of(Stage::Filter)));
-        }
-        out
-    }
-
-    /// TCP packets that `strict tcp` lets open no flow.
-    pub(crate) fn not_syn(&self) -> Vec<Region> {
-        const SYN: u64 = 0x02;
-        const ASKED: u64 = 0x17;
-        let largest = TCP_FLAGS.largest();
-        let flags: IntervalSet<u64> = (0..=largest)
-            .filter(|f| f & ASKED != SYN)
-            .map(|f| (f, f))
-            .collect();
-        self.parts(&[
-            (Dim::Protocol, Some(Values::one(TCP.into()))),
-            (Dim::Header(Header::Transport), Some(Values::one(1))),
-            (Dim::Field(TCP_FLAGS), Values::of(&flags)),
-        ])
-    }
-
-    /// Those of them that go where the policy has something to say.
-    fn not_syn_of_touched(&self) -> Vec<Region> {
-        let touched = self.touched();
-        let not_syn = self.not_syn();
-        let both = |r: &Region| -> Vec<Region> {
-            touched.iter().filter_map(|t| r.intersection(t)).collect()
-        };
-        not_syn.iter().flat_map(both).collect()
-    }
-
-    fn touched(&self) -> Vec<Region> {
-        let (host, wire) = (Some(Values::one(HOST)), self.wire());
-        let loopback = Some(Values::one(self.space.ifaces.loopback()));
-        let away = Values::Range(HOST, self.space.ifaces.largest());
-        let away = away.difference(&Values::one(self.space.ifaces.loopback()));
+    /// Packets of directions that the policy is about: filter governs them, or they arrive and
+    /// there are rules that steer what arrives.
+    pub(super) fn touched(&self) -> Vec<Region> {
+        let any = Side::ifaces(IfaceSet::not_loopback());
         let governs = self.ir.governs;
         let steers = !self.ir.steer.is_empty();
-        let mut out = Vec::new();
-        let mut add = |on: bool, from: &Option<Values>, to: &Option<Values>| {
-            if on {
-                let way = [(Dim::Ingress, from.clone()), (Dim::Egress, to.clone())];
-                out.extend(self.parts(&way));
-            }
+        let lo = Side::ifaces(IfaceSet::of([crate::packet::Pattern::Name(
+            "lo".to_owned(),
+        )]));
+        let rules = self.ir.filter.iter().flat_map(|r| &r.cubes);
+        let names = |arriving: bool| {
+            rules.clone().any(|c| {
+                let (own, other) = if arriving {
+                    (&c.ingress, &c.egress)
+                } else {
+                    (&c.egress, &c.ingress)
+                };
+                other.host && names_loopback(own)
+            })
         };
-        add(governs.input || steers, &wire, &host);
-        add(governs.forward || steers, &wire, &wire);
-        add(governs.output, &host, &away);
-        let every = Some(Values::Range(HOST, self.space.ifaces.largest()));
-        add(self.filter_names_loopback(true), &loopback, &every);
-        add(self.filter_names_loopback(false), &host, &loopback);
-        out
-    }
-
-    /// Whether a section speaks of loopback traffic that comes in, or of such that goes out.
-    fn filter_names_loopback(&self, arriving: bool) -> bool {
-        let names = |set: &IfaceSet| set.include().is_some() && set.contains("lo");
-        let mut cubes = self.ir.filter.iter().flat_map(|r| &r.cubes);
-        cubes.any(|c| match arriving {
-            true => c.egress.host && names(&c.ingress.ifaces),
-            false => c.ingress.host && names(&c.egress.ifaces),
-        })
-    }
-
-    /// What comes from outside to the socket of a proxy, which takes only what steer gives it.
-    fn sockets(&self, proxy: &Proxy) -> Vec<Region> {
-        let protocols: IntervalSet<u64> = [(proxy.tcp, TCP), (proxy.udp, UDP)]
-            .into_iter()
-            .filter(|(takes, _)| *takes)
-            .map(|(_, p)| (p, p))
-            .collect();
-        let v4 = proxy
-            .v4
-            .map(|(addr, port)| (V4, u128::from(u32::from(addr)), port));
-        let v6 = proxy
-            .v6
-            .map(|(addr, port)| (super::V6, u128::from(addr), port));
-        let loopback = |family, addr: u128| match family {
-            V4 => addr >> 24 == 127,
-            _ => addr == 1,
-        };
-        let sockets = v4.into_iter().chain(v6);
-        let sockets = sockets.filter(|(family, addr, _)| !loopback(*family, *addr));
-        let region = |(family, addr, port): (u128, u128, u16)| {
-            let all = self.space.all(family);
-            let mut asked = vec![
-                (Dim::Ingress, self.wire()),
-                (Dim::Protocol, Values::of(&protocols)),
-                (Dim::Header(Header::Transport), Some(Values::one(1))),
-                (Dim::Field(DPORT), Some(Values::one(port.into()))),
-            ];
-            if addr == 0 {
-                let single = self
-                    .space
-                    .full(&Dim::Destination, family)
-                    .difference(&groups(family));
-                asked.push((Dim::Egress, Some(Values::one(HOST))));
-                asked.push((Dim::Destination, single));
-            } else {
-                asked.push((Dim::Destination, Some(Values::one(addr))));
-            }
-            self.part(all, &asked)
-        };
-        sockets.filter_map(region).collect()
-    }
-
-    /// Packets of the directions that the policy does not govern.
-    fn not_governed(&self, view: View) -> Vec<Region> {
-        let wire = || Side::ifaces(IfaceSet::full());
-        let governs = self.ir.governs;
         let directions = [
-            (governs.input, wire(), Side::host()),
-            (governs.forward, wire(), wire()),
-            (governs.output, Side::host(), Side::any()),
+            (governs.input || steers, any.clone(), Side::host()),
+            (governs.forward || steers, any.clone(), any.clone()),
+            (governs.output, Side::host(), any),
+            (names(true), lo.clone(), Side::host()),
+            (names(false), Side::host(), lo),
         ];
-        let open = directions.into_iter().filter(|(governed, ..)| !governed);
-        open.flat_map(|(_, ingress, egress)| {
-            let cube = Cube {
+        let cubes = directions.into_iter().filter(|(wanted, ..)| *wanted);
+        let cubes: Vec<Cube> = cubes
+            .map(|(_, ingress, egress)| Cube {
                 ingress,
                 egress,
                 ..Cube::any()
-            };
-            self.between(&cube, view)
-        })
-        .collect()
+            })
+            .collect();
+        self.regions(&cubes, View::of(Stage::Filter))
     }
 
-    /// Where a packet's own number in a field is one of these.
-    pub(crate) fn field_part(
-        &self,
-        region: &Region,
-        field: Field,
-        values: &Values,
-    ) -> Option<Region> {
-        self.space.narrowed(region, &Dim::Field(field), values)
+    /// Packets that are judged one by one, without flow lookup.
+    pub(super) fn stateless(&self) -> Vec<Region> {
+        let blocks = self.ir.blocks.iter();
+        let sections = blocks.filter(|b| b.stateless && b.stage == Stage::Filter);
+        sections
+            .flat_map(|b| self.regions(&b.scope, View::of(Stage::Filter)))
+            .collect()
     }
+
+    /// What arrives for a proxy's own socket, which takes only what steer gives it.
+    pub(super) fn proxy_sockets(&self) -> Vec<Region> {
+        let cubes: Vec<Cube> = self.ir.proxies.iter().flat_map(sockets).collect();
+        self.regions(&cubes, View::of(Stage::Steer))
+    }
+
+    /// The packets that cubes mean wherever they come from and go to, loopback traffic too.
+    pub(super) fn wherever(&self, cubes: &[Cube]) -> Vec<Region> {
+        let (tables, view) = (self.tables(), View::of(Stage::Guard));
+        cubes
+            .iter()
+            .flat_map(|c| tables.wherever(c, view))
+            .collect()
+    }
+
+    fn but<'r>(
+        &self,
+        regions: Vec<Region>,
+        other: impl Iterator<Item = &'r Region>,
+    ) -> Result<Vec<Region>, OutOfBudget> {
+        let other: Vec<&Region> = other.collect();
+        let mut out = Vec::new();
+        for region in regions {
+            out.extend(subtract(&region, &other, &mut Budget::default())?);
+        }
+        Ok(out)
+    }
+
+    /// The part of a region that is for one other machine: what a proxy takes, unless its rule says
+    /// `to host`.
+    pub fn away(&self, region: &Region) -> Option<Region> {
+        let (ifaces, at) = (&self.space.ifaces, self.space.at_fixed());
+        let local = Values::one(HOST).union(&Values::one(ifaces.loopback()));
+        let elsewhere = region.dim(at.egress)?.difference(&local)?;
+        let single = region
+            .dim(at.destination)?
+            .difference(&groups(self.space.family(region)))?;
+        Some(
+            region
+                .with(at.egress, elsewhere)
+                .with(at.destination, single),
+        )
+    }
+}
+
+/// TCP packets whose flags are like that.
+fn tcp(flags: impl Fn(u64) -> bool) -> Cube {
+    let all = 0..=TCP_FLAGS.largest();
+    let set = all.filter(|f| flags(*f)).map(|f| (f, f)).collect();
+    Cube::any()
+        .with_proto(&IntervalSet::one(TCP))
+        .with_field(TCP_FLAGS, &set)
+}
+
+/// What is addressed to the sockets of a proxy.
+fn sockets(proxy: &Proxy) -> Vec<Cube> {
+    let tcp = proxy.tcp.then_some((TCP, TCP));
+    let protocols = tcp
+        .into_iter()
+        .chain(proxy.udp.then_some((UDP, UDP)))
+        .collect();
+    let v4 = proxy.v4.map(|(a, port)| (std::net::IpAddr::from(a), port));
+    let v6 = proxy.v6.map(|(a, port)| (std::net::IpAddr::from(a), port));
+    let sockets = v4
+        .into_iter()
+        .chain(v6)
+        .filter(|(addr, _)| !addr.is_loopback());
+    sockets
+        .map(|(addr, port)| {
+            let here = addr.is_unspecified();
+            let families = AddrSet::one(addr).families();
+            Cube {
+                ingress: Side::ifaces(IfaceSet::not_loopback()),
+                egress: if here { Side::host() } else { Side::any() },
+                daddr: if here {
+                    AddrSet::full()
+                } else {
+                    AddrSet::one(addr)
+                },
+                ..Cube::any()
+            }
+            .with_families(families)
+            .with_proto(&protocols)
+            .with_field(DPORT, &IntervalSet::one(port.into()))
+        })
+        .collect()
+}
+
+/// Addresses that mean several receivers, of which this machine may be one.
+fn group_addresses() -> AddrSet {
+    AddrSet {
+        v4: IntervalSet::from_ranges(vec![(0xe000_0000, 0xefff_ffff), (u32::MAX, u32::MAX)]),
+        v6: IntervalSet::range(0xff << 120, u128::MAX),
+        label: None,
+    }
+}
+
+/// Neighbour discovery and packet-too-big.
+fn unconditional_icmp() -> [Cube; 2] {
+    let icmp = |families, protocol, types: IntervalSet<u64>| {
+        Cube::any()
+            .with_families(families)
+            .with_proto(&IntervalSet::one(protocol))
+            .with_field(ICMP_TYPE, &types)
+    };
+    let needed = IntervalSet::one(4);
+    [
+        icmp(Families::V4, ICMP, IntervalSet::one(3)).with_field(ICMP_CODE, &needed),
+        icmp(
+            Families::V6,
+            ICMPV6,
+            [(2, 2), (133, 136)].into_iter().collect(),
+        ),
+    ]
 }

@@ -74,6 +74,11 @@ impl Classes {
         self.names.len() as u128
     }
 
+    /// This machine and every class.
+    pub(super) fn every(&self) -> Values {
+        Values::Range(HOST, self.largest())
+    }
+
     /// The numbers of a side; `None` when it is empty.
     pub(super) fn values(&self, side: &Side) -> Option<Values> {
         let host = side.host.then_some((HOST, HOST));
@@ -94,7 +99,7 @@ impl Classes {
     }
 
     /// The number of the class that a name belongs to.
-    pub(super) fn number(&self, name: &str) -> Option<u128> {
+    fn number(&self, name: &str) -> Option<u128> {
         let position = self.names.iter().position(|n| n == name)?;
         Some(position as u128 + 1)
     }

@@ -1,16 +1,13 @@
 //! The rules of a stage as regions.
 
 use super::Model;
-use super::ifaces::HOST;
 use super::space::{Dim, V4, V6};
 use super::view::{Tables, View};
-use super::ways::groups;
-use crate::field::{CT_MARK, ICMP, ICMPV6, META_MARK};
-use crate::field::{Field, ICMP_CODE, ICMP_TYPE};
+use crate::field::{CT_MARK, Field, META_MARK};
 use crate::interpret::{Fact, RuleId};
 use crate::ir::{Atom, Cube, Rule, Sense, Stage, Verdict};
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
-use crate::packet::{Families, IntervalSet, Region, Values};
+use crate::packet::{Region, Values};
 
 /// What a line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,11 +49,17 @@ impl Model<'_> {
     /// stand before the rules, and each rule, those without a verdict too.
     pub fn lines(&self, view: View) -> Result<Vec<Line>, OutOfBudget> {
         let mut lines = Vec::new();
-        if matches!(view.stage, Stage::Guard | Stage::Filter) && !self.ir.strict_icmp {
-            lines.push(Line {
-                source: Source::Fact(Fact::UnconditionalIcmp),
-                regions: self.regions(&unconditional_icmp(), view),
-            });
+        let mut fact = |fact, regions: Vec<Region>| {
+            let source = Source::Fact(fact);
+            if !regions.is_empty() {
+                lines.push(Line { source, regions });
+            }
+        };
+        if view.stage != Stage::Egress {
+            fact(Fact::UnconditionalIcmp, self.unconditional_icmp(view.stage));
+        }
+        if view.stage == Stage::Steer {
+            fact(Fact::ProxySocket, self.proxy_sockets());
         }
         for (index, rule) in self.ir.stage(view.stage).iter().enumerate() {
             lines.push(Line {
@@ -74,6 +77,13 @@ impl Model<'_> {
     pub fn regions(&self, cubes: &[Cube], view: View) -> Vec<Region> {
         let tables = self.tables();
         cubes.iter().flat_map(|c| tables.regions(c, view)).collect()
+    }
+
+    /// The packets that any of the cubes means, told apart by whether they enter the machine as
+    /// fragments.
+    pub fn meant(&self, cubes: &[Cube], view: View) -> Vec<Region> {
+        let tables = self.tables();
+        cubes.iter().flat_map(|c| tables.meant(c, view)).collect()
     }
 
     /// The packets that a rule means, with its rates.
@@ -136,23 +146,6 @@ impl Model<'_> {
         Ok(())
     }
 
-    /// The packets for other machines: a proxy takes no others unless its rule says `to host`.
-    fn away(&self, region: &Region) -> Option<Region> {
-        let space = &self.space;
-        let at = space.at_fixed();
-        let mut local: IntervalSet<u128> = IntervalSet::one(HOST);
-        local = local.union(&IntervalSet::one(space.ifaces.loopback()));
-        let elsewhere = region.dim(at.egress)?.difference(&Values::of(&local)?)?;
-        let single = region
-            .dim(at.destination)?
-            .difference(&groups(space.family(region)))?;
-        Some(
-            region
-                .with(at.egress, elsewhere)
-                .with(at.destination, single),
-        )
-    }
-
     /// What the model cannot follow in this policy; `None` when it follows everything.
     pub fn blind(&self) -> Option<&'static str> {
         let asks = |rule: &Rule, field: Field| rule.cubes.iter().any(|c| c.field(field).is_some());
@@ -181,25 +174,6 @@ impl Model<'_> {
         }
         None
     }
-}
-
-/// Neighbour discovery and packet-too-big.
-pub(super) fn unconditional_icmp() -> [Cube; 2] {
-    let icmp = |families, protocol, types: IntervalSet<u64>| {
-        Cube::any()
-            .with_families(families)
-            .with_proto(&IntervalSet::one(protocol))
-            .with_field(ICMP_TYPE, &types)
-    };
-    let needed = IntervalSet::one(4);
-    [
-        icmp(Families::V4, ICMP, IntervalSet::one(3)).with_field(ICMP_CODE, &needed),
-        icmp(
-            Families::V6,
-            ICMPV6,
-            [(2, 2), (133, 136)].into_iter().collect(),
-        ),
-    ]
 }
 
 /// Both families.

@@ -22,6 +22,7 @@
 mod facts;
 mod ifaces;
 mod lines;
+mod phase;
 mod space;
 mod universe;
 mod view;
@@ -30,9 +31,9 @@ mod witness;
 
 use std::sync::Arc;
 
-pub(crate) use facts::{Ending, FactLine, Phase};
 pub use ifaces::Classes;
 pub use lines::{Line, Source};
+pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};
 pub use view::{Moved, View};

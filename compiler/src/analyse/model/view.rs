@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use super::space::{Dim, Space, V4, V6};
 use super::ways::{self, Spoken};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT};
+use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage};
+use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage, Verdict};
 use crate::packet::interval::Int;
-use crate::packet::{AddrSet, IntervalSet, Region, Values};
+use crate::packet::{AddrSet, Families, IntervalSet, Region, Values};
 
 /// How a stage sees a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +43,33 @@ pub enum Moved {
     Routed,
     /// It goes to another destination.
     To(NatTarget),
-    /// A proxy of this host takes it.
-    Taken,
+    /// It is delivered to this machine, whatever its destination: to a port of it, or to a proxy.
+    Here,
 }
 
 impl Moved {
+    /// What steer did to a packet according to a decision. A packet that does not go on to filter,
+    /// because it was refused, redirected or proxied, is where it was sent.
+    pub fn by(decision: &Decision, ir: &Ir) -> Self {
+        let (addr, port) = match decision.steered {
+            Some(Steered::Route { .. }) => return Self::Routed,
+            Some(Steered::Dnat { addr, port }) => (addr, port),
+            _ => return Self::No,
+        };
+        let rule = decision.steered_by.and_then(|id| id.of(ir));
+        let Some(Verdict::Dnat(nat)) = rule.and_then(|r| r.verdict.as_ref()) else {
+            return Self::No;
+        };
+        let is = |target: &&NatTarget| match target {
+            NatTarget::Addr(a, p) => (*a, *p) == (addr, port),
+            NatTarget::Prefix { to, len, .. } => {
+                AddrSet::prefix(*to, *len).is_some_and(|net| net.contains(addr))
+            }
+        };
+        let target = nat.v4.iter().chain(&nat.v6).find(is);
+        target.map_or(Self::No, |target| Self::To(*target))
+    }
+
     /// The new port, if there is one.
     fn port(self) -> Option<u16> {
         match self {
@@ -59,7 +82,7 @@ impl Moved {
     fn of_family(self, family: u128) -> bool {
         let is = |addr: IpAddr| addr.is_ipv4() == (family == V4);
         match self {
-            Self::No | Self::Routed | Self::Taken => true,
+            Self::No | Self::Routed | Self::Here => true,
             Self::To(NatTarget::Addr(addr, _)) => is(addr),
             Self::To(NatTarget::Prefix { from, .. }) => is(from),
         }
@@ -83,26 +106,43 @@ impl Tables<'_> {
         out
     }
 
+    /// The packets that a cube means when it asks the packet, as it enters the machine, whether it
+    /// is a fragment.
+    pub(crate) fn meant(self, cube: &Cube, view: View) -> Vec<Region> {
+        let mut out = Vec::new();
+        for family in [V4, V6] {
+            let hull = self.space.all(family);
+            if self.is_of(cube, view, family)
+                && let Some(body) = self.body(cube, view, &hull, Fragments::Seen)
+            {
+                ways::ways(self.space, named(cube), view, &body, &mut out);
+            }
+        }
+        out
+    }
+
+    /// What a cube asks of a packet, wherever it comes from and goes to.
+    pub(crate) fn wherever(self, cube: &Cube, view: View) -> Vec<Region> {
+        let families = [V4, V6].into_iter().filter(|f| self.is_of(cube, view, *f));
+        families
+            .filter_map(|f| self.body(cube, view, &self.space.all(f), Fragments::Seen))
+            .collect()
+    }
+
+    fn is_of(self, cube: &Cube, view: View, family: u128) -> bool {
+        let Families { v4, v6 } = cube.families;
+        (if family == V4 { v4 } else { v6 }) && view.moved.of_family(family)
+    }
+
     /// The packets of `hull`, which is of one family, that a cube means.
     pub(crate) fn within(self, cube: &Cube, view: View, hull: &Region, out: &mut Vec<Region>) {
         let family = self.space.family(hull);
-        let has = if family == V4 {
-            cube.families.v4
-        } else {
-            cube.families.v6
-        };
-        if !has || !view.moved.of_family(family) || self.misses(cube, view, hull, family) {
+        if !self.is_of(cube, view, family) || self.misses(cube, view, hull, family) {
             return;
         }
-        let Some(body) = self.body(cube, view, hull, family) else {
-            return;
-        };
-        let spoken = Spoken {
-            ingress: &cube.ingress,
-            egress: &cube.egress,
-            named: Some([names_loopback(&cube.ingress), names_loopback(&cube.egress)]),
-        };
-        ways::ways(self.space, spoken, view, &body, out);
+        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
+            ways::ways(self.space, named(cube), view, &body, out);
+        }
     }
 
     /// The packets of `hull` that come from and go to these sides, loopback traffic or not.
@@ -112,8 +152,7 @@ impl Tables<'_> {
             egress: &cube.egress,
             named: None,
         };
-        let family = self.space.family(hull);
-        if let Some(body) = self.body(cube, view, hull, family) {
+        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
             ways::ways(self.space, spoken, view, &body, out);
         }
     }
@@ -148,7 +187,8 @@ impl Tables<'_> {
     }
 
     /// Everything that a cube asks but where packets come from and go to.
-    fn body(self, cube: &Cube, view: View, hull: &Region, family: u128) -> Option<Region> {
+    fn body(self, cube: &Cube, view: View, hull: &Region, fragments: Fragments) -> Option<Region> {
+        let family = self.space.family(hull);
         let mut dims = hull.dims().to_vec();
         let mut ask = |at: usize, values: &Values| -> Option<()> {
             let dim = dims.get_mut(at)?;
@@ -169,7 +209,7 @@ impl Tables<'_> {
         }
         ask(at.protocol, &Values::of(&cube.proto)?)?;
         for (field, set) in &cube.fields {
-            match constant(*field, view) {
+            match constant(*field, view, fragments) {
                 // The header must be there all the same.
                 Seen::Always(value) if set.contains(value) => {}
                 Seen::Always(_) | Seen::Never => return None,
@@ -218,6 +258,34 @@ impl Tables<'_> {
     }
 }
 
+/// How fragments look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fragments {
+    /// As they are.
+    Seen,
+    /// Like whole packets.
+    Whole,
+}
+
+impl Fragments {
+    /// Behind guard they are put together.
+    fn of(view: View) -> Self {
+        match view.stage {
+            Stage::Guard => Self::Seen,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// The sides that a cube speaks of.
+fn named(cube: &Cube) -> Spoken<'_> {
+    Spoken {
+        ingress: &cube.ingress,
+        egress: &cube.egress,
+        named: Some([names_loopback(&cube.ingress), names_loopback(&cube.egress)]),
+    }
+}
+
 /// What a stage sees of a field.
 enum Seen {
     /// The packet's own value.
@@ -230,7 +298,7 @@ enum Seen {
 
 /// What a stage sees of a field. Fragments are put together before steer, and a packet that opens a
 /// flow is a new one of the original direction.
-fn constant(field: Field, view: View) -> Seen {
+fn constant(field: Field, view: View, fragments: Fragments) -> Seen {
     const NEW: u64 = 0;
     const UNTRACKED: u64 = 3;
     let tracking = [CT_STATE, CT_DIRECTION, CT_MARK].contains(&field);
@@ -239,7 +307,7 @@ fn constant(field: Field, view: View) -> Seen {
             Some(port) => Seen::Always(port.into()),
             None => Seen::Own,
         },
-        f if f == IP_FRAGMENT && view.stage != Stage::Guard => Seen::Always(0),
+        f if f == IP_FRAGMENT && fragments == Fragments::Whole => Seen::Always(0),
         _ if tracking && view.stage == Stage::Guard => Seen::Never,
         f if f == CT_STATE && view.untracked => Seen::Always(UNTRACKED),
         _ if tracking && view.untracked => Seen::Never,
@@ -258,7 +326,7 @@ fn touches<T: Int>(ranges: &[(T, T)], first: u128, last: u128) -> bool {
 }
 
 /// Whether a side names the loopback interface itself: a cube speaks of loopback traffic only then.
-fn names_loopback(side: &Side) -> bool {
+pub(super) fn names_loopback(side: &Side) -> bool {
     side.ifaces.include().is_some() && side.ifaces.contains("lo")
 }
 
@@ -286,7 +354,7 @@ fn numbers(set: &AddrSet, family: u128) -> Option<Values> {
 /// The destinations that, moved, are in `set`.
 fn destinations(set: &AddrSet, family: u128, moved: Moved) -> Option<Values> {
     match moved {
-        Moved::No | Moved::Routed | Moved::Taken => numbers(set, family),
+        Moved::No | Moved::Routed | Moved::Here => numbers(set, family),
         Moved::To(NatTarget::Addr(addr, _)) => {
             let full = AddrSet::full();
             set.contains(addr).then(|| numbers(&full, family))?

@@ -59,7 +59,7 @@ pub(super) fn ways(
         (Stage::Guard, _) => ways.arriving(),
         (Stage::Steer, _) => ways.before_routing(spoken.egress),
         (Stage::Filter, Moved::No) => ways.plain(),
-        (Stage::Filter, Moved::Taken) => ways.taken(),
+        (Stage::Filter, Moved::Here) => ways.taken(),
         (Stage::Filter, Moved::Routed | Moved::To(_)) => ways.detours(),
         (Stage::Egress, Moved::No) => ways.leaving(space.at_fixed().egress),
         (Stage::Egress, _) => ways.leaving(space.at_fixed().detour),
