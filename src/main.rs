@@ -2,17 +2,23 @@
 
 mod apply;
 mod build;
+mod capture;
 mod check;
 mod completions;
 mod config;
 mod exit;
+mod explain;
 mod fmt;
+mod lint;
 mod out;
 mod paths;
 mod progress;
 mod remove;
+mod report;
 mod session;
 mod status;
+mod test;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -34,6 +40,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Test(test::Args),
+    Trace(trace::Args),
+    Lint(lint::Args),
+    Explain(explain::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Apply(apply::Args),
@@ -45,6 +55,10 @@ enum Command {
 fn main() -> ExitCode {
     exit::code(match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Apply(args) => apply::run(&args),

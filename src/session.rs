@@ -26,7 +26,7 @@ pub(crate) struct CompileArgs {
 }
 
 /// Reads files from the disk for the compiler.
-struct Disk;
+pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &str) -> std::io::Result<String> {
@@ -37,20 +37,28 @@ impl Files for Disk {
 /// A policy file that has been compiled, right or not.
 pub(crate) struct Session {
     pub(crate) config: Config,
+    pub(crate) options: Options,
     pub(crate) compilation: Compilation,
 }
 
 impl Session {
     /// Reads and compiles the policy at `path`.
     pub(crate) fn open(path: &Path, args: &CompileArgs) -> Result<Self, Error> {
+        Self::read(path, args, &Disk)
+    }
+
+    /// The same, with files from elsewhere.
+    pub(crate) fn read(path: &Path, args: &CompileArgs, files: &dyn Files) -> Result<Self, Error> {
         let config = Config::of(path)?;
         let name = path.to_string_lossy();
-        let text = std::fs::read_to_string(path)
+        let text = files
+            .read(&name)
             .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
         let options = options(args, &config)?;
-        let compilation = compile(&name, &text, &Disk, &options);
+        let compilation = compile(&name, &text, files, &options);
         Ok(Self {
             config,
+            options,
             compilation,
         })
     }
@@ -100,12 +108,16 @@ impl Session {
 /// Shows findings on standard error.
 pub(crate) fn report(diagnostics: &[Diagnostic], sources: &SourceMap) {
     let terminal = std::io::stderr().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let style = Style { colour, width: 100 };
     for diagnostic in diagnostics {
-        eprintln!("{}", human::render(diagnostic, sources, style).trim_end());
+        eprintln!("{}", draw(diagnostic, sources, terminal).trim_end());
         eprintln!();
     }
+}
+
+/// A finding as text, for a terminal or not.
+pub(crate) fn draw(diagnostic: &Diagnostic, sources: &SourceMap, terminal: bool) -> String {
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    human::render(diagnostic, sources, Style { colour, width: 100 })
 }
 
 fn options(args: &CompileArgs, config: &Config) -> Result<Options, Error> {

@@ -1,7 +1,8 @@
 //! The documentation is right: every policy in it compiles, and its tables hold what the compiler
 //! knows.
 //!
-//! A fenced block marked `pol` must compile, for nftables too, without a word; one marked `pol,error=POLnnn` must
+//! A fenced block marked `pol` must compile, for nftables too, and its tests pass, without a word; one
+//! marked `pol,error=POLnnn` must
 //! give diagnostics of that code and of no other.
 
 #![expect(
@@ -17,7 +18,7 @@ use std::{fs, io};
 use polc_compiler::diagnostic::Code;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::target::{self, Nftables, Target as _};
-use polc_compiler::{Files, Options, compile, field, ir::Stage};
+use polc_compiler::{Files, Options, compile, field, inline, ir::Stage};
 
 /// The files that examples may name.
 struct Examples;
@@ -108,6 +109,8 @@ fn every_policy_in_the_documents_does_what_it_says() {
         if let Some(ir) = &result.ir {
             let built = Nftables.emit(ir, &result.sources, &target::Options::default());
             result.diagnostics.extend(built.err().unwrap_or_default());
+            let failed = inline::check(&result.policy, ir, &result.sources, &options);
+            result.diagnostics.extend(failed);
         }
         let codes: BTreeSet<&str> = result.diagnostics.iter().map(|d| d.code.id()).collect();
         let expected: BTreeSet<&str> = snippet.error.as_deref().into_iter().collect();

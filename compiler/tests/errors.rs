@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use polc_compiler::diagnostic::Code;
 use polc_compiler::diagnostic::human::{self, Style};
+use polc_compiler::inline;
 use polc_compiler::target::{self, Nftables, Target as _};
 use polc_compiler::{Compilation, Files, Options, compile};
 
@@ -60,6 +61,14 @@ fn compiled(case: &str) -> Compilation {
         && let Err(found) = Nftables.emit(ir, &result.sources, &target::Options::default())
     {
         result.diagnostics.extend(found);
+        result.ir = None;
+    }
+    let tested = result
+        .ir
+        .as_ref()
+        .map(|ir| inline::check(&result.policy, ir, &result.sources, &options));
+    if let Some(failed) = tested.filter(|failed| !failed.is_empty()) {
+        result.diagnostics.extend(failed);
         result.ir = None;
     }
     result

@@ -3,11 +3,17 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod answers;
 mod check;
+mod ci;
 mod harness;
+mod inline;
 mod large;
+mod lint;
 mod output;
 mod readme;
+mod trace;

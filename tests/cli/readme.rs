@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::Place;
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a directory") {
         let (source, name) = entry.map(|e| (e.path(), e.file_name())).expect("an entry");
@@ -21,6 +21,17 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     let fence = format!("```{language}\n");
     let bodies = text.split(fence.as_str()).skip(1);
     bodies.filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// The words of a command; single quotes hold one together.
+fn words(command: &str) -> Vec<&str> {
+    let parts = command.split('\'').enumerate();
+    parts
+        .flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        })
+        .collect()
 }
 
 /// Generation ids depend on the day: they are compared by length only.
@@ -55,7 +66,7 @@ fn its_commands_print_what_it_says() {
         else {
             continue;
         };
-        let arguments: Vec<&str> = command.split_whitespace().collect();
+        let arguments = words(command);
         let run = place.polc(&arguments);
         let printed = format!("{}{}", run.out, run.err);
         assert_eq!(

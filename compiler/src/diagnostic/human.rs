@@ -202,3 +202,38 @@ fn lines_around(text: &str, range: Range<usize>) -> Range<usize> {
     let end = range.end + tail.find('\n').unwrap_or(tail.len());
     start..end.min(text.len()).max(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::tests::full;
+
+    #[test]
+    fn what_stands_behind_the_source_is_shown() {
+        let (diagnostic, sources) = full();
+        let style = Style {
+            colour: false,
+            width: 80,
+        };
+        insta::assert_snapshot!(render(&diagnostic, &sources, style), @"
+        POL102 unmatchable-rule
+
+          ⚠ never
+           ╭─[a.pol:1:1]
+         1 │ allow a
+           · ──┬──
+           ·   ╰── takes all of it
+           ╰────
+           ╭─[a.pol:2:1]
+         2 │ allow b
+           · ─────
+           ╰────
+          at b.pol:1: takes some of it
+          note: b is the last letter
+          the packet's way:
+            1. at a.pol:1: `a` does not hold
+            2. at b.pol:1: `c` denies it
+          possible fix: delete it
+        ");
+    }
+}

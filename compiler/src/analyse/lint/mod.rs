@@ -7,16 +7,23 @@
 //! [`lint`](fn@lint) runs them.
 
 mod context;
+mod directive;
+mod fingerprint;
 mod register;
 mod settings;
+mod suppress;
 mod syntax;
+#[cfg(test)]
+mod testing;
 
 use register::{lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
+pub use suppress::Suppressed;
 
 use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
@@ -28,6 +35,9 @@ register::lints! {
 }
 
 register::pages! {
+    mod unused_suppression;
+    mod suppression_without_reason;
+    mod bad_suppression;
     mod mark_collision;
     mod unmatchable_rule;
     mod empty_set;
@@ -48,12 +58,15 @@ register::pages! {
 pub struct Report {
     /// What was found, with the compiler's own warnings, in order of place.
     pub findings: Vec<Diagnostic>,
+    /// What comments answer for.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// Looks through a policy. Of one that does not compile, the compiler's diagnostics are all there
 /// is.
 pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
     let mut findings = compilation.diagnostics.clone();
+    let mut suppressed = Vec::new();
     if let Some(ir) = &compilation.ir {
         let cx = Context::new(&compilation.sources, &compilation.policy, ir, settings);
         for lint in LINTS {
@@ -61,8 +74,13 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
                 (lint.check)(&cx, &mut findings);
             }
         }
-        findings.retain_mut(|finding| settings.judge(finding));
+        findings.retain_mut(|finding| settings.admits(finding));
+        diagnostic::sort(&mut findings);
+        suppressed = suppress::suppress(&cx, &mut findings);
     }
     diagnostic::sort(&mut findings);
-    Report { findings }
+    Report {
+        findings,
+        suppressed,
+    }
 }
