@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
 
 use fastrand::Rng;
-use polc_compiler::analyse::diff::{self, Diff, Limits};
+use polc_compiler::analyse::diff::{self, Diff, Limits, Unknown};
 use polc_compiler::analyse::model::Model;
 use polc_compiler::ir::Ir;
 use polc_compiler::policy::Policy;
@@ -75,7 +75,8 @@ fn base(number: usize, seed: u64) -> Option<(String, Compilation)> {
 struct Totals {
     pairs: AtomicUsize,
     equal: AtomicUsize,
-    unknown: AtomicUsize,
+    blind: AtomicUsize,
+    large: AtomicUsize,
     boxes: AtomicUsize,
     inside: AtomicUsize,
     outside: AtomicUsize,
@@ -107,11 +108,12 @@ fn every_packet_changes_as_reported() {
     });
     let get = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     println!(
-        "{} pairs ({} equal, {} unknown), {} boxes; {} packets inside of boxes, {} outside: \
+        "{} pairs ({} equal, {} not followed, {} too large), {} boxes; {} packets inside of boxes, {} outside: \
          {} pairs disagree",
         get(&totals.pairs),
         get(&totals.equal),
-        get(&totals.unknown),
+        get(&totals.blind),
+        get(&totals.large),
         get(&totals.boxes),
         get(&totals.inside),
         get(&totals.outside),
@@ -134,8 +136,12 @@ fn pair(at: usize, seed: u64, totals: &Totals) {
     totals.pairs.fetch_add(1, Ordering::Relaxed);
     let policy = &base.policy;
     let diff = diff::diff((policy, a), (policy, &b), Limits::default());
-    if diff.unknown.is_some() {
-        totals.unknown.fetch_add(1, Ordering::Relaxed);
+    if let Some(unknown) = diff.unknown {
+        let counter = match unknown {
+            Unknown::Blind(_) => &totals.blind,
+            Unknown::Budget => &totals.large,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
         return;
     }
     if diff.is_equal() {

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 pub(crate) use facts::{Ending, FactLine, Phase};
 pub use ifaces::Classes;
+pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};
