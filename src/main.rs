@@ -5,8 +5,10 @@ mod build;
 mod check;
 mod completions;
 mod config;
+mod diff;
 mod exit;
 mod fmt;
+mod git;
 mod out;
 mod paths;
 mod progress;
@@ -36,6 +38,7 @@ enum Command {
     Check(check::Args),
     Fmt(fmt::Args),
     Build(build::Args),
+    Diff(diff::Args),
     Apply(apply::Args),
     Remove(remove::Args),
     Status(status::Args),
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Status(args) => status::run(&args),

@@ -76,7 +76,11 @@ impl<'a> Words<'a> {
                 }
             }
         };
-        if later { format!("later fragments of {text}") } else { text }
+        if later {
+            format!("later fragments of {text}")
+        } else {
+            text
+        }
     }
 
     /// Where it comes from and goes to.
@@ -84,7 +88,12 @@ impl<'a> Words<'a> {
         let mut out = Vec::new();
         let family = self.space.family(region);
         let host = Values::one(HOST);
-        let side = |dim: &Dim| self.space.values(region, dim).cloned().unwrap_or(Values::one(0));
+        let side = |dim: &Dim| {
+            self.space
+                .values(region, dim)
+                .cloned()
+                .unwrap_or(Values::one(0))
+        };
         let (ingress, egress) = (side(&Dim::Ingress), side(&Dim::Egress));
         let source = self.values(region, &Dim::Source);
         let dest = self.values(region, &Dim::Destination);
@@ -93,7 +102,10 @@ impl<'a> Words<'a> {
             (None, true) => out.push("from host".to_owned()),
             (None, false) => {}
             (Some(values), true) => {
-                out.push(format!("from {} of this host", self.addresses(values, family)));
+                out.push(format!(
+                    "from {} of this host",
+                    self.addresses(values, family)
+                ));
             }
             (Some(values), false) => out.push(format!("from {}", self.addresses(values, family))),
         }
@@ -101,7 +113,10 @@ impl<'a> Words<'a> {
             (None, true) => out.push("to host".to_owned()),
             (None, false) => {}
             (Some(values), true) => {
-                out.push(format!("to {} on this host", self.addresses(values, family)));
+                out.push(format!(
+                    "to {} on this host",
+                    self.addresses(values, family)
+                ));
             }
             (Some(values), false) => out.push(format!("to {}", self.addresses(values, family))),
         }
@@ -127,8 +142,9 @@ impl<'a> Words<'a> {
         let label = |n: &u128| classes.label(*n).to_owned();
         let lo = classes.loopback();
         let inside: Vec<u128> = (1..=largest).filter(|n| values.contains(*n)).collect();
-        let missing: Vec<u128> =
-            (1..=largest).filter(|n| *n != lo && !values.contains(*n)).collect();
+        let missing: Vec<u128> = (1..=largest)
+            .filter(|n| *n != lo && !values.contains(*n))
+            .collect();
         if inside.is_empty() || missing.is_empty() {
             return None;
         }
@@ -175,13 +191,19 @@ impl<'a> Words<'a> {
             let Dim::Field(field) = dim else { continue };
             let told = [DPORT, ICMP_TYPE, CT_STATE, CT_MARK, CT_DIRECTION].contains(field);
             let later = *field == IP_FRAGMENT
-                && self.values(region, &Dim::Header(Header::Transport)).is_some();
+                && self
+                    .values(region, &Dim::Header(Header::Transport))
+                    .is_some();
             if told || later || *field == IP_FRAGMENT && values.contains(0) {
                 continue;
             }
             out.push(condition(*field, values));
         }
-        if out.is_empty() { out } else { vec![format!("when {}", out.join(" and "))] }
+        if out.is_empty() {
+            out
+        } else {
+            vec![format!("when {}", out.join(" and "))]
+        }
     }
 
     /// Its sender, and the answers of buckets, dynamic sets and balancing.
@@ -194,17 +216,27 @@ impl<'a> Words<'a> {
             let yes = values.contains(1);
             match dim {
                 Dim::Member(name, dest) => {
-                    let end = if *dest { "its destination" } else { "its source" };
+                    let end = if *dest {
+                        "its destination"
+                    } else {
+                        "its source"
+                    };
                     let word = if yes { "is" } else { "is not" };
                     out.push(format!("while {end} {word} in `@{name}`"));
                 }
                 Dim::Cgroup(name) => {
-                    out.push(format!("{}by cgroup {name:?}", if yes { "" } else { "not " }));
+                    out.push(format!(
+                        "{}by cgroup {name:?}",
+                        if yes { "" } else { "not " }
+                    ));
                 }
                 Dim::Principal(kind) => out.push(self.principals(*kind, values)),
                 Dim::Tokens(at) => {
                     let name = self.space.buckets.get(*at).map_or("?", |b| &b.name);
-                    out.push(format!("when {} `{name}`", if yes { "within" } else { "over" }));
+                    out.push(format!(
+                        "when {} `{name}`",
+                        if yes { "within" } else { "over" }
+                    ));
                 }
                 Dim::Choice(at) => {
                     let targets = self.space.choices.get(*at).map_or(&[][..], Vec::as_slice);
@@ -224,7 +256,11 @@ impl<'a> Words<'a> {
             PrincipalKind::Group | PrincipalKind::Gid => "group",
             _ => "user",
         };
-        let names = self.space.principals.get(&kind).map_or(&[][..], Vec::as_slice);
+        let names = self
+            .space
+            .principals
+            .get(&kind)
+            .map_or(&[][..], Vec::as_slice);
         let listed = |inside: bool| -> Vec<String> {
             let numbered = (1..).zip(names);
             let some = numbered.filter(|(n, _)| values.contains(*n) == inside);
@@ -340,7 +376,13 @@ fn shorten(mut names: Vec<String>) -> String {
 }
 
 fn list(set: &IntervalSet<u64>) -> String {
-    let text = |(a, b): &(u64, u64)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    let text = |(a, b): &(u64, u64)| {
+        if a == b {
+            a.to_string()
+        } else {
+            format!("{a}-{b}")
+        }
+    };
     let all: Vec<String> = set.ranges().iter().map(text).collect();
     match all.as_slice() {
         [one] => one.clone(),
@@ -355,15 +397,20 @@ fn numbers_of(set: &IntervalSet<u64>) -> impl Iterator<Item = u64> + '_ {
 /// Numbers of a field.
 fn narrow(values: &Values) -> IntervalSet<u64> {
     let number = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
-    values.ranges().into_iter().map(|(a, b)| (number(a), number(b))).collect()
+    values
+        .ranges()
+        .into_iter()
+        .map(|(a, b)| (number(a), number(b)))
+        .collect()
 }
 
 /// The prelude's services of one protocol and one range of ports.
 static PRELUDE: LazyLock<BTreeMap<(u64, u64, u64), String>> = LazyLock::new(|| {
     let mut out = BTreeMap::new();
     for line in PRELUDE_TEXT.lines() {
-        let Some((name, meaning)) =
-            line.strip_prefix("service ").and_then(|rest| rest.split_once('='))
+        let Some((name, meaning)) = line
+            .strip_prefix("service ")
+            .and_then(|rest| rest.split_once('='))
         else {
             continue;
         };
@@ -372,9 +419,13 @@ static PRELUDE: LazyLock<BTreeMap<(u64, u64, u64), String>> = LazyLock::new(|| {
             continue;
         };
         let (first, last) = port.split_once('-').unwrap_or((port, port));
-        let number = PROTOCOLS.iter().find(|(n, _)| *n == protocol).map(|(_, n)| *n);
+        let number = PROTOCOLS
+            .iter()
+            .find(|(n, _)| *n == protocol)
+            .map(|(_, n)| *n);
         if let (Some(number), Ok(first), Ok(last)) = (number, first.parse(), last.parse()) {
-            out.entry((number, first, last)).or_insert_with(|| name.trim().to_owned());
+            out.entry((number, first, last))
+                .or_insert_with(|| name.trim().to_owned());
         }
     }
     out
@@ -387,7 +438,10 @@ mod tests {
     #[test]
     fn the_services_of_the_prelude_have_names() {
         assert_eq!(PRELUDE.get(&(6, 22, 22)).map(String::as_str), Some("ssh"));
-        assert_eq!(PRELUDE.get(&(17, 33434, 33534)).map(String::as_str), Some("traceroute"));
+        assert_eq!(
+            PRELUDE.get(&(17, 33434, 33534)).map(String::as_str),
+            Some("traceroute")
+        );
         // Part of `dns`, which is more.
         assert_eq!(PRELUDE.get(&(6, 53, 53)), None);
     }

@@ -126,7 +126,9 @@ fn every_packet_changes_as_reported() {
 fn pair(at: usize, seed: u64, totals: &Totals) {
     let seed = seed.wrapping_mul(1_000_003).wrapping_add(at as u64);
     let mut rng = Rng::with_seed(seed);
-    let Some((text, base)) = base(at, seed) else { return };
+    let Some((text, base)) = base(at, seed) else {
+        return;
+    };
     let a = base.ir.as_ref().unwrap();
     let mut b = a.clone();
     let mut log = Vec::new();
@@ -155,7 +157,10 @@ fn pair(at: usize, seed: u64, totals: &Totals) {
         println!("pair {at} (seed {seed}), {log:?}: {wrong}\n{text}\n");
     } else if let Some(defect) = diff.defects.first() {
         totals.failed.fetch_add(1, Ordering::Relaxed);
-        println!("pair {at} (seed {seed}), {log:?}: {}\n{text}\n", defect.title);
+        println!(
+            "pair {at} (seed {seed}), {log:?}: {}\n{text}\n",
+            defect.title
+        );
     }
 }
 
@@ -177,7 +182,9 @@ fn judge(
     for n in 0..PACKETS {
         let target = rng.usize(..4);
         let point = match n % 2 {
-            0 => points.inside(diff, target, rng).or_else(|| points.any(target, rng)),
+            0 => points
+                .inside(diff, target, rng)
+                .or_else(|| points.any(target, rng)),
             _ => points.any(target, rng),
         };
         let Some(point) = point else { continue };
@@ -186,7 +193,11 @@ fn judge(
             .iter()
             .filter(|c| c.boxes.iter().any(|r| r.contains(&point)));
         let (change, second) = (hits.next(), hits.next());
-        let counter = if change.is_some() { &totals.inside } else { &totals.outside };
+        let counter = if change.is_some() {
+            &totals.inside
+        } else {
+            &totals.outside
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         let (was, old) = diff::observe(&left, &left.witness(&point), Some(target), &none);
         let (is, new) = diff::observe(&right, &right.witness(&point), Some(target), &diff.names);

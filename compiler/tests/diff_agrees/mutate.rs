@@ -92,7 +92,11 @@ fn change(ir: &Ir, stage: Stage, rule: &mut Rule, rng: &mut Rng) -> Option<&'sta
         }
         2 => target(rule, rng),
         3 if !ir.buckets.is_empty() => {
-            let sense = if rng.bool() { Sense::Within } else { Sense::Over };
+            let sense = if rng.bool() {
+                Sense::Within
+            } else {
+                Sense::Over
+            };
             let bucket = rng.usize(..ir.buckets.len());
             if rule.limits.is_empty() || rng.bool() {
                 rule.limits.push(Limit { sense, bucket });
@@ -111,7 +115,11 @@ fn change(ir: &Ir, stage: Stage, rule: &mut Rule, rng: &mut Rng) -> Option<&'sta
             };
             Some("log")
         }
-        5 if !matches!(rule.verdict, Some(Verdict::Proxy(_) | Verdict::Route { .. })) => {
+        5 if !matches!(
+            rule.verdict,
+            Some(Verdict::Proxy(_) | Verdict::Route { .. })
+        ) =>
+        {
             let value = [0x10, 0x20][rng.usize(..2)];
             rule.effects.mark = match rule.effects.mark {
                 Some(_) if rng.bool() => None,
@@ -173,7 +181,11 @@ fn target(rule: &mut Rule, rng: &mut Rng) -> Option<&'static str> {
                 NatTarget::Addr(IpAddr::V6(addr), port) => {
                     NatTarget::Addr(Ipv6Addr::from(u128::from(addr) ^ 1).into(), port)
                 }
-                NatTarget::Prefix { from, len, .. } => NatTarget::Prefix { from, to: from, len },
+                NatTarget::Prefix { from, len, .. } => NatTarget::Prefix {
+                    from,
+                    to: from,
+                    len,
+                },
             };
             Some("target")
         }
@@ -194,9 +206,8 @@ fn narrow(cube: &mut Cube, stage: Stage, rng: &mut Rng) -> Option<&'static str> 
     match rng.u8(..6) {
         0 => {
             let addr = Ipv4Addr::from(0x0a00_0000 | rng.u32(..0x2_0000));
-            cube.saddr = AddrSet::prefix(addr.into(), rng.u8(8..=32))?.union(&cube.saddr.only(
-                polc_compiler::packet::Families::V6,
-            ));
+            cube.saddr = AddrSet::prefix(addr.into(), rng.u8(8..=32))?
+                .union(&cube.saddr.only(polc_compiler::packet::Families::V6));
             Some("source")
         }
         1 => {
@@ -214,7 +225,8 @@ fn narrow(cube: &mut Cube, stage: Stage, rng: &mut Rng) -> Option<&'static str> 
                 return None;
             }
             let port = [22, 53, 80, 443, 8080][rng.usize(..5)];
-            cube.fields.insert(field, IntervalSet::range(port, port + rng.u64(..3)));
+            cube.fields
+                .insert(field, IntervalSet::range(port, port + rng.u64(..3)));
             Some("port")
         }
         3 => {

@@ -80,7 +80,10 @@ impl Points {
             }
         }
         let point = self.point(&region, target, rng);
-        self.entering.iter().any(|r| r.contains(&point)).then_some(point)
+        self.entering
+            .iter()
+            .any(|r| r.contains(&point))
+            .then_some(point)
     }
 
     fn point(&self, region: &Region, target: usize, rng: &mut Rng) -> Vec<u128> {
