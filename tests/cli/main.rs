@@ -7,6 +7,7 @@
 )]
 
 mod check;
+mod diff;
 mod harness;
 mod large;
 mod output;

@@ -208,7 +208,7 @@ impl<'a> Words<'a> {
 
     /// Its sender, and the answers of buckets, dynamic sets and balancing.
     pub fn answers(&self, region: &Region) -> Vec<String> {
-        let mut out = Vec::new();
+        let (mut out, mut rates) = (Vec::new(), Vec::<String>::new());
         for dim in &self.space.dims {
             let Some(values) = self.values(region, dim) else {
                 continue;
@@ -222,7 +222,7 @@ impl<'a> Words<'a> {
                         "its source"
                     };
                     let word = if yes { "is" } else { "is not" };
-                    out.push(format!("while {end} {word} in `@{name}`"));
+                    out.push(format!("and {end} {word} in `@{name}`"));
                 }
                 Dim::Cgroup(name) => {
                     out.push(format!(
@@ -232,11 +232,8 @@ impl<'a> Words<'a> {
                 }
                 Dim::Principal(kind) => out.push(self.principals(*kind, values)),
                 Dim::Tokens(at) => {
-                    let name = self.space.buckets.get(*at).map_or("?", |b| &b.name);
-                    out.push(format!(
-                        "when {} `{name}`",
-                        if yes { "within" } else { "over" }
-                    ));
+                    let word = if yes { "within" } else { "over" };
+                    rates.push(format!("{word} {}", self.bucket(*at)));
                 }
                 Dim::Choice(at) => {
                     let targets = self.space.choices.get(*at).map_or(&[][..], Vec::as_slice);
@@ -248,7 +245,22 @@ impl<'a> Words<'a> {
                 _ => {}
             }
         }
+        if !rates.is_empty() {
+            out.push(format!("while {}", rates.join(" and ")));
+        }
         out
+    }
+
+    /// A bucket's name; of two that share one, the old policy's comes first.
+    fn bucket(&self, at: usize) -> String {
+        let buckets = &self.space.buckets;
+        let name = buckets.get(at).map_or("?", |b| &b.name);
+        let mut sharing = buckets.iter().enumerate().filter(|(_, b)| &*b.name == name);
+        match (sharing.next(), sharing.next()) {
+            (Some((first, _)), Some(_)) if first == at => format!("the old `{name}`"),
+            (Some(_), Some(_)) => format!("the new `{name}`"),
+            _ => format!("`{name}`"),
+        }
     }
 
     fn principals(&self, kind: PrincipalKind, values: &Values) -> String {

@@ -7,7 +7,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::print_stdout,
     reason = "a test stops at the first thing that is wrong"
 )]
@@ -54,7 +53,7 @@ fn compiled(name: &str, text: &str) -> Compilation {
 /// The policies that are mutated: the five of acceptance, and random ones.
 fn base(number: usize, seed: u64) -> Option<(String, Compilation)> {
     const MODELS: [&str; 5] = ["host", "edge-router", "sidecar", "tproxy-gateway", "ddos"];
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         let name = format!("{}.pol", MODELS[number / 4 % MODELS.len()]);
         let text = fs::read_to_string(folder().join(&name)).unwrap();
         let out = compiled(&name, &text);

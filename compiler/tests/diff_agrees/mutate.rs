@@ -87,7 +87,7 @@ fn attempt(ir: &mut Ir, rng: &mut Rng) -> Option<&'static str> {
 fn change(ir: &Ir, stage: Stage, rule: &mut Rule, rng: &mut Rng) -> Option<&'static str> {
     match rng.u8(..9) {
         0 | 1 => {
-            rule.verdict = Some(verdict(ir, stage, rng)?);
+            rule.verdict = Some(verdict(ir, stage, rng));
             Some("verdict")
         }
         2 => target(rule, rng),
@@ -141,7 +141,7 @@ fn change(ir: &Ir, stage: Stage, rule: &mut Rule, rng: &mut Rng) -> Option<&'sta
     }
 }
 
-fn verdict(ir: &Ir, stage: Stage, rng: &mut Rng) -> Option<Verdict> {
+fn verdict(ir: &Ir, stage: Stage, rng: &mut Rng) -> Verdict {
     let list = match stage {
         Stage::Guard => vec![Verdict::Allow, Verdict::Deny, Verdict::Notrack],
         Stage::Filter => vec![
@@ -160,9 +160,9 @@ fn verdict(ir: &Ir, stage: Stage, rng: &mut Rng) -> Option<Verdict> {
     };
     let verdict = list[rng.usize(..list.len())].clone();
     if stage == Stage::Steer && !ir.proxies.is_empty() && rng.u8(..6) == 0 {
-        return Some(Verdict::Proxy(rng.usize(..ir.proxies.len())));
+        return Verdict::Proxy(rng.usize(..ir.proxies.len()));
     }
-    Some(verdict)
+    verdict
 }
 
 /// Another target.

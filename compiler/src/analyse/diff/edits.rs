@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::script::{Pair, Views};
 use crate::analyse::model::{Model, Moved, Phase, View};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field};
 use crate::ir::{Rule, Stage, Verdict};
 use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
@@ -153,7 +153,11 @@ fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
     }
     let view = View::of(Stage::Steer);
     let mut out = model.rule(rule, view)?;
-    if rule.cubes.iter().any(|c| c.fields.keys().any(is_tracking)) {
+    if rule
+        .cubes
+        .iter()
+        .any(|c| c.fields.keys().copied().any(is_tracking))
+    {
         let untracked = View {
             untracked: true,
             ..view
@@ -163,8 +167,8 @@ fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
     Ok(out)
 }
 
-fn is_tracking(field: &crate::field::Field) -> bool {
-    [CT_STATE, CT_MARK, CT_DIRECTION].contains(field)
+fn is_tracking(field: Field) -> bool {
+    [CT_STATE, CT_MARK, CT_DIRECTION].contains(&field)
 }
 
 /// Whether a stage sees untracked packets as others than new ones.
@@ -174,6 +178,9 @@ fn asks_tracking(pair: &Pair, phase: Phase) -> bool {
     };
     pair.models.iter().any(|model| {
         let cubes = model.ir.stage(stage).iter().flat_map(|r| &r.cubes);
-        cubes.flat_map(|c| c.fields.keys()).any(is_tracking)
+        cubes
+            .flat_map(|c| c.fields.keys())
+            .copied()
+            .any(is_tracking)
     })
 }

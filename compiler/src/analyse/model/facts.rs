@@ -303,9 +303,13 @@ impl Model<'_> {
     fn filter_names_loopback(&self, arriving: bool) -> bool {
         let names = |set: &IfaceSet| set.include().is_some() && set.contains("lo");
         let mut cubes = self.ir.filter.iter().flat_map(|r| &r.cubes);
-        cubes.any(|c| match arriving {
-            true => c.egress.host && names(&c.ingress.ifaces),
-            false => c.ingress.host && names(&c.egress.ifaces),
+        cubes.any(|c| {
+            let (end, by) = if arriving {
+                (&c.egress, &c.ingress)
+            } else {
+                (&c.ingress, &c.egress)
+            };
+            end.host && names(&by.ifaces)
         })
     }
 

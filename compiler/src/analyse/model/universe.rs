@@ -24,6 +24,9 @@ impl Model<'_> {
             out.extend(ways.into_iter().filter_map(|(from, to)| {
                 let part = self.space.narrowed(&all, &Dim::Ingress, &from)?;
                 let part = self.space.narrowed(&part, &Dim::Egress, &to)?;
+                let part = self
+                    .space
+                    .narrowed(&part, &Dim::Detour, &self.detours(&from)?)?;
                 Some(self.plausible(part, from == Values::one(HOST)))
             }));
         }
@@ -50,6 +53,18 @@ impl Model<'_> {
             ways.push((host, out));
         }
         ways
+    }
+
+    /// Where packets can be led that come from there: what arrives does not leave by `lo`, and what
+    /// this host sends to itself does.
+    fn detours(&self, from: &Values) -> Option<Values> {
+        let every = Values::Range(HOST, self.space.ifaces.largest());
+        let never = if *from == Values::one(HOST) {
+            HOST
+        } else {
+            self.space.ifaces.loopback()
+        };
+        every.difference(&Values::one(never))
     }
 
     /// A region without what packets from there cannot have: a sender when they arrive, a frame
