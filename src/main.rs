@@ -6,9 +6,11 @@ mod capture;
 mod check;
 mod completions;
 mod config;
+mod diff;
 mod exit;
 mod explain;
 mod fmt;
+mod git;
 mod lint;
 mod out;
 mod paths;
@@ -46,6 +48,7 @@ enum Command {
     Explain(explain::Args),
     Fmt(fmt::Args),
     Build(build::Args),
+    Diff(diff::Args),
     Apply(apply::Args),
     Remove(remove::Args),
     Status(status::Args),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Status(args) => status::run(&args),

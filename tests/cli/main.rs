@@ -10,6 +10,7 @@
 mod answers;
 mod check;
 mod ci;
+mod diff;
 mod harness;
 mod inline;
 mod large;

@@ -1,6 +1,7 @@
 //! What can be proven about a policy, what changes from one to another, and what had better not be
 //! in one.
 
+pub mod describe;
 pub mod diff;
 pub mod lint;
 pub mod model;

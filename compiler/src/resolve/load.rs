@@ -29,7 +29,7 @@ const PRELUDE: &str = "prelude";
 /// How many files may use one another in a row.
 const DEEPEST: usize = 64;
 
-const PRELUDE_TEXT: &str = include_str!("prelude.pol");
+pub(crate) const PRELUDE_TEXT: &str = include_str!("prelude.pol");
 
 /// The prelude's tree: parsed once, for it is the same for every policy.
 static PRELUDE_TREE: LazyLock<Arc<ast::File>> =

@@ -54,24 +54,24 @@ impl<'a> Alignment<'a> {
 
     /// Finds buckets that only got another name, and parts the rules whose buckets are not the same.
     fn name_buckets(&mut self) {
-        let [a, b] = self.irs;
+        let [from, to] = self.irs;
         let mut alike: Vec<(&Bucket, &Bucket)> = Vec::new();
         let lone =
             |bucket: &Bucket, other: &Ir| !other.buckets.iter().any(|o| o.name == bucket.name);
         for (_, x, y) in self.common_rules() {
             for (i, j) in buckets(x).zip(buckets(y)) {
-                let (Some(old), Some(new)) = (a.buckets.get(i), b.buckets.get(j)) else {
+                let (Some(old), Some(new)) = (from.buckets.get(i), to.buckets.get(j)) else {
                     continue;
                 };
                 let taken = alike.iter().any(|(o, n)| same(o, old) || same(n, new));
-                if !taken && old.name != new.name && lone(old, b) && lone(new, a) {
+                if !taken && old.name != new.name && lone(old, to) && lone(new, from) {
                     alike.push((old, new));
                 }
             }
         }
         let agree = |x: &Rule, y: &Rule| {
             buckets(x).zip(buckets(y)).all(|(i, j)| {
-                let pair = (a.buckets.get(i), b.buckets.get(j));
+                let pair = (from.buckets.get(i), to.buckets.get(j));
                 matches!(pair, (Some(old), Some(new)) if same(old, new)
                     || alike.iter().any(|(o, n)| same(o, old) && same(n, new)))
             })
@@ -81,8 +81,8 @@ impl<'a> Alignment<'a> {
             for step in steps.iter().copied() {
                 let [i, j] = step.rules;
                 let pair = (
-                    i.and_then(|i| a.stage(*stage).get(i)),
-                    j.and_then(|j| b.stage(*stage).get(j)),
+                    i.and_then(|i| from.stage(*stage).get(i)),
+                    j.and_then(|j| to.stage(*stage).get(j)),
                 );
                 match pair {
                     (Some(x), Some(y)) if !agree(x, y) => {
@@ -108,10 +108,10 @@ impl<'a> Alignment<'a> {
         &self,
         stage: Stage,
     ) -> impl Iterator<Item = (usize, &'a Rule, &'a Rule)> + '_ {
-        let [a, b] = self.irs;
+        let [from, to] = self.irs;
         let steps = self.steps.get(&stage).map_or(&[][..], Vec::as_slice);
         steps.iter().filter_map(move |step| match step.rules {
-            [Some(i), Some(j)] => Some((j, a.stage(stage).get(i)?, b.stage(stage).get(j)?)),
+            [Some(i), Some(j)] => Some((j, from.stage(stage).get(i)?, to.stage(stage).get(j)?)),
             _ => None,
         })
     }
@@ -119,12 +119,12 @@ impl<'a> Alignment<'a> {
     /// Whether two rules do the same to the same packets. Names, metadata and counters do not count,
     /// and buckets need not have the same name.
     fn equal(&self, x: &Rule, y: &Rule) -> bool {
-        let [a, b] = self.irs;
+        let [from, to] = self.irs;
         let limits = || {
             x.limits
                 .iter()
                 .zip(&y.limits)
-                .all(|(l, m)| l.sense == m.sense && alike_at(a, b, l.bucket, m.bucket))
+                .all(|(l, m)| l.sense == m.sense && alike_at(from, to, l.bucket, m.bucket))
         };
         x.admit == y.admit
             && x.limits.len() == y.limits.len()
@@ -139,14 +139,14 @@ impl<'a> Alignment<'a> {
     }
 
     fn same_effects(&self, x: &Effects, y: &Effects) -> bool {
-        let [a, b] = self.irs;
+        let [from, to] = self.irs;
         let logs = match (&x.log, &y.log) {
             (None, None) => true,
-            (Some(l), Some(m)) => {
-                l.text == m.text
-                    && match (l.at, m.at) {
+            (Some(log), Some(other)) => {
+                log.text == other.text
+                    && match (log.at, other.at) {
                         (None, None) => true,
-                        (Some(i), Some(j)) => alike_at(a, b, i, j),
+                        (Some(i), Some(j)) => alike_at(from, to, i, j),
                         _ => false,
                     }
             }
@@ -161,15 +161,15 @@ impl<'a> Alignment<'a> {
     }
 
     fn same_set(&self, i: usize, j: usize) -> bool {
-        let [a, b] = self.irs;
-        matches!((a.dynamic.get(i), b.dynamic.get(j)), (Some(x), Some(y)) if same_set(x, y))
+        let [from, to] = self.irs;
+        matches!((from.dynamic.get(i), to.dynamic.get(j)), (Some(x), Some(y)) if same_set(x, y))
     }
 
     fn same_verdict(&self, x: Option<&Verdict>, y: Option<&Verdict>) -> bool {
-        let [a, b] = self.irs;
+        let [from, to] = self.irs;
         match (x, y) {
             (Some(Verdict::Proxy(i)), Some(Verdict::Proxy(j))) => {
-                let (Some(x), Some(y)) = (a.proxies.get(*i), b.proxies.get(*j)) else {
+                let (Some(x), Some(y)) = (from.proxies.get(*i), to.proxies.get(*j)) else {
                     return false;
                 };
                 (x.tcp, x.udp, x.v4, x.v6) == (y.tcp, y.udp, y.v4, y.v6)
@@ -188,9 +188,13 @@ impl<'a> Alignment<'a> {
         let atoms = || {
             x.atoms.iter().zip(&y.atoms).all(|((p, yes), (q, also))| {
                 let same = match (p, q) {
-                    (Atom::Dynamic { set: i, dest: d }, Atom::Dynamic { set: j, dest: e }) => {
-                        d == e && self.same_set(*i, *j)
-                    }
+                    (
+                        Atom::Dynamic { set: old, dest },
+                        Atom::Dynamic {
+                            set: new,
+                            dest: also,
+                        },
+                    ) => dest == also && self.same_set(*old, *new),
                     _ => p == q,
                 };
                 same && yes == also
@@ -215,8 +219,8 @@ fn buckets(rule: &Rule) -> impl Iterator<Item = BucketId> + '_ {
     rule.limits.iter().map(|l| l.bucket).chain(log)
 }
 
-fn alike_at(a: &Ir, b: &Ir, i: BucketId, j: BucketId) -> bool {
-    matches!((a.buckets.get(i), b.buckets.get(j)), (Some(x), Some(y)) if alike(x, y))
+fn alike_at(from: &Ir, to: &Ir, i: BucketId, j: BucketId) -> bool {
+    matches!((from.buckets.get(i), to.buckets.get(j)), (Some(x), Some(y)) if alike(x, y))
 }
 
 /// Both lists as one.
@@ -262,8 +266,8 @@ fn shortest_edit(n: usize, m: usize, equal: &impl Fn(usize, usize) -> bool) -> V
     // How far each diagonal is known to go, after each number of edits.
     let mut history: Vec<Vec<usize>> = Vec::new();
     let mut far = vec![0usize; 2 * most + 3];
-    let slot = |k: isize| usize::try_from(k + most as isize + 1).unwrap_or_default();
-    for d in 0..=most as isize {
+    let slot = |k: isize| usize::try_from(k + most.cast_signed() + 1).unwrap_or_default();
+    for d in 0..=most.cast_signed() {
         history.push(far.clone());
         for k in (-d..=d).step_by(2) {
             let get = |k: isize| far.get(slot(k)).copied().unwrap_or_default();
@@ -287,14 +291,15 @@ fn shortest_edit(n: usize, m: usize, equal: &impl Fn(usize, usize) -> bool) -> V
 }
 
 /// Follows the edits back from the end.
+#[expect(clippy::many_single_char_names, reason = "the names of the paper")]
 fn trace(history: &[Vec<usize>], n: usize, m: usize, most: usize) -> Vec<(usize, usize)> {
-    let slot = |k: isize| usize::try_from(k + most as isize + 1).unwrap_or_default();
-    let (mut x, mut y) = (n as isize, m as isize);
+    let slot = |k: isize| usize::try_from(k + most.cast_signed() + 1).unwrap_or_default();
+    let (mut x, mut y) = (n.cast_signed(), m.cast_signed());
     let mut out = Vec::new();
     for (d, far) in history.iter().enumerate().rev() {
-        let d = d as isize;
+        let d = d.cast_signed();
         let k = x - y;
-        let get = |k: isize| far.get(slot(k)).copied().unwrap_or_default() as isize;
+        let get = |k: isize| far.get(slot(k)).copied().unwrap_or_default().cast_signed();
         let down = k == -d || k != d && get(k - 1) < get(k + 1);
         let before = if down { k + 1 } else { k - 1 };
         let (px, py) = (get(before), get(before) - before);

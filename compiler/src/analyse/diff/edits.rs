@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::script::{Pair, Views};
 use crate::analyse::model::{Model, Moved, Phase, View};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field};
 use crate::ir::{Rule, Stage, Verdict};
 use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
@@ -22,6 +22,12 @@ pub(super) fn edits(pair: &Pair) -> Result<Option<BTreeMap<Phase, Vec<Region>>>,
     let mut out: BTreeMap<Phase, Vec<Region>> = BTreeMap::new();
     let moves = moves(pair)?;
     let mut count = 0;
+    let [a, b] = pair.models;
+    if a.ir.strict_tcp != b.ir.strict_tcp {
+        // What steer admits is asked for its SYN once more, wherever it goes.
+        let strict = if a.ir.strict_tcp { a } else { b };
+        out.insert(Phase::Steer, strict.no_syn());
+    }
     for phase in Phase::ALL {
         let edits = out.entry(phase).or_default();
         for untracked in [false, true] {
@@ -148,7 +154,11 @@ fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
     }
     let view = View::of(Stage::Steer);
     let mut out = model.rule(rule, view)?;
-    if rule.cubes.iter().any(|c| c.fields.keys().any(is_tracking)) {
+    if rule
+        .cubes
+        .iter()
+        .any(|c| c.fields.keys().copied().any(is_tracking))
+    {
         let untracked = View {
             untracked: true,
             ..view
@@ -158,8 +168,8 @@ fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
     Ok(out)
 }
 
-fn is_tracking(field: &crate::field::Field) -> bool {
-    [CT_STATE, CT_MARK, CT_DIRECTION].contains(field)
+fn is_tracking(field: Field) -> bool {
+    [CT_STATE, CT_MARK, CT_DIRECTION].contains(&field)
 }
 
 /// Whether a stage sees untracked packets as others than new ones.
@@ -169,6 +179,9 @@ fn asks_tracking(pair: &Pair, phase: Phase) -> bool {
     };
     pair.models.iter().any(|model| {
         let cubes = model.ir.stage(stage).iter().flat_map(|r| &r.cubes);
-        cubes.flat_map(|c| c.fields.keys()).any(is_tracking)
+        cubes
+            .flat_map(|c| c.fields.keys())
+            .copied()
+            .any(is_tracking)
     })
 }

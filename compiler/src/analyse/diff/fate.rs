@@ -304,8 +304,8 @@ fn goes(space: &Space, region: &Region, a: Goes, b: Goes) -> Parts {
                 NatTarget::Addr(_, port) => port,
                 NatTarget::Prefix { .. } => None,
             };
-            let parts = targets(space, region, &Dim::Destination, x, y);
-            parts.and(|region| ports(port(x), port(y), region))
+            let moved = targets(space, region, &Dim::Destination, x, y);
+            moved.and(|region| ports(port(x), port(y), region))
         }
         _ => Parts::other(region),
     }
@@ -349,7 +349,9 @@ fn targets(space: &Space, region: &Region, dim: &Dim, a: NatTarget, b: NatTarget
             Parts::same_where(space, region, dim, Some(&Values::one(own)))
         }
         _ => match (shift(a), shift(b)) {
-            (Some((f, t)), Some((g, u))) if t.wrapping_sub(f) == u.wrapping_sub(g) => {
+            (Some(own), Some(other))
+                if own.1.wrapping_sub(own.0) == other.1.wrapping_sub(other.0) =>
+            {
                 Parts::same(region)
             }
             _ => Parts::other(region),
@@ -416,8 +418,8 @@ fn with_bits(mask: u32, wanted: u32, among: &Values) -> Option<Option<Values>> {
             return None;
         }
         let fits = |n: &u128| u32::try_from(*n).is_ok_and(|n| n & mask == wanted);
-        let list: IntervalSet<u128> = (first..=last).filter(fits).map(|n| (n, n)).collect();
-        return Some(Values::of(&list).and_then(|v| v.intersection(among)));
+        let found: IntervalSet<u128> = (first..=last).filter(fits).map(|n| (n, n)).collect();
+        return Some(Values::of(&found).and_then(|v| v.intersection(among)));
     }
     let mut ranges = Vec::new();
     let mut bits = 0u32;

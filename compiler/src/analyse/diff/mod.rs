@@ -224,24 +224,19 @@ fn changes(space: &Space, found: Vec<Found>) -> Vec<Change> {
             let change = out.get(**at);
             change.is_some_and(|c| alike(&c.fates[0], &fates[0]) && alike(&c.fates[1], &fates[1]))
         };
-        match group
-            .iter()
-            .find(alike)
-            .copied()
-            .and_then(|at| out.get_mut(at))
-        {
-            Some(change) => change.boxes.push(region),
-            None => {
-                group.push(out.len());
-                out.push(Change {
-                    kind,
-                    rules,
-                    fates,
-                    boxes: vec![region],
-                    count: None,
-                    witnesses: Vec::new(),
-                });
-            }
+        let known = group.iter().find(alike).copied();
+        if let Some(change) = known.and_then(|at| out.get_mut(at)) {
+            change.boxes.push(region);
+        } else {
+            group.push(out.len());
+            out.push(Change {
+                kind,
+                rules,
+                fates,
+                boxes: vec![region],
+                count: None,
+                witnesses: Vec::new(),
+            });
         }
     }
     for change in &mut out {

@@ -32,6 +32,18 @@ impl Line {
     }
 }
 
+/// One of a pair: the first policy's, or the second's.
+pub(super) fn of<T>(pair: &[T; 2], side: usize) -> &T {
+    let [first, second] = pair;
+    if side == 0 { first } else { second }
+}
+
+/// As [`of`], to change it.
+pub(super) fn of_mut<T>(pair: &mut [T; 2], side: usize) -> &mut T {
+    let [first, second] = pair;
+    if side == 0 { first } else { second }
+}
+
 /// Which rules are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Which {
@@ -117,12 +129,7 @@ impl Pair<'_, '_> {
             .map_or(&[][..], Vec::as_slice);
         let mut buffer = Vec::new();
         let mut add = |side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
-            let [a, b] = self.models;
-            let (model, view) = if side == 0 {
-                (a, views[0])
-            } else {
-                (b, views[1])
-            };
+            let (model, view) = (*of(&self.models, side), *of(&views, side));
             let rule = model.ir.stage(stage).get(index);
             let (Some(view), Some(rule)) = (view, rule) else {
                 return Ok(());

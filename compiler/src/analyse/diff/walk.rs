@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::fate::{Decider, Entry, Fate, Goes, Kind, Source, differences, socket};
-use super::script::{Act, Line, Pair, Views};
+use super::script::{Act, Line, Pair, Views, of, of_mut};
 use crate::analyse::model::{Dim, Ending, Model, Moved, Phase, View};
 use crate::field::IP_FRAGMENT;
 use crate::interpret::{Fact, Outcome, RuleId};
@@ -38,6 +38,9 @@ struct Frame {
     next: usize,
 }
 
+/// The lines of a phase in some views.
+type Known = ((Phase, Views), Rc<[Line]>);
+
 /// The walk through a pair of policies.
 pub(super) struct Walk<'w, 'm, 'a> {
     pub(super) pair: &'w Pair<'m, 'a>,
@@ -48,7 +51,7 @@ pub(super) struct Walk<'w, 'm, 'a> {
     /// How many more comparisons of a piece with a line there may be.
     pub(super) budget: u64,
     pub(super) found: Vec<Found>,
-    lines: Vec<((Phase, Views), Rc<[Line]>)>,
+    lines: Vec<Known>,
     tasks: Vec<Task>,
 }
 
@@ -71,8 +74,8 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     }
 
     fn model(&self, side: usize) -> &'m Model<'a> {
-        let [a, b] = self.pair.models;
-        if side == 0 { a } else { b }
+        let [first, second] = self.pair.models;
+        if side == 0 { first } else { second }
     }
 
     fn spend(&mut self, steps: u64) -> Result<(), OutOfBudget> {
@@ -111,7 +114,10 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             fates,
             phase: at,
         } = task;
-        let ended = fates.iter().all(|f| f.end.is_some());
+        let refused = |f: &Fate| f.end.is_some_and(|end| end != Outcome::Allow);
+        // Once filter has been asked, a packet that one of the two refuses is told by that alone.
+        let told = at == Phase::ALL.len() - 1 && fates.iter().any(refused);
+        let ended = told || fates.iter().all(|f| f.end.is_some());
         let Some(phase) = Phase::ALL.get(at).copied().filter(|_| !ended) else {
             return self.finish(&region, &fates);
         };
@@ -119,7 +125,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         if a.in_step(b) && !self.is_edited(&region, at) {
             return Ok(());
         }
-        let views = [0, 1].map(|side| view(&fates[side], phase));
+        let views = [0, 1].map(|side| view(of(&fates, side), phase));
         let lines = self.lines(phase, views, root)?;
         let frame = Frame {
             live: meeting(&lines, 0..lines.len(), &region),
@@ -170,7 +176,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                 }
             }
             let Some((line, acts, region)) = next_line(lines, &mut frame) else {
-                let fates = self.fall_through(frame.fates, frame.open, phase);
+                let fates = fall_through(frame.fates, frame.open, phase);
                 self.tasks.push(Task {
                     region: frame.region,
                     fates,
@@ -212,11 +218,11 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             let Some(act) = act else { continue };
             let mut next = Vec::new();
             for (region, fates, open) in pieces {
-                let own = fates[side].clone();
+                let own = of(&fates, side).clone();
                 for (region, fate, decided) in self.act(side, act, phase, region, own, both) {
                     let (mut fates, mut open) = (fates.clone(), open);
-                    fates[side] = fate;
-                    open[side] &= !decided;
+                    *of_mut(&mut fates, side) = fate;
+                    *of_mut(&mut open, side) &= !decided;
                     next.push((region, fates, open));
                 }
             }
@@ -280,13 +286,17 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         }
     }
 
-    /// What a rule does besides deciding. What both policies do to the same packets at the same time
-    /// makes no difference, but for marks, which later ones change again.
+    /// What a rule does besides deciding. An entry in the log that both policies write at the same
+    /// time makes no difference.
     fn effects(&self, side: usize, id: RuleId, rule: &Rule, fate: &mut Fate, both: bool) {
         let model = self.model(side);
         let effects = &rule.effects;
         if let Some(mark) = effects.mark {
             fate.set_mark(mark);
+            fate.effects_by.push(id);
+        }
+        if let Some(set) = effects.add.and_then(|at| model.ir.dynamic.get(at)) {
+            fate.added.push(model.space.dynamic_label(set));
             fate.effects_by.push(id);
         }
         if both {
@@ -305,21 +315,6 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             });
             fate.effects_by.push(id);
         }
-        if let Some(set) = effects.add.and_then(|at| model.ir.dynamic.get(at)) {
-            fate.added.push(model.space.dynamic_label(set));
-            fate.effects_by.push(id);
-        }
-    }
-
-    /// No line decides.
-    fn fall_through(&self, mut fates: [Fate; 2], open: [bool; 2], phase: Phase) -> [Fate; 2] {
-        for (fate, open) in fates.iter_mut().zip(open) {
-            if open && phase == Phase::Filter {
-                fate.end = Some(Outcome::Deny);
-                fate.by = Decider::Nobody;
-            }
-        }
-        fates
     }
 
     fn finish(&mut self, region: &Region, fates: &[Fate; 2]) -> Result<(), OutOfBudget> {
@@ -380,6 +375,17 @@ fn next_line<'l>(
     None
 }
 
+/// No line decides.
+fn fall_through(mut fates: [Fate; 2], open: [bool; 2], phase: Phase) -> [Fate; 2] {
+    for (fate, open) in fates.iter_mut().zip(open) {
+        if open && phase == Phase::Filter {
+            fate.end = Some(Outcome::Deny);
+            fate.by = Decider::Nobody;
+        }
+    }
+    fates
+}
+
 fn pass_fact(fate: &mut Fate, fact: Option<Fact>, ending: Ending, phase: Phase) {
     let by = fact.map_or(Decider::Nobody, Decider::Fact);
     match ending {
@@ -411,7 +417,7 @@ impl Turn<'_, '_> {
         match self.id.stage {
             Stage::Guard => match verdict {
                 Verdict::Deny => self.refuse(region, fate, Outcome::Deny),
-                Verdict::Notrack => self.notrack(region, fate),
+                Verdict::Notrack => self.notrack(&region, fate),
                 _ => vec![(region, fate)],
             },
             Stage::Steer => {
@@ -440,7 +446,7 @@ impl Turn<'_, '_> {
     }
 
     /// Fragments stay tracked.
-    fn notrack(&self, region: Region, fate: Fate) -> Vec<(Region, Fate)> {
+    fn notrack(&self, region: &Region, fate: Fate) -> Vec<(Region, Fate)> {
         let untracked = Fate {
             notrack: true,
             untracked: true,
@@ -448,7 +454,7 @@ impl Turn<'_, '_> {
         };
         let part = |value| {
             self.model
-                .field_part(&region, IP_FRAGMENT, &Values::one(value))
+                .field_part(region, IP_FRAGMENT, &Values::one(value))
         };
         let parts = [(part(1), fate), (part(0), untracked)];
         parts

@@ -32,6 +32,7 @@ mod witness;
 use std::sync::Arc;
 
 pub use ifaces::Classes;
+pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
 pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
