@@ -2,6 +2,7 @@
 
 mod apply;
 mod build;
+mod capture;
 mod check;
 mod completions;
 mod config;
@@ -13,6 +14,8 @@ mod progress;
 mod remove;
 mod session;
 mod status;
+mod test;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -34,6 +37,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Test(test::Args),
+    Trace(trace::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Apply(apply::Args),
@@ -45,6 +50,8 @@ enum Command {
 fn main() -> ExitCode {
     exit::code(match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Apply(args) => apply::run(&args),

@@ -37,6 +37,7 @@ impl Files for Disk {
 /// A policy file that has been compiled, right or not.
 pub(crate) struct Session {
     pub(crate) config: Config,
+    pub(crate) options: Options,
     pub(crate) compilation: Compilation,
 }
 
@@ -51,6 +52,7 @@ impl Session {
         let compilation = compile(&name, &text, &Disk, &options);
         Ok(Self {
             config,
+            options,
             compilation,
         })
     }
@@ -100,12 +102,16 @@ impl Session {
 /// Shows findings on standard error.
 pub(crate) fn report(diagnostics: &[Diagnostic], sources: &SourceMap) {
     let terminal = std::io::stderr().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let style = Style { colour, width: 100 };
     for diagnostic in diagnostics {
-        eprintln!("{}", human::render(diagnostic, sources, style).trim_end());
+        eprintln!("{}", draw(diagnostic, sources, terminal).trim_end());
         eprintln!();
     }
+}
+
+/// A finding as text, for a terminal or not.
+pub(crate) fn draw(diagnostic: &Diagnostic, sources: &SourceMap, terminal: bool) -> String {
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    human::render(diagnostic, sources, Style { colour, width: 100 })
 }
 
 fn options(args: &CompileArgs, config: &Config) -> Result<Options, Error> {

@@ -9,6 +9,7 @@ pub mod analyse;
 mod compile;
 pub mod diagnostic;
 pub mod field;
+pub mod inline;
 pub mod interpret;
 pub mod ir;
 pub mod packet;

@@ -68,3 +68,15 @@ impl Place {
         }
     }
 }
+
+/// Compares a text with the golden of that name, which shows the policy it belongs to.
+pub(crate) fn golden(name: &str, policy: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => "../../golden/cli",
+        prepend_module_to_snapshot => false,
+        description => policy,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+}

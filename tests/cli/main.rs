@@ -8,6 +8,8 @@
 
 mod check;
 mod harness;
+mod inline;
 mod large;
 mod output;
 mod readme;
+mod trace;

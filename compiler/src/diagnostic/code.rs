@@ -79,6 +79,8 @@ codes! {
     TooComplex = "POL022" "too-complex";
     /// A set holds more than its `max`.
     SetOverflow = "POL023" "set-overflow";
+    /// A step of an inline test did not come out as it says.
+    TestFailed = "POL024" "test-failed";
     /// A claim does not hold: there is a packet with another outcome.
     ClaimFails = "POL027" "claim-does-not-hold";
     /// Whether a claim holds could not be worked out.

@@ -20,6 +20,7 @@ mod explain;
 mod facts;
 mod filter;
 mod flow;
+pub mod frame;
 mod guard;
 mod jhash;
 mod lookup;
