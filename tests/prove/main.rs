@@ -1,0 +1,10 @@
+//! Proofs against the interpreter, on policies made up by machine; and what the claims and tests of
+//! the model policies notice.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
+mod agreement;
