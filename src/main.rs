@@ -8,9 +8,12 @@ mod completions;
 mod config;
 mod exit;
 mod fmt;
+mod matrix;
 mod out;
 mod paths;
 mod progress;
+mod prove;
+mod query;
 mod remove;
 mod session;
 mod status;
@@ -39,6 +42,9 @@ enum Command {
     Check(check::Args),
     Test(test::Args),
     Trace(trace::Args),
+    Prove(prove::Args),
+    Query(query::Args),
+    Matrix(matrix::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Apply(apply::Args),
@@ -52,6 +58,9 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Prove(args) => prove::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Apply(args) => apply::run(&args),

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use polc_bundle::Bundle;
+use polc_compiler::analyse::question::ask;
 use polc_compiler::diagnostic::Diagnostic;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::source::SourceMap;
@@ -44,12 +45,29 @@ pub(crate) struct Session {
 impl Session {
     /// Reads and compiles the policy at `path`.
     pub(crate) fn open(path: &Path, args: &CompileArgs) -> Result<Self, Error> {
+        Self::read(path, args, |name, text, options| {
+            compile(name, text, &Disk, options)
+        })
+    }
+
+    /// As [`Session::open`], with a question, which becomes the last of the policy's claims.
+    pub(crate) fn ask(path: &Path, question: &str, args: &CompileArgs) -> Result<Self, Error> {
+        Self::read(path, args, |name, text, options| {
+            ask(name, text, question, &Disk, options)
+        })
+    }
+
+    fn read(
+        path: &Path,
+        args: &CompileArgs,
+        compile: impl FnOnce(&str, &str, &Options) -> Compilation,
+    ) -> Result<Self, Error> {
         let config = Config::of(path)?;
         let name = path.to_string_lossy();
         let text = std::fs::read_to_string(path)
             .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
         let options = options(args, &config)?;
-        let compilation = compile(&name, &text, &Disk, &options);
+        let compilation = compile(&name, &text, &options);
         Ok(Self {
             config,
             options,
