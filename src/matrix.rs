@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use polc_compiler::analyse::matrix::{Cell, Matrix, matrix};
 use polc_compiler::analyse::model::Model;
-use polc_compiler::analyse::prove::{Effort, Prover};
+use polc_compiler::analyse::prove::{Effort, Prover, packet};
 use polc_compiler::ir::{Cube, Ir};
 use serde::Serialize;
 
@@ -157,8 +157,8 @@ fn json(table: &Matrix, service: Option<&str>, ir: &Ir) -> std::result::Result<S
                     Cell::Unknown(why) => Some(why),
                     _ => None,
                 },
-                allowed_packet: allowed.map(|s| s.witness.describe(ir)),
-                refused_packet: refused.map(|s| s.witness.describe(ir)),
+                allowed_packet: allowed.map(|s| packet(s, ir)),
+                refused_packet: refused.map(|s| packet(s, ir)),
             });
         }
     }

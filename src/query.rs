@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use polc_compiler::analyse::model::Model;
-use polc_compiler::analyse::prove::{Answer, Effort, Prover, Shown, describe};
+use polc_compiler::analyse::prove::{Answer, Effort, Prover, Shown, describe, packet};
 use polc_compiler::analyse::ways::{Class, Goal};
 use polc_compiler::interpret::{Explanation, explain};
 use polc_compiler::ir::Ir;
@@ -126,7 +126,7 @@ fn plain(answer: &'static str, reason: Option<String>) -> Report {
 
 fn json(session: &Session, ir: &Ir, shown: &Shown) -> Report {
     Report {
-        packet: Some(shown.witness.describe(ir)),
+        packet: Some(packet(shown, ir)),
         decision: Some(explain(&shown.decision, ir, &session.compilation.sources)),
         ..plain("some", None)
     }

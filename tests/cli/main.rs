@@ -11,5 +11,6 @@ mod harness;
 mod inline;
 mod large;
 mod output;
+mod prove;
 mod readme;
 mod trace;

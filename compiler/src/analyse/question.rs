@@ -5,7 +5,7 @@ use polc_grammar::ast::Item;
 use crate::compile::{Compilation, compile};
 use crate::diagnostic::{self, Code, Diagnostic};
 use crate::resolve::{Files, Options};
-use crate::source::{FileId, SourceMap, Span};
+use crate::source::{SourceMap, Span};
 
 /// What questions are called in diagnostics.
 const NAME: &str = "question";
@@ -29,25 +29,26 @@ pub fn ask(
     if let Some(wrong) = misread(question, &plain.sources) {
         return refused(plain, question, wrong);
     }
-    let mut compilation = compile(path, &format!("{text}\n{WORD}{question}\n"), files, options);
+    let whole = format!("{text}\n{WORD}{question}\n");
+    let mut compilation = compile(path, &whole, files, options);
     let begin = u32::try_from(text.len() + 1 + WORD.len()).unwrap_or(u32::MAX);
-    let file = compilation.sources.add(NAME, question);
     let end = u32::try_from(question.len()).unwrap_or(u32::MAX);
-    for diagnostic in &mut compilation.diagnostics {
-        for label in &mut diagnostic.labels {
-            let Span {
-                file: of,
-                start,
-                end: stop,
-            } = label.span;
-            if of == FileId::default() && stop > begin {
-                label.span = Span {
-                    file,
-                    start: start.saturating_sub(begin).min(end),
-                    end: stop.saturating_sub(begin).min(end),
-                };
-            }
-        }
+    let file = compilation.sources.add(NAME, question);
+    let sources = &compilation.sources;
+    let asked = |span: &Span| {
+        let source = sources.get(span.file);
+        span.end > begin && source.is_some_and(|s| *s.text == *whole)
+    };
+    let labels = compilation
+        .diagnostics
+        .iter_mut()
+        .flat_map(|d| &mut d.labels);
+    for label in labels.filter(|l| asked(&l.span)) {
+        label.span = Span {
+            file,
+            start: label.span.start.saturating_sub(begin).min(end),
+            end: label.span.end.saturating_sub(begin).min(end),
+        };
     }
     compilation
 }

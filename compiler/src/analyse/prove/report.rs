@@ -9,7 +9,7 @@ use crate::field::{
     DPORT, Field, Format, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, IP_FRAGMENT, PROTOCOLS, SPORT,
     TCP_FLAGS,
 };
-use crate::interpret::{Packet, Place, render};
+use crate::interpret::{Packet, Place, Steered, render};
 use crate::ir::{Ir, print};
 use crate::packet::IntervalSet;
 use crate::policy::Policy;
@@ -59,7 +59,23 @@ pub fn diagnostic(
 /// A packet and how it was judged, over several lines.
 pub fn describe(shown: &Shown, ir: &Ir, sources: &SourceMap) -> String {
     let trace = render(&shown.decision, ir, sources, false);
-    format!("{}\n{}", shown.witness.describe(ir), trace.trim_end())
+    format!("{}\n{}", packet(shown, ir), trace.trim_end())
+}
+
+/// A packet in the words of a test, what must be so besides, and where it goes when steer gives it
+/// another way.
+pub fn packet(shown: &Shown, ir: &Ir) -> String {
+    let packet = shown.witness.describe(ir);
+    let detour = &shown.witness.packet.detour;
+    match (shown.decision.steered, detour) {
+        (Some(Steered::Dnat { .. } | Steered::Route { .. }), Place::Host) => {
+            format!("{packet}, then to host")
+        }
+        (Some(Steered::Dnat { .. } | Steered::Route { .. }), Place::Iface(name)) => {
+            format!("{packet}, then out {name}")
+        }
+        _ => packet,
+    }
 }
 
 impl Witness {
