@@ -69,7 +69,7 @@ impl Model<'_> {
         let closed = self.without_ends(&[tcp(|flags| !opens(flags)), group, v4, v6]);
         let unconditional = self.unconditional_icmp(Stage::Steer);
         let stateless = self.stateless();
-        self.but(closed, unconditional.iter().chain(&stateless))
+        but(closed, unconditional.iter().chain(&stateless))
     }
 
     /// TCP packets that open no flow under `strict tcp`, and are denied for it.
@@ -81,7 +81,7 @@ impl Model<'_> {
             }
         }
         let stateless = self.stateless();
-        self.but(touched, stateless.iter())
+        but(touched, stateless.iter())
     }
 
     /// TCP packets that `strict tcp` lets open no flow: when steer admits them, they are denied
@@ -163,19 +163,6 @@ impl Model<'_> {
         regions.collect()
     }
 
-    fn but<'r>(
-        &self,
-        regions: Vec<Region>,
-        other: impl Iterator<Item = &'r Region>,
-    ) -> Result<Vec<Region>, OutOfBudget> {
-        let other: Vec<&Region> = other.collect();
-        let mut out = Vec::new();
-        for region in regions {
-            out.extend(subtract(&region, &other, &mut Budget::default())?);
-        }
-        Ok(out)
-    }
-
     /// The part of a region that is for one other machine: what a proxy takes.
     pub fn away(&self, region: &Region) -> Option<Region> {
         let ifaces = &self.space.ifaces;
@@ -185,6 +172,19 @@ impl Model<'_> {
         let single = numbers(&groups().complement(), self.space.family(&region))?;
         self.space.narrowed(&region, &Dim::Destination, &single)
     }
+}
+
+/// The parts of regions that are in none of the others.
+fn but<'r>(
+    regions: Vec<Region>,
+    other: impl Iterator<Item = &'r Region>,
+) -> Result<Vec<Region>, OutOfBudget> {
+    let other: Vec<&Region> = other.collect();
+    let mut out = Vec::new();
+    for region in regions {
+        out.extend(subtract(&region, &other, &mut Budget::default())?);
+    }
+    Ok(out)
 }
 
 /// TCP packets whose flags are like that.

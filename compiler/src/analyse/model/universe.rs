@@ -86,9 +86,8 @@ impl Model<'_> {
                 Side::ifaces(own),
                 Side::ifaces(zone.ifaces.clone()),
             ];
-            let reached = reached.iter().filter_map(|side| ifaces.values(side));
-            let elsewhere =
-                reached.fold(Some(ifaces.every()), |left, side| left?.difference(&side));
+            let mut reached = reached.iter().filter_map(|side| ifaces.values(side));
+            let elsewhere = reached.try_fold(ifaces.every(), |left, side| left.difference(&side));
             let Some(elsewhere) = elsewhere else { continue };
             for region in self.behind(net, Moved::No) {
                 out.extend(self.space.narrowed(&region, &Dim::Egress, &elsewhere));

@@ -190,7 +190,7 @@ impl Tables<'_> {
             )
         };
         match (view.stage, view.moved) {
-            (Stage::Steer, Moved::No) => self.unrouted(cube, family, &from, &to),
+            (Stage::Steer, Moved::No) => unrouted(cube, family, from.as_ref(), to.as_ref()),
             (_, Moved::No) => vec![vec![comes, (Dim::Egress, to)]],
             (Stage::Egress, _) => vec![vec![comes, (Dim::Detour, to)]],
             (_, Moved::Here) => {
@@ -224,38 +224,6 @@ impl Tables<'_> {
         }
     }
 
-    /// Where packets go in the eyes of steer, which does not know whether this machine is among the
-    /// receivers when a packet is for a group.
-    fn unrouted(
-        self,
-        cube: &Cube,
-        family: u128,
-        from: &Option<Values>,
-        to: &Option<Values>,
-    ) -> Vec<Asks> {
-        let host = Values::one(HOST);
-        let comes = || (Dim::Ingress, from.clone());
-        let group = numbers(&groups(), family);
-        let single = numbers(&groups().complement(), family);
-        let away = to.as_ref().and_then(|t| t.difference(&host));
-        match (cube.egress.host, cube.egress.ifaces.is_empty()) {
-            (true, false) => vec![vec![comes(), (Dim::Egress, to.clone())]],
-            (true, true) => vec![vec![
-                comes(),
-                (Dim::Egress, Some(host)),
-                (Dim::Destination, single),
-            ]],
-            (false, _) => vec![
-                vec![comes(), (Dim::Egress, away)],
-                vec![
-                    comes(),
-                    (Dim::Egress, Some(host)),
-                    (Dim::Destination, group),
-                ],
-            ],
-        }
-    }
-
     fn atom(self, atom: &Atom, answer: bool, family: u128) -> (Dim, Option<Values>) {
         let (dim, yes) = match atom {
             Atom::Dynamic { set, dest } => {
@@ -279,6 +247,32 @@ impl Tables<'_> {
             self.space.full(&dim, family).difference(&yes)
         };
         (dim, values)
+    }
+}
+
+/// Where packets go in the eyes of steer, which does not know whether this machine is among the
+/// receivers when a packet is for a group.
+fn unrouted(cube: &Cube, family: u128, from: Option<&Values>, to: Option<&Values>) -> Vec<Asks> {
+    let host = Values::one(HOST);
+    let comes = || (Dim::Ingress, from.cloned());
+    let group = numbers(&groups(), family);
+    let single = numbers(&groups().complement(), family);
+    let away = to.and_then(|t| t.difference(&host));
+    match (cube.egress.host, cube.egress.ifaces.is_empty()) {
+        (true, false) => vec![vec![comes(), (Dim::Egress, to.cloned())]],
+        (true, true) => vec![vec![
+            comes(),
+            (Dim::Egress, Some(host)),
+            (Dim::Destination, single),
+        ]],
+        (false, _) => vec![
+            vec![comes(), (Dim::Egress, away)],
+            vec![
+                comes(),
+                (Dim::Egress, Some(host)),
+                (Dim::Destination, group),
+            ],
+        ],
     }
 }
 

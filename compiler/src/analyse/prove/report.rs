@@ -1,5 +1,7 @@
 //! What a proof came to, in words.
 
+use std::fmt::Write as _;
+
 use polc_grammar::ast::ClaimKind;
 
 use super::{ClaimResult, Proof, Shown};
@@ -114,25 +116,26 @@ fn line(packet: &Packet) -> String {
     if [ICMP, ICMPV6].contains(&number)
         && let Some(kind) = packet.field(ICMP_TYPE)
     {
-        text.push_str(&format!("/{kind}"));
+        let _ = write!(text, "/{kind}");
     }
     let end = |addr: std::net::IpAddr, port: Field| match packet.field(port) {
         Some(port) if addr.is_ipv6() => format!("[{addr}]:{port}"),
         Some(port) => format!("{addr}:{port}"),
         None => addr.to_string(),
     };
-    text.push_str(&format!(
-        " {} -> {}",
-        end(packet.saddr, SPORT),
-        end(packet.daddr, DPORT)
-    ));
+    let (from, to) = (end(packet.saddr, SPORT), end(packet.daddr, DPORT));
+    let _ = write!(text, " {from} -> {to}");
     match &packet.ingress {
         Place::Host => text.push_str(" from host"),
-        Place::Iface(name) => text.push_str(&format!(" in {name}")),
+        Place::Iface(name) => {
+            let _ = write!(text, " in {name}");
+        }
     }
     match &packet.egress {
         Place::Host => text.push_str(" to host"),
-        Place::Iface(name) => text.push_str(&format!(" out {name}")),
+        Place::Iface(name) => {
+            let _ = write!(text, " out {name}");
+        }
     }
     text
 }
