@@ -101,7 +101,9 @@ fn rows(table: &Matrix) -> Vec<Vec<&str>> {
     let mut rows = vec![head];
     for (from, cells) in table.from.iter().zip(&table.cells) {
         let mut row = vec![from.as_str()];
-        row.extend(cells.iter().map(|c| c.word()));
+        for cell in cells {
+            row.push(cell.word());
+        }
         rows.push(row);
     }
     rows

@@ -36,9 +36,8 @@ fn options() -> Options {
 fn opposite(stage: Stage, rule: &Rule) -> Option<Verdict> {
     Some(match (stage, rule.verdict.as_ref()?) {
         (Stage::Guard | Stage::Filter, Verdict::Deny | Verdict::Reject(_)) => Verdict::Allow,
-        (Stage::Steer, Verdict::Deny) => Verdict::Direct,
         (Stage::Egress, Verdict::Direct) => Verdict::Masquerade,
-        (Stage::Egress, _) => Verdict::Direct,
+        (Stage::Steer, Verdict::Deny) | (Stage::Egress, _) => Verdict::Direct,
         _ => Verdict::Deny,
     })
 }

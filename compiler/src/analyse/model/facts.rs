@@ -34,9 +34,10 @@ impl Model<'_> {
         regions.iter().filter_map(narrowed).collect()
     }
 
-    /// Packets that belong to no flow whatever happens: neighbour and multicast listener discovery.
+    /// Packets that belong to no flow whatever happens: neighbour, multicast listener and multicast
+    /// router discovery.
     pub fn never_tracked(&self) -> Vec<Region> {
-        let types = [(130, 136), (143, 143)].into_iter().collect();
+        let types = [(130, 136), (143, 143), (151, 151)].into_iter().collect();
         let v6 = Cube::any().with_families(Families::V6);
         let cube = v6.with_proto(&IntervalSet::one(ICMPV6));
         self.without_ends(&[cube.with_field(ICMP_TYPE, &types)])
@@ -58,7 +59,7 @@ impl Model<'_> {
             cube.with_field(ICMP_TYPE, &types)
         };
         let v4 = icmp(Families::V4, ICMP, &[8, 13, 15, 17]);
-        let untracked: Vec<u64> = (130..=136).chain([128, 139, 143]).collect();
+        let untracked: Vec<u64> = (130..=136).chain([128, 139, 143, 151]).collect();
         let v6 = icmp(Families::V6, ICMPV6, &untracked);
         let group = Cube {
             daddr: groups(),
