@@ -12,9 +12,12 @@ mod explain;
 mod fmt;
 mod git;
 mod lint;
+mod matrix;
 mod out;
 mod paths;
 mod progress;
+mod prove;
+mod query;
 mod remove;
 mod report;
 mod session;
@@ -46,6 +49,9 @@ enum Command {
     Trace(trace::Args),
     Lint(lint::Args),
     Explain(explain::Args),
+    Prove(prove::Args),
+    Query(query::Args),
+    Matrix(matrix::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Diff(diff::Args),
@@ -62,6 +68,9 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Prove(args) => prove::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Diff(args) => diff::run(&args),

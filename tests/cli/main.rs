@@ -16,5 +16,6 @@ mod inline;
 mod large;
 mod lint;
 mod output;
+mod prove;
 mod readme;
 mod trace;

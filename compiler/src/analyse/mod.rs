@@ -4,6 +4,8 @@
 pub mod describe;
 pub mod diff;
 pub mod lint;
+pub mod matrix;
 pub mod model;
 pub mod prove;
+pub mod question;
 pub mod ways;

@@ -34,7 +34,8 @@ impl Model<'_> {
         regions.iter().filter_map(narrowed).collect()
     }
 
-    /// Packets that belong to no flow whatever happens: neighbour and multicast listener discovery.
+    /// Packets that belong to no flow whatever happens: neighbour, multicast listener and multicast
+    /// router discovery.
     pub fn never_tracked(&self) -> Vec<Region> {
         let types = [(130, 136), (143, 143), (151, 151)].into_iter().collect();
         let v6 = Cube::any().with_families(Families::V6);
@@ -69,7 +70,7 @@ impl Model<'_> {
         let closed = self.wherever(&[tcp(|flags| !opens(flags)), group, v4, v6]);
         let unconditional = self.unconditional_icmp(Stage::Steer);
         let stateless = self.stateless();
-        self.but(closed, unconditional.iter().chain(&stateless))
+        but(closed, unconditional.iter().chain(&stateless))
     }
 
     /// TCP packets that open no flow under `strict tcp`, and are denied for it.
@@ -81,7 +82,7 @@ impl Model<'_> {
             }
         }
         let stateless = self.stateless();
-        self.but(touched, stateless.iter())
+        but(touched, stateless.iter())
     }
 
     /// TCP packets that `strict tcp` lets open no flow: when steer admits them, they are denied
@@ -155,19 +156,6 @@ impl Model<'_> {
             .collect()
     }
 
-    fn but<'r>(
-        &self,
-        regions: Vec<Region>,
-        other: impl Iterator<Item = &'r Region>,
-    ) -> Result<Vec<Region>, OutOfBudget> {
-        let other: Vec<&Region> = other.collect();
-        let mut out = Vec::new();
-        for region in regions {
-            out.extend(subtract(&region, &other, &mut Budget::default())?);
-        }
-        Ok(out)
-    }
-
     /// The part of a region that is for one other machine: what a proxy takes, unless its rule says
     /// `to host`.
     pub fn away(&self, region: &Region) -> Option<Region> {
@@ -183,6 +171,19 @@ impl Model<'_> {
                 .with(at.destination, single),
         )
     }
+}
+
+/// The parts of regions that are in none of the others.
+fn but<'r>(
+    regions: Vec<Region>,
+    other: impl Iterator<Item = &'r Region>,
+) -> Result<Vec<Region>, OutOfBudget> {
+    let other: Vec<&Region> = other.collect();
+    let mut out = Vec::new();
+    for region in regions {
+        out.extend(subtract(&region, &other, &mut Budget::default())?);
+    }
+    Ok(out)
 }
 
 /// TCP packets whose flags are like that.

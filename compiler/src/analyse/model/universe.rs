@@ -5,7 +5,7 @@ use super::ifaces::HOST;
 use super::lines::FAMILIES;
 use super::space::{Dim, zones};
 use super::view::{Moved, View};
-use crate::field::{Header, IP_FRAGMENT};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Header, IP_FRAGMENT};
 use crate::ir::{Cube, Side, Stage};
 use crate::packet::{AddrSet, IfaceSet, Pattern, Region, Values};
 
@@ -50,12 +50,13 @@ impl Model<'_> {
     }
 
     /// A region without what packets from there cannot have: a sender when they arrive, a frame
-    /// when they are this machine's own.
+    /// when they are this machine's own, and a flow in any case.
     fn plausible(&self, mut region: Region, local: bool) -> Region {
         for dim in &self.space.dims {
             let gone = match dim {
                 Dim::Header(Header::Owner) | Dim::Principal(_) | Dim::Cgroup(_) => !local,
                 Dim::Header(Header::Ethernet | Header::Vlan) => local,
+                Dim::Field(f) => [CT_STATE, CT_MARK, CT_DIRECTION].contains(f),
                 _ => false,
             };
             if gone {
@@ -85,9 +86,8 @@ impl Model<'_> {
                 Side::ifaces(own),
                 Side::ifaces(zone.ifaces.clone()),
             ];
-            let reached = reached.iter().filter_map(|side| ifaces.values(side));
-            let elsewhere =
-                reached.fold(Some(ifaces.every()), |left, side| left?.difference(&side));
+            let mut reached = reached.iter().filter_map(|side| ifaces.values(side));
+            let elsewhere = reached.try_fold(ifaces.every(), |left, side| left.difference(&side));
             let Some(elsewhere) = elsewhere else { continue };
             for region in self.behind(net, Moved::No) {
                 out.extend(self.space.narrowed(&region, &Dim::Egress, &elsewhere));

@@ -18,7 +18,7 @@ mod sample;
 
 use polc_grammar::ast::ClaimKind;
 
-pub use report::{describe, diagnostic};
+pub use report::{describe, diagnostic, packet};
 
 use super::model::{Model, Source, Witness};
 use super::ways::{Asked, Class, Ending, Found, Goal, Opening, Ways};

@@ -1,5 +1,7 @@
 //! What a proof came to, in words.
 
+use std::fmt::Write as _;
+
 use polc_grammar::ast::ClaimKind;
 
 use super::{ClaimResult, Proof, Shown};
@@ -9,7 +11,7 @@ use crate::field::{
     DPORT, Field, Format, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, IP_FRAGMENT, PROTOCOLS, SPORT,
     TCP_FLAGS,
 };
-use crate::interpret::{Packet, Place, render};
+use crate::interpret::{Packet, Place, Steered, render};
 use crate::ir::{Ir, print};
 use crate::packet::IntervalSet;
 use crate::policy::Policy;
@@ -59,7 +61,23 @@ pub fn diagnostic(
 /// A packet and how it was judged, over several lines.
 pub fn describe(shown: &Shown, ir: &Ir, sources: &SourceMap) -> String {
     let trace = render(&shown.decision, ir, sources, false);
-    format!("{}\n{}", shown.witness.describe(ir), trace.trim_end())
+    format!("{}\n{}", packet(shown, ir), trace.trim_end())
+}
+
+/// A packet in the words of a test, what must be so besides, and where it goes when steer gives it
+/// another way.
+pub fn packet(shown: &Shown, ir: &Ir) -> String {
+    let packet = shown.witness.describe(ir);
+    let detour = &shown.witness.packet.detour;
+    match (shown.decision.steered, detour) {
+        (Some(Steered::Dnat { .. } | Steered::Route { .. }), Place::Host) => {
+            format!("{packet}, then to host")
+        }
+        (Some(Steered::Dnat { .. } | Steered::Route { .. }), Place::Iface(name)) => {
+            format!("{packet}, then out {name}")
+        }
+        _ => packet,
+    }
 }
 
 impl Witness {
@@ -98,25 +116,26 @@ fn line(packet: &Packet) -> String {
     if [ICMP, ICMPV6].contains(&number)
         && let Some(kind) = packet.field(ICMP_TYPE)
     {
-        text.push_str(&format!("/{kind}"));
+        let _ = write!(text, "/{kind}");
     }
     let end = |addr: std::net::IpAddr, port: Field| match packet.field(port) {
         Some(port) if addr.is_ipv6() => format!("[{addr}]:{port}"),
         Some(port) => format!("{addr}:{port}"),
         None => addr.to_string(),
     };
-    text.push_str(&format!(
-        " {} -> {}",
-        end(packet.saddr, SPORT),
-        end(packet.daddr, DPORT)
-    ));
+    let (from, to) = (end(packet.saddr, SPORT), end(packet.daddr, DPORT));
+    let _ = write!(text, " {from} -> {to}");
     match &packet.ingress {
         Place::Host => text.push_str(" from host"),
-        Place::Iface(name) => text.push_str(&format!(" in {name}")),
+        Place::Iface(name) => {
+            let _ = write!(text, " in {name}");
+        }
     }
     match &packet.egress {
         Place::Host => text.push_str(" to host"),
-        Place::Iface(name) => text.push_str(&format!(" out {name}")),
+        Place::Iface(name) => {
+            let _ = write!(text, " out {name}");
+        }
     }
     text
 }
