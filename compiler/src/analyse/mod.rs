@@ -1,3 +1,4 @@
 //! What can be proven about a policy.
 
 pub mod model;
+pub mod reach;

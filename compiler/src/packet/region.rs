@@ -100,14 +100,15 @@ impl Region {
 
     /// How many points the given dimensions have together.
     pub fn volume(&self, dims: impl IntoIterator<Item = usize>) -> BigUint {
-        let width = |values: &Values| -> BigUint {
-            let ranges = values.ranges().into_iter();
-            ranges.map(|(a, b)| BigUint::from(b - a) + 1u8).sum()
-        };
         dims.into_iter()
             .filter_map(|d| self.dim(d))
-            .map(width)
+            .map(Values::count)
             .product()
+    }
+
+    /// About how much of it is in `other`, from 0 to 1.
+    pub fn share(&self, other: &Self) -> f64 {
+        self.pairs(other).map(|(a, b)| a.share(b)).product()
     }
 
     /// A point of it: the smallest of each dimension.
