@@ -45,6 +45,14 @@ impl Region {
         Some(self.with(at, both))
     }
 
+    /// Leaves only the part whose number in one dimension is among `values`. `None`, without any
+    /// change, when there is none.
+    pub fn narrow(&mut self, at: usize, values: &Values) -> Option<()> {
+        let dim = self.dims.get_mut(at)?;
+        *dim = dim.intersection(values)?;
+        Some(())
+    }
+
     fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Values, &'a Values)> {
         self.dims.iter().zip(&other.dims)
     }

@@ -1,6 +1,6 @@
 //! What is found out about one rule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cover::Left;
 use super::rows::{Action, Line, Rows};
@@ -9,6 +9,9 @@ use crate::analyse::model::Source;
 use crate::interpret::RuleId;
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
+
+/// A line, and about how much of another one it means: the sum of what its regions do.
+type Share = (usize, f64);
 
 /// What a rule's rows meet.
 pub(super) struct Around {
@@ -53,7 +56,7 @@ impl<'m> Rows<'m> {
                 out.taken = self.taken(line, around);
                 out.redundant = self.redundant(at, line, around);
                 if matches!(out.taken, Taken::Exactly(share) if share >= MOSTLY) {
-                    out.opposite = self.opposite(line, around);
+                    out.opposite = self.opposite(line, around, &self.shares(line, around));
                 }
             }
             Ok(None) => {
@@ -63,8 +66,9 @@ impl<'m> Rows<'m> {
                 } else {
                     Status::Unreachable
                 };
-                out.blockers = self.blockers(line, around);
-                out.opposite = self.opposite(line, around);
+                let shares = self.shares(line, around);
+                out.blockers = self.blockers(line, around, &shares);
+                out.opposite = self.opposite(line, around, &shares);
             }
         }
         out
@@ -84,26 +88,27 @@ impl<'m> Rows<'m> {
     }
 
     /// The earlier lines that are needed to hide a line, which is hidden.
-    fn blockers(&self, line: &Line, around: &Around) -> Vec<Source> {
-        let shares = self.shares(line, around);
-        let rank = |at: &usize| shares.iter().position(|(line, _)| line == at);
+    fn blockers(&self, line: &Line, around: &Around, shares: &[Share]) -> Vec<Source> {
+        let ranks = shares.iter().enumerate();
+        let ranks: BTreeMap<usize, usize> = ranks.map(|(rank, (line, _))| (*line, rank)).collect();
         let mut used = BTreeSet::new();
         for (region, before) in self.regions(line).zip(&around.before) {
             // The search takes the first of those that serve equally well.
             let mut before = before.clone();
-            before.sort_by_key(|row| self.rows.get(*row).and_then(|row| rank(&row.line)));
+            before.sort_by_cached_key(|row| {
+                let line = self.rows.get(*row).map(|row| row.line);
+                line.and_then(|line| ranks.get(&line).copied())
+            });
             if let Ok(Left::Nothing(proof)) = self.left(region, &before) {
                 let rows = proof.used().into_iter().filter_map(|at| before.get(at));
-                used.extend(
-                    rows.filter_map(|row| self.rows.get(*row))
-                        .map(|row| row.line),
-                );
+                let rows = rows.filter_map(|row| self.rows.get(*row));
+                used.extend(rows.map(|row| row.line));
             }
         }
         let mut needed: Vec<usize> = shares.iter().map(|(line, _)| *line).collect();
         needed.retain(|line| used.contains(line));
         // The smallest are the first to be tried without.
-        for candidate in needed.clone().into_iter().rev() {
+        for candidate in needed.clone().into_iter().rev().filter(|_| used.len() > 1) {
             let rest: Vec<usize> = needed.iter().copied().filter(|n| *n != candidate).collect();
             if self.hides(&rest, line, around) {
                 needed = rest;
@@ -125,35 +130,30 @@ impl<'m> Rows<'m> {
     }
 
     /// The earlier lines that meet a line, with how much of it they mean, the largest first.
-    fn shares(&self, line: &Line, around: &Around) -> Vec<(usize, f64)> {
-        let mut shares: Vec<(usize, f64)> = Vec::new();
+    fn shares(&self, line: &Line, around: &Around) -> Vec<Share> {
+        let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
         for (region, before) in self.regions(line).zip(&around.before) {
-            let rows = before.iter().filter_map(|row| self.rows.get(*row));
-            for row in rows {
-                let share = region.share(&row.region);
-                match shares.iter_mut().find(|(line, _)| *line == row.line) {
-                    Some((_, sum)) => *sum += share,
-                    None => shares.push((row.line, share)),
-                }
+            for row in before.iter().filter_map(|row| self.rows.get(*row)) {
+                *shares.entry(row.line).or_default() += region.share(&row.region);
             }
         }
-        shares.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut shares: Vec<Share> = shares.into_iter().collect();
+        shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         shares
     }
 
     /// The earlier line with another action that decides some of the line's packets: of several,
     /// the one that means most of them.
-    fn opposite(&self, line: &Line<'m>, around: &Around) -> Option<Source> {
+    fn opposite(&self, line: &Line<'m>, around: &Around, shares: &[Share]) -> Option<Source> {
         let own = line.action();
         if own == Action::Nothing {
             return None;
         }
         let different = |at: usize| self.line(at).is_some_and(|l| l.action() != own);
-        let shares = self.shares(line, around).into_iter();
-        shares
-            .filter(|(at, _)| different(*at))
-            .find(|(at, _)| self.decides_some(*at, line, around))
-            .and_then(|(at, _)| self.line(at))
+        let mut lines = shares.iter().map(|(at, _)| *at);
+        lines
+            .find(|at| different(*at) && self.decides_some(*at, line, around))
+            .and_then(|at| self.line(at))
             .map(|line| line.source)
     }
 
