@@ -116,7 +116,14 @@ impl Region {
 
     /// About how much of it is in `other`, from 0 to 1.
     pub fn share(&self, other: &Self) -> f64 {
-        self.pairs(other).map(|(a, b)| a.share(b)).product()
+        let mut share = 1.0;
+        for (own, other) in self.pairs(other) {
+            share *= own.share(other);
+            if share == 0.0 {
+                break;
+            }
+        }
+        share
     }
 
     /// A point of it: the smallest of each dimension.

@@ -108,17 +108,17 @@ fn rates_hide_only_what_they_take() {
                 to host {
                   allow tcp/22 within b  as some
                   allow tcp/22 from 10.0.0.1 within 5/s as rest
-                  deny  tcp/22 over b    as over
-                  deny  tcp/22           as never
+                  deny  tcp/22 over b    as excess
+                  deny  tcp/22           as beyond
                   default deny
                 }";
     assert_eq!(of(text, "rest").0, Status::Reached);
-    assert_eq!(of(text, "over").0, Status::Reached);
+    assert_eq!(of(text, "excess").0, Status::Reached);
     assert_eq!(
-        of(text, "never"),
+        of(text, "beyond"),
         (
             Status::Unreachable,
-            names(&["some", "over"]),
+            names(&["some", "excess"]),
             Some("some".to_owned())
         )
     );
@@ -146,7 +146,8 @@ fn a_default_behind_a_closed_block_is_no_mistake() {
 
 #[test]
 fn what_earlier_rules_take_is_measured() {
-    let text = "to host {
+    let text = "strict icmp
+                to host {
                   deny  from { 10.0.0.0/9, 10.128.0.0/10 }  as most
                   allow from 10.0.0.0/8                     as rest
                   allow tcp/22 from 10.64.0.0-10.192.0.255  as sliver

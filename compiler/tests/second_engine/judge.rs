@@ -2,7 +2,8 @@
 
 use polc_compiler::analyse::model::{Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
-use polc_compiler::interpret::{self, RuleId, State, Track};
+use polc_compiler::field::{Field, ICMP_CODE, ICMP_TYPE};
+use polc_compiler::interpret::{self, Packet, RuleId, State, Track};
 use polc_compiler::ir::{Cube, Ir, Rule, Sense, Stage};
 use polc_compiler::packet::{Region, Values};
 
@@ -74,8 +75,25 @@ fn pick(random: &mut fastrand::Rng, values: &Values) -> u128 {
     if random.bool() { first } else { last }
 }
 
+/// Whether the language admits a packet before any rule of the stage: neighbour discovery and
+/// packet-too-big.
+fn admitted(ir: &Ir, stage: Stage, packet: &Packet) -> bool {
+    let is = |field: Field, value: u64| packet.field(field) == Some(value);
+    let asked = matches!(stage, Stage::Guard | Stage::Filter) && !ir.strict_icmp;
+    let discovery = [2, 133, 134, 135, 136].iter().any(|t| is(ICMP_TYPE, *t));
+    asked
+        && match (packet.saddr.is_ipv4(), packet.proto) {
+            (true, 1) => is(ICMP_TYPE, 3) && is(ICMP_CODE, 4),
+            (false, 58) => discovery,
+            _ => false,
+        }
+}
+
 /// The first rule of the stage, up to `id`, that holds and decides, or that is `id`.
 fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<RuleId> {
+    if admitted(ir, id.stage, &witness.packet) {
+        return None;
+    }
     let state = State::oracle(witness.within.clone(), witness.members.clone());
     let mut view = interpret::View::new(&witness.packet, id.stage, 0);
     if untracked {

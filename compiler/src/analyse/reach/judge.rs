@@ -17,19 +17,11 @@ type Share = (usize, f64);
 pub(super) struct Around {
     /// For each of its rows, the earlier rows that decide and meet it.
     pub(super) before: Vec<Vec<usize>>,
-    /// For each of its rows, the later rows that meet it.
-    pub(super) after: Vec<Vec<usize>>,
 }
 
 impl<'m> Rows<'m> {
     /// What is known of the rule of a line.
-    pub(super) fn judge(
-        &self,
-        at: usize,
-        line: &Line<'m>,
-        id: RuleId,
-        around: &Around,
-    ) -> RuleReach {
+    pub(super) fn judge(&self, line: &Line<'m>, id: RuleId, around: &Around) -> RuleReach {
         let mut out = RuleReach {
             id,
             status: Status::Unmatchable,
@@ -54,7 +46,7 @@ impl<'m> Rows<'m> {
                 out.status = Status::Reached;
                 out.sample = Some(sample);
                 out.taken = self.taken(line, around);
-                out.redundant = self.redundant(at, line, around);
+                out.redundant = self.redundant(line, around);
                 if matches!(out.taken, Taken::Exactly(share) if share >= MOSTLY) {
                     out.opposite = self.opposite(line, around, &self.shares(line, around));
                 }

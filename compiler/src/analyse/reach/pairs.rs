@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::judge::Around;
 use super::rows::{Action, Line, Rows};
 use crate::interpret::RuleId;
 use crate::packet::Region;
@@ -38,20 +37,18 @@ impl<'m> Rows<'m> {
 
     /// Adds the later lines with another action of which neither contains the other. `false` when
     /// there are too many.
-    pub(super) fn conflicts(
-        &self,
-        line: &Line<'m>,
-        around: &Around,
-        out: &mut Vec<(RuleId, RuleId)>,
-    ) -> bool {
+    pub(super) fn conflicts(&self, line: &Line<'m>, out: &mut Vec<(RuleId, RuleId)>) -> bool {
         let own = line.action();
         let Some(id) = line.id() else { return true };
         if line.is_default() || own == Action::Nothing {
             return true;
         }
         let mut last = None;
-        for row in around.after.iter().flatten() {
-            let Some(other) = self.line_of(*row) else {
+        let behind = self
+            .regions(line)
+            .flat_map(|r| self.behind(r, line.rows.end));
+        for row in behind {
+            let Some(other) = self.line_of(row) else {
                 continue;
             };
             let action = other.action();

@@ -10,7 +10,7 @@ use crate::packet::cover::OutOfBudget;
 impl Rows<'_> {
     /// Whether the packets of a line that is reached all come to lines that do the same, once it
     /// is removed.
-    pub(super) fn redundant(&self, at: usize, line: &Line, around: &Around) -> Redundant {
+    pub(super) fn redundant(&self, line: &Line, around: &Around) -> Redundant {
         let Some(rule) = line.rule else {
             return Redundant::No;
         };
@@ -19,8 +19,8 @@ impl Rows<'_> {
             return Redundant::No;
         }
         let mut unknown = false;
-        for ((region, before), after) in self.regions(line).zip(&around.before).zip(&around.after) {
-            match self.changes(at, rule, region, before, after) {
+        for (region, before) in self.regions(line).zip(&around.before) {
+            match self.changes(rule, region, before, line.rows.end) {
                 Ok(false) => {}
                 Ok(true) => return Redundant::No,
                 Err(OutOfBudget) => unknown = true,
@@ -33,49 +33,39 @@ impl Rows<'_> {
         }
     }
 
-    /// Whether some packets of a region of a rule come to something else without the rule.
+    /// Whether some packets of a region of a rule come to something else without the rule, in the
+    /// rows from `end` on. Packets that other regions of the rule have, too, are among them.
     fn changes(
         &self,
-        at: usize,
         rule: &Rule,
         region: &Region,
         before: &[usize],
-        after: &[usize],
+        end: usize,
     ) -> Result<bool, OutOfBudget> {
-        // What the rule's other rows mean is asked of them, and falls here to what they fall to.
-        let others = after
-            .iter()
-            .copied()
-            .filter(|row| self.rows.get(*row).is_some_and(|r| r.line != at));
-        let others: Vec<usize> = others.collect();
+        let mut deciding = before.to_vec();
         let mut unknown = false;
-        for row in &others {
-            let Some((line, other)) = self.line_of(*row).zip(self.region(*row)) else {
+        for row in self.behind(region, end) {
+            let Some((line, other)) = self.line_of(row).zip(self.region(row)) else {
                 continue;
             };
-            if line.rule.is_some_and(|later| self.same(rule, later)) {
-                continue;
+            if !line.rule.is_some_and(|later| self.same(rule, later))
+                && let Some(both) = region.intersection(other)
+            {
+                let earlier = deciding.iter().copied().filter(|o| self.meets(*o, &both));
+                match self.leaves(&both, &earlier.collect::<Vec<_>>()) {
+                    Ok(true) => return Ok(true),
+                    Ok(false) => {}
+                    Err(OutOfBudget) => unknown = true,
+                }
             }
-            let Some(both) = region.intersection(other) else {
-                continue;
-            };
-            let earlier = before.iter().chain(others.iter().take_while(|o| *o < row));
-            let decides = earlier.filter(|o| {
-                self.line_of(**o).is_some_and(Line::decides)
-                    && self.region(**o).is_some_and(|r| r.intersects(&both))
-            });
-            let earlier: Vec<usize> = decides.copied().collect();
-            match self.leaves(&both, &earlier) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(OutOfBudget) => unknown = true,
+            if line.decides() {
+                deciding.push(row);
             }
         }
         if unknown {
             return Err(OutOfBudget);
         }
-        let deciding = before.iter().chain(&others).copied().collect();
-        self.leaves(region, &self.deciding(deciding))
+        self.leaves(region, &deciding)
     }
 
     /// Whether two rules do the same with a packet. What is written under a rule's own name is

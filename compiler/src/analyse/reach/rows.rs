@@ -130,17 +130,31 @@ impl<'m> Rows<'m> {
         rows.iter().map(|row| &row.region)
     }
 
-    /// The places in `within` of the rows that meet a region.
-    pub(super) fn meeting(&self, region: &Region, within: Range<usize>) -> Vec<usize> {
-        let mut near = self.index.near(region, within.start, within.end);
-        near.retain(|row| self.region(*row).is_some_and(|r| r.intersects(region)));
+    /// The places of the rows before `end` that decide and meet a region.
+    pub(super) fn deciding_before(&self, region: &Region, end: usize) -> Vec<usize> {
+        let mut near = self.index.near(region, 0, end);
+        near.retain(|row| self.decides(*row) && self.meets(*row, region));
         near
     }
 
-    /// Only the rows of lines that decide.
-    pub(super) fn deciding(&self, mut rows: Vec<usize>) -> Vec<usize> {
-        rows.retain(|row| self.line_of(*row).is_some_and(Line::decides));
-        rows
+    /// The places of the rows from `first` on that meet a region, each found when it is asked for.
+    pub(super) fn behind<'s>(
+        &'s self,
+        region: &'s Region,
+        first: usize,
+    ) -> impl Iterator<Item = usize> + 's {
+        let near = self.index.near(region, first, self.rows.len());
+        near.into_iter().filter(|row| self.meets(*row, region))
+    }
+
+    /// Whether the row at this place meets a region.
+    pub(super) fn meets(&self, row: usize, region: &Region) -> bool {
+        self.region(row).is_some_and(|r| r.intersects(region))
+    }
+
+    /// Whether the row at this place is of a line that decides.
+    pub(super) fn decides(&self, row: usize) -> bool {
+        self.line_of(row).is_some_and(Line::decides)
     }
 }
 

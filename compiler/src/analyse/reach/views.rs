@@ -42,29 +42,26 @@ fn one(
     let rows = Rows::of(model, view)?;
     let duplicates = rows.duplicates();
     let mut out = Vec::with_capacity(rows.lines.len());
-    for ((at, line), duplicate_of) in rows.lines.iter().enumerate().zip(duplicates) {
+    for (line, duplicate_of) in rows.lines.iter().zip(duplicates) {
         let Some(id) = line.id() else { continue };
         let around = around(&rows, line);
-        *more |= !rows.conflicts(line, &around, conflicts);
+        if !*more {
+            *more = !rows.conflicts(line, conflicts);
+        }
         out.push(RuleReach {
             duplicate_of,
-            ..rows.judge(at, line, id, &around)
+            ..rows.judge(line, id, &around)
         });
     }
     Ok(out)
 }
 
 fn around(rows: &Rows, line: &Line) -> Around {
-    let (first, end) = (line.rows.start, line.rows.end);
     let before = rows
         .regions(line)
-        .map(|region| rows.deciding(rows.meeting(region, 0..first)));
-    let after = rows
-        .regions(line)
-        .map(|region| rows.meeting(region, end..rows.rows.len()));
+        .map(|region| rows.deciding_before(region, line.rows.start));
     Around {
         before: before.collect(),
-        after: after.collect(),
     }
 }
 
