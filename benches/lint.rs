@@ -8,7 +8,6 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a benchmark prints its figures and stops at the first thing that is wrong"

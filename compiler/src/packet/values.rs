@@ -26,9 +26,7 @@ impl Values {
         match set.ranges() {
             [] => None,
             [(first, last)] => Some(Self::Range(first.wide(), last.wide())),
-            many => Some(Self::Many(
-                many.iter().map(|(a, b)| (a.wide(), b.wide())).collect(),
-            )),
+            _ => Some(Self::Many(set.widened())),
         }
     }
 
@@ -145,6 +143,11 @@ impl Values {
             (Self::Range(a, b), Self::Range(c, d)) => {
                 let (first, last) = (*a.max(c), *b.min(d));
                 (first <= last).then_some(Self::Range(first, last))
+            }
+            (many @ Self::Many(_), range) | (range, many @ Self::Many(_))
+                if many.is_subset(range) =>
+            {
+                Some(many.clone())
             }
             (Self::Many(set), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(set)) => {
                 Self::of_wide(set.intersection(&IntervalSet::range(*a, *b)))

@@ -1,5 +1,11 @@
 //! What is said of rules that other rules hide.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
 use polc_compiler::analyse::model::{Model, Source};
 use polc_compiler::analyse::reach::{Reach, Redundant, Status, Taken, reach};
 use polc_compiler::ir::Ir;

@@ -116,22 +116,22 @@ impl Encoder {
         if let Some(known) = self.ranges.get(&(bits, first, last)) {
             return known.clone();
         }
-        let (mut least, mut most) = (self.all.mk_true(), self.all.mk_true());
+        let (mut floor, mut ceiling) = (self.all.mk_true(), self.all.mk_true());
         for at in 0..usize::from(bits.width) {
             let bit = self.bit(bits, usize::from(bits.width) - 1 - at);
             let set = |number: u128| number >> at & 1 == 1;
-            least = if set(first) {
-                bit.and(&least)
+            floor = if set(first) {
+                bit.and(&floor)
             } else {
-                bit.or(&least)
+                bit.or(&floor)
             };
-            most = if set(last) {
-                bit.not().or(&most)
+            ceiling = if set(last) {
+                bit.not().or(&ceiling)
             } else {
-                bit.not().and(&most)
+                bit.not().and(&ceiling)
             };
         }
-        let range = least.and(&most);
+        let range = floor.and(&ceiling);
         self.ranges.insert((bits, first, last), range.clone());
         range
     }

@@ -94,14 +94,14 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<Rule
     if admitted(ir, id.stage, &witness.packet) {
         return None;
     }
-    let state = State::oracle(witness.within.clone(), witness.members.clone());
+    let told = State::oracle(witness.within.clone(), witness.members.clone());
     let mut view = interpret::View::new(&witness.packet, id.stage, 0);
     if untracked {
         view.track = Track::Untracked;
     }
     let holds = |rule: &Rule| {
         let cube =
-            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &state).is_ok();
+            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
         let limits = rule.limits.iter();
         let mut rates = limits.map(|l| witness.within[l.bucket] == (l.sense == Sense::Within));
         rule.cubes.iter().any(cube) && rates.all(|held| held)

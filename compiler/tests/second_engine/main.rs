@@ -6,6 +6,12 @@
 //!
 //! Left out are proxies and `to original`, which ask what other stages do with a packet.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
 mod encode;
 mod judge;
 

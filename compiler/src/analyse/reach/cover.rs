@@ -8,6 +8,9 @@ use crate::packet::cover::{Budget, Certificate, Cover, OutOfBudget, cover};
 /// About how many pairs of regions one search may compare.
 const MOST_PAIRS: usize = 3_000_000;
 
+/// How many points a quick look takes.
+const FEW: usize = 4;
+
 /// What rows leave of a region.
 pub(super) enum Left {
     /// These packets, and maybe more.
@@ -46,6 +49,17 @@ impl Rows<'_> {
             Cover::Whole(proof) if proof.holds(region, &by) => Ok(Left::Nothing(proof)),
             Cover::Whole(_) => Err(OutOfBudget),
         }
+    }
+
+    /// Whether one of a few points of a region is in none of the rows: a quick look before they
+    /// are even searched for those that meet it.
+    pub(super) fn shows(&self, region: &Region, by: &[usize]) -> bool {
+        let inside = |point: &[u128], row: &usize| {
+            let region = self.region(*row);
+            region.is_some_and(|region| region.contains(point))
+        };
+        let mut few = points(region).take(FEW);
+        few.any(|point| !by.iter().any(|row| inside(&point, row)))
     }
 
     /// Whether some of the rows leave something of a region.

@@ -4,7 +4,7 @@
 //! those that begin before it, and of those that end behind it. Regions that meet in all dimensions
 //! are in the intersection of such sets, one machine word for 64 regions at a time.
 
-use crate::packet::Region;
+use crate::packet::{Region, Values};
 
 /// A set of rows.
 type Bits = Vec<u64>;
@@ -68,7 +68,7 @@ impl Cuts {
     /// `None` when all regions have the same bounds.
     fn of(regions: &[&Region], dim: usize) -> Option<Self> {
         let bounds = regions.iter().filter_map(|r| r.dim(dim));
-        let bounds: Vec<(u128, u128)> = bounds.map(|v| v.bounds()).collect();
+        let bounds: Vec<(u128, u128)> = bounds.map(Values::bounds).collect();
         let first = bounds.first()?;
         if bounds.iter().all(|b| b == first) {
             return None;
@@ -100,7 +100,7 @@ impl Cuts {
     }
 
     fn sets<'s>(&'s self, region: &Region) -> impl Iterator<Item = &'s Bits> {
-        let bounds = region.dim(self.dim).map(|v| v.bounds());
+        let bounds = region.dim(self.dim).map(Values::bounds);
         let bounds = bounds.map(|(first, last)| (self.cell(first), self.cell(last)));
         let begun = bounds.and_then(|(_, last)| self.begun.get(last));
         let unended = bounds.and_then(|(first, _)| self.unended.get(first));

@@ -88,12 +88,12 @@ impl<'m> Rows<'m> {
             // The search takes the first of those that serve equally well.
             let mut before = before.clone();
             before.sort_by_cached_key(|row| {
-                let line = self.rows.get(*row).map(|row| row.line);
+                let line = self.all.get(*row).map(|row| row.line);
                 line.and_then(|line| ranks.get(&line).copied())
             });
             if let Ok(Left::Nothing(proof)) = self.left(region, &before) {
                 let rows = proof.used().into_iter().filter_map(|at| before.get(at));
-                let rows = rows.filter_map(|row| self.rows.get(*row));
+                let rows = rows.filter_map(|row| self.all.get(*row));
                 used.extend(rows.map(|row| row.line));
             }
         }
@@ -115,7 +115,7 @@ impl<'m> Rows<'m> {
         self.regions(line)
             .zip(&around.before)
             .all(|(region, before)| {
-                let of = |row: &usize| self.rows.get(*row).is_some_and(|r| lines.contains(&r.line));
+                let of = |row: &usize| self.all.get(*row).is_some_and(|r| lines.contains(&r.line));
                 let some: Vec<usize> = before.iter().copied().filter(of).collect();
                 matches!(self.leaves(region, &some), Ok(false))
             })
@@ -125,7 +125,7 @@ impl<'m> Rows<'m> {
     fn shares(&self, line: &Line, around: &Around) -> Vec<Share> {
         let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
         for (region, before) in self.regions(line).zip(&around.before) {
-            for row in before.iter().filter_map(|row| self.rows.get(*row)) {
+            for row in before.iter().filter_map(|row| self.all.get(*row)) {
                 *shares.entry(row.line).or_default() += region.share(&row.region);
             }
         }
@@ -151,22 +151,21 @@ impl<'m> Rows<'m> {
 
     /// Whether the earlier line at `at` decides some of the line's packets.
     fn decides_some(&self, at: usize, line: &Line, around: &Around) -> bool {
+        let place = |row: &usize| self.all.get(*row).map_or(usize::MAX, |r| r.line);
         self.regions(line)
             .zip(&around.before)
             .any(|(region, before)| {
-                let rows = before
-                    .iter()
-                    .filter_map(|row| Some((*row, self.rows.get(*row)?)));
-                let (own, earlier): (Vec<_>, Vec<_>) = rows
-                    .filter(|(_, row)| row.line <= at)
-                    .partition(|(_, row)| row.line == at);
-                own.iter().any(|(_, row)| {
-                    let Some(both) = region.intersection(&row.region) else {
-                        return false;
-                    };
-                    let meeting = earlier.iter().filter(|(_, e)| e.region.intersects(&both));
-                    let meeting: Vec<usize> = meeting.map(|(place, _)| *place).collect();
-                    matches!(self.leaves(&both, &meeting), Ok(true))
+                let (first, end) = (
+                    before.partition_point(|row| place(row) < at),
+                    before.partition_point(|row| place(row) <= at),
+                );
+                let earlier = before.get(..first).unwrap_or_default();
+                let own = before.get(first..end).unwrap_or_default().iter();
+                let mut shared = own.filter_map(|row| region.intersection(self.region(*row)?));
+                shared.any(|both| {
+                    let meeting = || earlier.iter().copied().filter(|e| self.meets(*e, &both));
+                    self.shows(&both, earlier)
+                        || matches!(self.leaves(&both, &meeting().collect::<Vec<_>>()), Ok(true))
                 })
             })
     }

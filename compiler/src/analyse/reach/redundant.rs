@@ -51,6 +51,9 @@ impl Rows<'_> {
             if !line.rule.is_some_and(|later| self.same(rule, later))
                 && let Some(both) = region.intersection(other)
             {
+                if self.shows(&both, &deciding) {
+                    return Ok(true);
+                }
                 let earlier = deciding.iter().copied().filter(|o| self.meets(*o, &both));
                 match self.leaves(&both, &earlier.collect::<Vec<_>>()) {
                     Ok(true) => return Ok(true),

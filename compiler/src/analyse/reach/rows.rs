@@ -41,7 +41,8 @@ pub(super) enum Action<'m> {
 pub(super) struct Rows<'m> {
     pub(super) model: &'m Model<'m>,
     pub(super) lines: Vec<Line<'m>>,
-    pub(super) rows: Vec<Row>,
+    /// Their regions, in order.
+    pub(super) all: Vec<Row>,
     index: Index,
 }
 
@@ -106,7 +107,7 @@ impl<'m> Rows<'m> {
         Ok(Self {
             model,
             lines,
-            rows,
+            all: rows,
             index,
         })
     }
@@ -117,16 +118,16 @@ impl<'m> Rows<'m> {
 
     /// The line that the row at this place is of.
     pub(super) fn line_of(&self, row: usize) -> Option<&Line<'m>> {
-        self.rows.get(row).and_then(|row| self.lines.get(row.line))
+        self.all.get(row).and_then(|row| self.lines.get(row.line))
     }
 
     pub(super) fn region(&self, row: usize) -> Option<&Region> {
-        self.rows.get(row).map(|row| &row.region)
+        self.all.get(row).map(|row| &row.region)
     }
 
     /// The regions of a line.
     pub(super) fn regions(&self, line: &Line) -> impl Iterator<Item = &Region> {
-        let rows = self.rows.get(line.rows.clone()).unwrap_or_default();
+        let rows = self.all.get(line.rows.clone()).unwrap_or_default();
         rows.iter().map(|row| &row.region)
     }
 
@@ -143,7 +144,7 @@ impl<'m> Rows<'m> {
         region: &'s Region,
         first: usize,
     ) -> impl Iterator<Item = usize> + 's {
-        let near = self.index.near(region, first, self.rows.len());
+        let near = self.index.near(region, first, self.all.len());
         near.into_iter().filter(|row| self.meets(*row, region))
     }
 
