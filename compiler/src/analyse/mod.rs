@@ -8,4 +8,5 @@ pub mod matrix;
 pub mod model;
 pub mod prove;
 pub mod question;
+pub mod reach;
 pub mod ways;
