@@ -25,6 +25,8 @@ register::lints! {
     mod duplicate_rule;
     mod log_without_limit;
     mod unused_definition;
+    mod overlapping_set_elements;
+    mod kernel_floor;
 }
 
 register::pages! {

@@ -20,6 +20,8 @@ pub struct Syntax {
     pub nodes: Vec<Node>,
     /// Every comment, in source order.
     pub comments: Vec<Comment>,
+    /// The tree that the nodes are taken from.
+    pub items: Vec<Spanned<Item>>,
 }
 
 impl Syntax {
@@ -30,7 +32,11 @@ impl Syntax {
         for item in &items {
             visit_item(&item.node, item.span, &mut nodes);
         }
-        Self { nodes, comments }
+        Self {
+            nodes,
+            comments,
+            items,
+        }
     }
 
     /// The nodes around a place, the innermost first.
