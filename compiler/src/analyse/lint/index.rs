@@ -2,8 +2,8 @@
 
 use crate::analyse::model::{Dim, Line, Model, Source, View};
 use crate::field::DPORT;
-use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
+use crate::packet::{Region, Values};
 
 /// The lines of a stage as a packet sees them that steer has treated in one way.
 pub struct Lines {
@@ -73,7 +73,7 @@ impl Sorted {
         let region = |(line, place): &(usize, usize)| lines.get(*line)?.regions.get(*place);
         let bounds = places
             .iter()
-            .map(|p| region(p)?.dim(at).map(|v| v.bounds()));
+            .map(|p| region(p)?.dim(at).map(Values::bounds));
         let bounds = bounds.enumerate();
         let mut ranges: Vec<_> = bounds
             .filter_map(|(n, range)| range.map(|(first, last)| (first, last, n)))
@@ -100,7 +100,7 @@ impl Sorted {
     }
 
     fn bounds(&self, region: &Region) -> (u128, u128) {
-        region.dim(self.at).map_or((0, u128::MAX), |v| v.bounds())
+        region.dim(self.at).map_or((0, u128::MAX), Values::bounds)
     }
 
     /// How many have a range that meets the region's.

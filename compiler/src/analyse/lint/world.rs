@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::Context;
 use super::index::Lines;
-use crate::analyse::model::{Dim, Model, Moved, V4, View};
+use crate::analyse::model::{Dim, Line, Model, Moved, V4, View};
 use crate::field::{DPORT, ICMP_TYPE, SPORT};
 use crate::interpret::{Packet, Place, RuleId};
 use crate::ir::{Cube, Stage, Verdict};
@@ -316,7 +316,7 @@ fn taken(
     is: impl Fn(&Verdict) -> bool,
 ) -> Result<Vec<Region>, OutOfBudget> {
     let of = |at: usize| {
-        let rule = lines.lines.get(at).and_then(|l| l.rule());
+        let rule = lines.lines.get(at).and_then(Line::rule);
         rule.and_then(|id| id.of(model.ir)?.verdict.as_ref())
             .is_some_and(&is)
     };
