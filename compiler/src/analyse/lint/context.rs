@@ -1,11 +1,12 @@
 //! What a lint sees.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Settings;
 use super::syntax::{Node, Syntax};
+use super::{Settings, World};
+use crate::analyse::model::Model;
 use crate::diagnostic::{Edit, Fix};
 use crate::ir::Ir;
 use crate::policy::Policy;
@@ -23,6 +24,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Texts that have been parsed for it.
     trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
+    model: OnceCell<Model<'a>>,
+    world: OnceCell<World>,
 }
 
 impl<'a> Context<'a> {
@@ -39,7 +42,20 @@ impl<'a> Context<'a> {
             ir,
             settings,
             trees: RefCell::default(),
+            model: OnceCell::new(),
+            world: OnceCell::new(),
         }
+    }
+
+    /// The policy as sets of packets.
+    pub fn model(&self) -> &Model<'a> {
+        self.model.get_or_init(|| Model::new(self.policy, self.ir))
+    }
+
+    /// What comes from the world.
+    pub fn world(&self) -> &World {
+        self.world
+            .get_or_init(|| World::of(self.model(), &self.settings.world))
     }
 
     /// Whether a place is in the policy's own file: what others use is not judged by one user.

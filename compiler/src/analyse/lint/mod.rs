@@ -7,16 +7,20 @@
 //! [`lint`](fn@lint) runs them.
 
 mod context;
+mod index;
 mod register;
 mod settings;
 mod syntax;
+mod world;
 
 use register::{lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
+pub use index::Lines;
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
+pub use world::{Opening, World};
 
 use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
