@@ -20,7 +20,7 @@ pub use context::Context;
 pub use index::Lines;
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
-pub use world::{Opening, World};
+pub use world::{Opening, Origin, Question, World};
 
 use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
