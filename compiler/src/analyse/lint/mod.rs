@@ -6,6 +6,7 @@
 //!
 //! [`lint`](fn@lint) runs them.
 
+mod admitting;
 mod context;
 mod index;
 mod register;
@@ -31,6 +32,22 @@ register::lints! {
     mod unused_definition;
     mod overlapping_set_elements;
     mod kernel_floor;
+    mod world_to_admin_port;
+    mod wide_source;
+    mod wide_port_range;
+    mod bogon_source_accepted;
+    mod no_antispoof;
+    mod loopback_address_off_lo;
+    mod invalid_state_accepted;
+    mod egress_unrestricted;
+    mod metadata_endpoint_open;
+    mod fragment_bypass;
+    mod v4_only_hole;
+    mod v6_only_hole;
+    mod asymmetric_families;
+    mod nd_blocked;
+    mod pmtud_blocked;
+    mod echo_unlimited;
 }
 
 register::pages! {

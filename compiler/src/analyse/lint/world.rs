@@ -14,7 +14,7 @@ use crate::interpret::{Packet, Place, RuleId};
 use crate::ir::{Cube, Stage, Verdict};
 use crate::packet::cover::{Budget, Cover, OutOfBudget, cover, subtract};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
-use crate::policy::{Policy, Value};
+use crate::policy::{Policy, Value, Zone};
 
 /// Names of zones behind which anybody can be.
 const WORLD: &[&str] = &[
@@ -69,6 +69,8 @@ pub struct World {
     ways: Vec<Way>,
     /// The lines of steer.
     steer: Option<Lines>,
+    /// The lines of guard.
+    guard: Option<Lines>,
     /// What guard denies.
     denied: Vec<Region>,
 }
@@ -111,6 +113,7 @@ impl World {
             ingress,
             ways: Vec::new(),
             steer: None,
+            guard: None,
             denied: Vec::new(),
         };
         let cubes: usize = model.ir.rules().map(|(_, r)| r.cubes.len()).sum();
@@ -153,6 +156,7 @@ impl World {
             }
         }
         self.steer = Some(steer);
+        self.guard = Some(guard);
         Ok(())
     }
 
@@ -203,19 +207,15 @@ impl Context<'_> {
 
     /// Flows that a rule of filter decides, or that a rule of steer admits, and that a question is
     /// about; `None` when there are none.
-    pub fn decided(
-        &self,
-        id: RuleId,
-        question: Question,
-    ) -> Result<Option<Opening>, OutOfBudget> {
+    pub fn decided(&self, id: RuleId, question: Question) -> Result<Option<Opening>, OutOfBudget> {
         let (world, model) = (self.world(), self.model());
         let (Some(rule), Some(steer)) = (id.of(self.ir), &world.steer) else {
             return Err(OutOfBudget);
         };
         match (id.stage, &rule.verdict) {
-            (Stage::Filter, Some(_)) => {
-                first(&world.ways, |way| self.through_filter(way, id.index, question))
-            }
+            (Stage::Filter, Some(_)) => first(&world.ways, |way| {
+                self.through_filter(way, id.index, question)
+            }),
             (Stage::Steer, Some(verdict)) if rule.admit || is_local(verdict) => {
                 first(&moves(model, verdict), |way| {
                     self.through_steer(steer, id.index, way, question)
@@ -331,6 +331,48 @@ impl Context<'_> {
         Ok(None)
     }
 
+    /// Packets that a rule of guard decides, among some regions; `None` when there are none.
+    pub fn decided_by_guard(
+        &self,
+        index: usize,
+        asked: &[Region],
+    ) -> Result<Option<Opening>, OutOfBudget> {
+        let guard = self.world().guard.as_ref().ok_or(OutOfBudget)?;
+        let Some((at, line)) = guard.line(index) else {
+            return Ok(None);
+        };
+        let mut budget = Budget::new(PIECES);
+        for target in line.regions.iter().flat_map(|r| meets(r, asked)) {
+            let earlier = guard.earlier(at, &target).into_iter();
+            let earlier: Vec<&Region> = earlier.map(|(_, region)| region).collect();
+            if let Cover::Hole(region) = cover(&target, &earlier, &mut budget)? {
+                let example = self.in_words(&region);
+                return Ok(Some(Opening { region, example }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rules of filter, or of guard, that speak of packets among some, in order: what steer
+    /// does before filter is left out.
+    pub fn speaking(&self, stage: Stage, asked: &[Region]) -> Vec<RuleId> {
+        let world = self.world();
+        let lines = match stage {
+            Stage::Guard => world.guard.as_ref(),
+            Stage::Steer => world.steer.as_ref(),
+            _ => world.ways.first().map(|way| &way.lines),
+        };
+        let Some(lines) = lines else {
+            return Vec::new();
+        };
+        let meeting = asked.iter().flat_map(|a| lines.earlier(usize::MAX, a));
+        let mut numbers: Vec<usize> = meeting.map(|(line, _)| line).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let lines = numbers.into_iter().filter_map(|n| lines.lines.get(n));
+        lines.filter_map(Line::rule).collect()
+    }
+
     /// A packet of a region in words, as a test would have it.
     pub fn in_words(&self, region: &Region) -> String {
         let model = self.model();
@@ -370,20 +412,23 @@ fn chosen(model: &Model, region: &Region, choice: Option<&(Dim, u128)>) -> Optio
     }
 }
 
+/// Whether a zone of this name, with addresses of its own or not, is the world, according to the
+/// zones that the settings name.
+pub(super) fn is_world(named: &[String], name: &str, zone: &Zone) -> bool {
+    if named.is_empty() {
+        WORLD.contains(&name) && zone.net.is_none()
+    } else {
+        named.iter().any(|w| w == name)
+    }
+}
+
 /// The interfaces of the world, as numbers.
 fn interfaces<'m>(model: &'m Model, world: &'m [String]) -> impl Iterator<Item = u128> + 'm {
     let zones = zones(model.policy);
-    let is_world = move |name: &str, has_net: bool| {
-        if world.is_empty() {
-            WORLD.contains(&name) && !has_net
-        } else {
-            world.iter().any(|w| w == name)
-        }
-    };
     let behind = move |iface: &str| {
         let mut of = zones.iter().filter(|(_, z)| z.ifaces.contains(iface));
         of.next()
-            .is_none_or(|(name, zone)| is_world(name, zone.net.is_some()))
+            .is_none_or(|(name, zone)| is_world(world, name, zone))
     };
     let names = (1..).map_while(|n| Some((n, model.space.ifaces.name(n)?)));
     names
@@ -391,7 +436,8 @@ fn interfaces<'m>(model: &'m Model, world: &'m [String]) -> impl Iterator<Item =
         .map(|(n, _)| n)
 }
 
-fn zones(policy: &Policy) -> Vec<(&str, &crate::policy::Zone)> {
+/// The zones of a policy, with their names.
+pub(super) fn zones(policy: &Policy) -> Vec<(&str, &Zone)> {
     let definitions = policy.definitions.iter();
     let zones = definitions.filter_map(|d| match &d.value {
         Value::Zone(zone) => Some((d.name.as_str(), zone)),
