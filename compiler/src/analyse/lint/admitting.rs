@@ -25,6 +25,17 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Those of them behind which a flow still has its port: it is not for a proxy, nor
+    /// redirected to another one.
+    pub fn opening_ports(&self) -> impl Iterator<Item = (RuleId, &'a Rule)> {
+        self.admitting().filter(|(_, rule)| {
+            let verdict = rule.verdict.as_ref();
+            !verdict.is_some_and(|v| {
+                matches!(v, Verdict::Proxy(_) | Verdict::Redirect { port: Some(_) })
+            })
+        })
+    }
+
     /// The packets of some cubes, as they arrive.
     pub fn regions(&self, stage: Stage, cubes: &[Cube]) -> Vec<Region> {
         let view = crate::analyse::model::View::of(stage);
@@ -53,13 +64,16 @@ impl<'a> Context<'a> {
         Ok(None)
     }
 
-    /// The same, of guard.
+    /// The first rule of guard, from an index on, with a verdict of some kind that packets among
+    /// `asked` come to.
     pub fn first_of_guard(
         &self,
         asked: &[Region],
+        from: usize,
         is: impl Fn(&Verdict) -> bool,
     ) -> Result<Option<(RuleId, Opening)>, OutOfBudget> {
-        for id in self.speaking(Stage::Guard, asked) {
+        let speaking = self.speaking(Stage::Guard, asked).into_iter();
+        for id in speaking.filter(|id| id.index >= from) {
             let verdict = id.of(self.ir).and_then(|rule| rule.verdict.as_ref());
             if verdict.is_some_and(&is)
                 && let Some(opening) = self.decided_by_guard(id.index, asked)?
@@ -74,8 +88,8 @@ impl<'a> Context<'a> {
     /// does, or nothing is known. Buckets have tokens for them.
     pub fn refusal(&self, asked: &[Cube]) -> Option<(RuleId, Opening)> {
         let arriving = self.regions(Stage::Guard, asked);
-        if let Some(found) = self.first_of_guard(&arriving, is_refusal).ok()?
-            && self.first_of_guard(&arriving, is_pass).ok()?.is_none()
+        if let Some(found) = self.first_of_guard(&arriving, 0, is_refusal).ok()?
+            && self.first_of_guard(&arriving, 0, is_pass).ok()?.is_none()
         {
             return Some(found);
         }

@@ -44,7 +44,7 @@ lint! {
     /// zone wan = eth0
     ///
     /// from wan to host {
-    ///   deny from @bogons
+    ///   deny  from @bogons
     ///   allow https
     ///   default deny
     /// }

@@ -39,11 +39,13 @@ lint! {
 }
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    for rule in cx.ir.guard.iter().filter(|rule| denies_by_port(rule)) {
+    let guard = cx.ir.guard.iter().enumerate();
+    for (at, rule) in guard.filter(|(_, rule)| denies_by_port(rule)) {
         let regions = cx.regions(Stage::Guard, &rule.cubes);
         let space = &cx.model().space;
         let later: Vec<Region> = regions.iter().filter_map(|r| later(space, r)).collect();
-        if let Ok(Some((id, opening))) = cx.first_of_guard(&later, is_pass)
+        // What an earlier rule hands on, it hands on whole.
+        if let Ok(Some((id, opening))) = cx.first_of_guard(&later, at, is_pass)
             && let Some(passes) = id.of(cx.ir)
         {
             let title = "later fragments of what this denies pass";

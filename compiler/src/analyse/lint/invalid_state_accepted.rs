@@ -31,7 +31,7 @@ lint! {
     ///
     /// ```pol
     /// stateless from 192.0.2.0/24 to host {
-    ///   deny tcp when tcp.flags in { none, syn+fin, syn+rst, fin+psh+urg }
+    ///   deny  tcp when tcp.flags in { none, syn+fin, syn+rst, fin+psh+urg }
     ///   allow tcp/53
     ///   default deny
     /// }

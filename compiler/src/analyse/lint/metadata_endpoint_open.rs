@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Context, Origin, Question, lint};
+use super::{Context, Origin, Question, lint, world};
 use crate::diagnostic::Diagnostic;
 use crate::field::{DPORT, TCP};
 use crate::ir::{Cube, Side};
-use crate::packet::{AddrSet, IfaceSet, IntervalSet};
+use crate::packet::{AddrSet, IfaceSet, IntervalSet, Pattern};
 
 lint! {
     /// Forwarded traffic may reach the address at which clouds tell a machine who it is:
@@ -58,11 +58,11 @@ const ENDPOINTS: [IpAddr; 2] = [
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let endpoints = ENDPOINTS.into_iter().map(AddrSet::one);
-    let wire = Side::ifaces(IfaceSet::not_loopback());
+    let endpoints = endpoints.fold(AddrSet::empty(), |all, one| all.union(&one));
     let asked = [Cube {
-        ingress: wire.clone(),
-        egress: wire,
-        daddr: endpoints.fold(AddrSet::empty(), |all, one| all.union(&one)),
+        ingress: Side::ifaces(IfaceSet::not_loopback()),
+        egress: Side::ifaces(ways_out(cx, &endpoints)),
+        daddr: endpoints,
         ..Cube::any()
     }
     .with_proto(&IntervalSet::one(TCP))
@@ -82,4 +82,16 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         Some(LINT.report(title, rule.span).help(help))
     });
     out.extend(found);
+}
+
+/// The interfaces behind which the addresses can be: not those of zones whose `net` is another one.
+fn ways_out(cx: &Context, addresses: &AddrSet) -> IfaceSet {
+    let zones = world::zones(cx.policy).into_iter();
+    let elsewhere = zones.filter(|(_, zone)| {
+        let net = zone.net.as_ref();
+        net.is_some_and(|net| !net.intersects(addresses))
+    });
+    let patterns = elsewhere.filter_map(|(_, zone)| zone.ifaces.include());
+    let lo = Pattern::Name("lo".to_owned());
+    IfaceSet::not(patterns.flatten().cloned().chain([lo]))
 }

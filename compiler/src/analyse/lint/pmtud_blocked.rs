@@ -105,10 +105,10 @@ fn too_big() -> [Cube; 2] {
 /// The rule of guard that refuses packets of which it lets none pass.
 fn by_guard(cx: &Context, asked: &Cube) -> Option<(RuleId, String)> {
     let asked = cx.regions(Stage::Guard, std::slice::from_ref(asked));
-    let passes = cx.first_of_guard(&asked, is_pass).ok()?;
+    let passes = cx.first_of_guard(&asked, 0, is_pass).ok()?;
     if passes.is_some() {
         return None;
     }
-    let (id, opening) = cx.first_of_guard(&asked, is_refusal).ok()??;
+    let (id, opening) = cx.first_of_guard(&asked, 0, is_refusal).ok()??;
     Some((id, opening.example))
 }

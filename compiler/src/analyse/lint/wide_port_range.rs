@@ -37,7 +37,7 @@ lint! {
 const MANY: u128 = 1024;
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    for (id, rule) in cx.admitting() {
+    for (id, rule) in cx.opening_ports() {
         for (protocol, name) in [(TCP, "tcp"), (UDP, "udp")] {
             let ports = ports(rule, protocol);
             if ports.count() <= MANY {

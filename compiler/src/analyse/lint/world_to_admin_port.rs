@@ -41,7 +41,7 @@ lint! {
 }
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    for (id, rule) in cx.admitting().filter(|(_, rule)| speaks_of_tcp(rule)) {
+    for (id, rule) in cx.opening_ports().filter(|(_, rule)| speaks_of_tcp(rule)) {
         let mut ports = cx.settings.admin_ports.clone();
         if slows_each_sender(cx, rule) {
             ports = ports.difference(&IntervalSet::one(SSH));
