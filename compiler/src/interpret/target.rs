@@ -1,0 +1,112 @@
+//! Which of several targets a flow gets, and what a prefix maps an address to.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::decision::RuleId;
+use super::jhash::jhash;
+use crate::ir::{Balance, Nat, NatTarget};
+
+/// The start value of the hash by which a source gets its target, the same in every build.
+const SEED: u32 = 0x706f_6c63;
+
+/// Whose turn it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns {
+    /// The next target of each rule that takes them in turn: each family has its own turns, and so
+    /// have arriving flows and those of this host.
+    next: BTreeMap<(RuleId, bool, bool), usize>,
+    /// The target that every choice falls on.
+    pub(super) told: Option<usize>,
+}
+
+/// A flow that is to be rewritten.
+#[derive(Clone, Copy)]
+pub(super) struct Subject {
+    pub(super) rule: RuleId,
+    pub(super) saddr: IpAddr,
+    /// The address that is to be replaced.
+    pub(super) addr: IpAddr,
+    pub(super) arrives: bool,
+}
+
+impl Turns {
+    /// The address and port that take the place of the subject's; `None` when its family has no
+    /// target.
+    ///
+    /// `balance source` promises that a source keeps its target; which one that is, is what the
+    /// kernel's hash says. At random, the first is as good as any. With `record` off, nobody's turn
+    /// comes.
+    pub(super) fn choose(
+        &mut self,
+        nat: &Nat,
+        subject: Subject,
+        record: bool,
+    ) -> Option<(IpAddr, Option<u16>)> {
+        let targets = if subject.saddr.is_ipv4() {
+            &nat.v4
+        } else {
+            &nat.v6
+        };
+        let many = targets.len();
+        let index = match (self.told, nat.balance) {
+            _ if many < 2 => 0,
+            (Some(told), _) => told % many,
+            (None, Some(Balance::RoundRobin)) if record => {
+                let key = (subject.rule, subject.saddr.is_ipv4(), subject.arrives);
+                let next = self.next.entry(key).or_insert(0);
+                let turn = *next;
+                *next = (turn + 1) % many;
+                turn
+            }
+            (None, Some(Balance::Random | Balance::RoundRobin)) => 0,
+            (None, Some(Balance::Source) | None) => by_source(subject.saddr, many),
+        };
+        targets.get(index).map(|target| match *target {
+            NatTarget::Addr(addr, port) => (addr, port),
+            NatTarget::Prefix { to, len, .. } => (replace_prefix(subject.addr, to, len), None),
+        })
+    }
+}
+
+fn by_source(saddr: IpAddr, many: usize) -> usize {
+    let hash = match saddr {
+        IpAddr::V4(addr) => jhash(&addr.octets(), SEED),
+        IpAddr::V6(addr) => jhash(&addr.octets(), SEED),
+    };
+    let scaled = (u64::from(hash) * many as u64) >> 32;
+    usize::try_from(scaled).unwrap_or(0)
+}
+
+/// The bits behind the first `len`.
+fn host_bits(len: u8, bits: u32) -> u128 {
+    let all = u128::MAX >> (u128::BITS - bits);
+    all.checked_shr(u32::from(len)).unwrap_or(0)
+}
+
+/// The first `len` bits of an address, the others cleared.
+pub(super) fn prefix_of(addr: IpAddr, len: u8) -> IpAddr {
+    replace(addr, |bits, width| bits & !host_bits(len, width))
+}
+
+/// `addr` with the first `len` bits of `to`.
+fn replace_prefix(addr: IpAddr, to: IpAddr, len: u8) -> IpAddr {
+    let to = match to {
+        IpAddr::V4(to) => u128::from(u32::from(to)),
+        IpAddr::V6(to) => u128::from(to),
+    };
+    replace(addr, |bits, width| {
+        let host = host_bits(len, width);
+        to & !host | bits & host
+    })
+}
+
+fn replace(addr: IpAddr, change: impl Fn(u128, u32) -> u128) -> IpAddr {
+    match addr {
+        IpAddr::V4(addr) => {
+            let bits = change(u128::from(u32::from(addr)), 32) & u128::from(u32::MAX);
+            Ipv4Addr::from(u32::try_from(bits).unwrap_or(0)).into()
+        }
+        IpAddr::V6(addr) => Ipv6Addr::from(change(u128::from(addr), 128)).into(),
+    }
+}
