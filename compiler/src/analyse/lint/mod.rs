@@ -8,9 +8,13 @@
 
 mod admitting;
 mod context;
+mod directive;
+mod fingerprint;
 mod index;
 mod register;
+mod rerun;
 mod settings;
+mod suppress;
 mod syntax;
 mod world;
 
@@ -18,9 +22,11 @@ use register::{lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use index::Lines;
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
+pub use suppress::Suppressed;
 pub use world::{Opening, Origin, Question, World};
 
 use crate::Compilation;
@@ -51,6 +57,9 @@ register::lints! {
 }
 
 register::pages! {
+    mod unused_suppression;
+    mod suppression_without_reason;
+    mod bad_suppression;
     mod mark_collision;
     mod unmatchable_rule;
     mod empty_set;
@@ -71,12 +80,15 @@ register::pages! {
 pub struct Report {
     /// What was found, with the compiler's own warnings, in order of place.
     pub findings: Vec<Diagnostic>,
+    /// What comments answer for.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// Looks through a policy. Of one that does not compile, the compiler's diagnostics are all there
 /// is.
 pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
     let mut findings = compilation.diagnostics.clone();
+    let mut suppressed = Vec::new();
     if let Some(ir) = &compilation.ir {
         let cx = Context::new(&compilation.sources, &compilation.policy, ir, settings);
         for lint in LINTS {
@@ -84,8 +96,14 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
                 (lint.check)(&cx, &mut findings);
             }
         }
-        findings.retain_mut(|finding| settings.judge(finding));
+        findings.extend(cx.defects.take());
+        findings.retain_mut(|finding| settings.admits(finding));
+        diagnostic::sort(&mut findings);
+        suppressed = suppress::suppress(&cx, &mut findings);
     }
     diagnostic::sort(&mut findings);
-    Report { findings }
+    Report {
+        findings,
+        suppressed,
+    }
 }

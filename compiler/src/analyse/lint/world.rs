@@ -241,10 +241,19 @@ impl Context<'_> {
         let asked = self.asked(question, *moved);
         let targets = regions.flat_map(|r| meets(&r, &asked));
         let closed = model.impossible(*moved);
-        self.opening(question.origin, &targets.collect::<Vec<_>>(), |target| {
-            let earlier = steer.earlier(at, target).into_iter().map(|(_, r)| r);
-            earlier.chain(&closed).collect()
-        })
+        let id = RuleId {
+            stage: Stage::Steer,
+            index,
+        };
+        self.opening(
+            id,
+            question.origin,
+            &targets.collect::<Vec<_>>(),
+            |target| {
+                let earlier = steer.earlier(at, target).into_iter().map(|(_, r)| r);
+                earlier.chain(&closed).collect()
+            },
+        )
     }
 
     fn through_filter(
@@ -264,7 +273,11 @@ impl Context<'_> {
             None => targets.collect(),
         };
         let steer = self.world().steer.as_ref();
-        self.opening(question.origin, &targets, |target| {
+        let id = RuleId {
+            stage: Stage::Filter,
+            index,
+        };
+        self.opening(id, question.origin, &targets, |target| {
             let mut closed: Vec<&Region> = way.closed.iter().collect();
             if let (Some(steer), Some((by, _))) = (steer, &way.by)
                 && let Some((line, _)) = steer.line(*by)
@@ -300,6 +313,7 @@ impl Context<'_> {
     /// Flows of an origin among some, which are not among those that are closed.
     fn opening<'c>(
         &self,
+        id: RuleId,
         origin: Origin,
         targets: &[Region],
         closed: impl Fn(&Region) -> Vec<&'c Region>,
@@ -323,8 +337,8 @@ impl Context<'_> {
                 let denied = world.denied.iter();
                 closed.extend(denied.filter(|d| d.intersects(&target)));
                 if let Cover::Hole(region) = cover(&target, &closed, &mut budget)? {
-                    let example = self.in_words(&region);
-                    return Ok(Some(Opening { region, example }));
+                    let example = self.shown(id, &region);
+                    return Ok(example.map(|example| Opening { region, example }));
                 }
             }
         }
@@ -346,8 +360,9 @@ impl Context<'_> {
             let earlier = guard.earlier(at, &target).into_iter();
             let earlier: Vec<&Region> = earlier.map(|(_, region)| region).collect();
             if let Cover::Hole(region) = cover(&target, &earlier, &mut budget)? {
-                let example = self.in_words(&region);
-                return Ok(Some(Opening { region, example }));
+                let stage = Stage::Guard;
+                let example = self.shown(RuleId { stage, index }, &region);
+                return Ok(example.map(|example| Opening { region, example }));
             }
         }
         Ok(None)
