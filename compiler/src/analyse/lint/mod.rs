@@ -33,7 +33,14 @@ use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
 
 register::lints! {
+    mod unreachable_rule;
+    mod shadowed_opposite;
+    mod mostly_shadowed;
+    mod redundant_rule;
+    mod conflicting_rules;
     mod duplicate_rule;
+    mod mergeable_rules;
+    mod order_sensitive_pair;
     mod log_without_limit;
     mod unused_definition;
     mod overlapping_set_elements;

@@ -18,7 +18,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   deny tcp/8080 only v4
+    ///   deny  tcp/8080 only v4
     ///   allow tcp/8000-8099
     ///   default deny
     /// }
@@ -28,7 +28,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   deny tcp/8080
+    ///   deny  tcp/8080
     ///   allow tcp/8000-8099
     ///   default deny
     /// }

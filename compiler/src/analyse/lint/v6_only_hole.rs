@@ -17,7 +17,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   deny tcp/8080 only v6
+    ///   deny  tcp/8080 only v6
     ///   allow tcp/8000-8099
     ///   default deny
     /// }
@@ -27,7 +27,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   deny tcp/8080
+    ///   deny  tcp/8080
     ///   allow tcp/8000-8099
     ///   default deny
     /// }
