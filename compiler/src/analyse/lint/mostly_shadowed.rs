@@ -3,7 +3,7 @@
 use num_bigint::BigUint;
 
 use super::{Context, Lines, lint};
-use crate::analyse::model::{Source, View};
+use crate::analyse::model::{Line, Source, View};
 use crate::analyse::reach::{MOSTLY, RuleReach, Status, Taken, WHOLE};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Rule, Stage};
@@ -91,7 +91,7 @@ fn share(
         return Ok(None);
     };
     let opposed = |line: usize| {
-        let id = lines.lines.get(line).and_then(|line| line.rule());
+        let id = lines.lines.get(line).and_then(Line::rule);
         let other = id.and_then(|id| id.of(cx.ir));
         other.is_some_and(|other| other.verdict != rule.verdict)
     };
