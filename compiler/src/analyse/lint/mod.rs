@@ -26,6 +26,14 @@ use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
 
 register::lints! {
+    mod any_any_allow;
+    mod default_allow;
+    mod no_established_accept;
+    mod source_port_trust;
+    mod proxy_down_unstated;
+    mod proxy_loop;
+    mod redirect_loop;
+    mod limit_huge;
     mod duplicate_rule;
     mod log_without_limit;
     mod unused_definition;

@@ -1,6 +1,6 @@
 //! What stands where in a text: items, groups and statements, and the comments between them.
 
-use polc_grammar::ast::{Clause, Comment, File, Item, Span, Spanned, Stmt, TemplateNode};
+use polc_grammar::ast::{Clause, Comment, File, Item, Service, Span, Spanned, Stmt, TemplateNode};
 
 /// An item, a group or a statement.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Node {
     pub head: Span,
     /// Its own clauses.
     pub clauses: Vec<Spanned<Clause>>,
+    /// The services of a rule.
+    pub services: Vec<Spanned<Service>>,
 }
 
 /// What a text is made of.
@@ -54,7 +56,7 @@ fn visit_item(item: &Item, span: Span, nodes: &mut Vec<Node>) {
         Item::Default(default) => (&default.clauses, &[]),
         Item::Template(template) => {
             let first = template.body.first().map(|node| node.span);
-            push(span, first, &[], nodes);
+            push(span, first, &[], &[], nodes);
             for node in &template.body {
                 match &node.node {
                     TemplateNode::Item(item) => visit_item(item, node.span, nodes),
@@ -65,7 +67,13 @@ fn visit_item(item: &Item, span: Span, nodes: &mut Vec<Node>) {
         }
         _ => (&[], &[]),
     };
-    push(span, body.first().map(|stmt| stmt.span), clauses, nodes);
+    push(
+        span,
+        body.first().map(|stmt| stmt.span),
+        clauses,
+        &[],
+        nodes,
+    );
     for stmt in body {
         visit_stmt(&stmt.node, stmt.span, nodes);
     }
@@ -78,13 +86,29 @@ fn visit_stmt(stmt: &Stmt, span: Span, nodes: &mut Vec<Node>) {
         Stmt::Group(group) => (&group.clauses, &group.body),
         Stmt::Apply(_) => (&[], &[]),
     };
-    push(span, body.first().map(|stmt| stmt.span), clauses, nodes);
+    let services: &[_] = match stmt {
+        Stmt::Rule(rule) => &rule.services,
+        _ => &[],
+    };
+    push(
+        span,
+        body.first().map(|stmt| stmt.span),
+        clauses,
+        services,
+        nodes,
+    );
     for stmt in body {
         visit_stmt(&stmt.node, stmt.span, nodes);
     }
 }
 
-fn push(span: Span, body: Option<Span>, clauses: &[Spanned<Clause>], nodes: &mut Vec<Node>) {
+fn push(
+    span: Span,
+    body: Option<Span>,
+    clauses: &[Spanned<Clause>],
+    services: &[Spanned<Service>],
+    nodes: &mut Vec<Node>,
+) {
     let end = body.map_or(span.end, |first| first.start);
     nodes.push(Node {
         span,
@@ -93,5 +117,6 @@ fn push(span: Span, body: Option<Span>, clauses: &[Spanned<Clause>], nodes: &mut
             end,
         },
         clauses: clauses.to_vec(),
+        services: services.to_vec(),
     });
 }

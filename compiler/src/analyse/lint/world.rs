@@ -131,6 +131,11 @@ impl World {
         Ok(())
     }
 
+    /// The lines of filter, for flows that steer leaves alone; `None` when they are not known.
+    pub fn filter(&self) -> Option<&Lines> {
+        self.ways.first().map(|way| &way.lines)
+    }
+
     /// Whether some of a region can come from the world: through its interfaces, from addresses
     /// there, and not from a limited set of them.
     pub fn sends(&self, model: &Model, region: &Region) -> bool {
@@ -160,6 +165,13 @@ impl World {
 }
 
 impl Context<'_> {
+    /// Flows from the world that a rule allows: TCP, if there are such.
+    pub fn opens_to_world(&self, id: RuleId) -> Option<Opening> {
+        let tcp = Cube::any().with_proto(&IntervalSet::one(6));
+        let opening = self.allowed_from_world(id, &tcp);
+        opening.or_else(|| self.allowed_from_world(id, &Cube::any()))
+    }
+
     /// Flows from the world that a rule of filter allows, or that a rule of steer admits, and
     /// that are among those that `asked` means, as filter would see them; `None` when there are
     /// none, or nothing is known.
