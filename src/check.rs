@@ -43,8 +43,9 @@ enum Format {
     Json,
 }
 
+/// From which severity on findings count.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum FailOn {
+pub(crate) enum FailOn {
     Error,
     Warning,
     Note,
@@ -92,12 +93,22 @@ pub(crate) fn run(args: &Args) -> Result {
 
 /// What the findings of one policy come to.
 fn judge(diagnostics: &[Diagnostic], fail_on: FailOn) -> Outcome {
-    let worst = diagnostics.iter().map(|d| d.severity).max();
-    match (worst, fail_on) {
-        (Some(Severity::Error), _) => Outcome::DoesNotCompile,
-        (Some(Severity::Warning), FailOn::Warning | FailOn::Note)
-        | (Some(Severity::Note), FailOn::Note) => Outcome::Findings,
+    match diagnostics.iter().map(|d| d.severity).max() {
+        Some(Severity::Error) => Outcome::DoesNotCompile,
+        Some(worst) if fail_on.counts(worst) => Outcome::Findings,
         _ => Outcome::Clean,
+    }
+}
+
+impl FailOn {
+    /// Whether a finding of this severity counts.
+    pub(crate) fn counts(self, severity: Severity) -> bool {
+        match self {
+            Self::Error => severity >= Severity::Error,
+            Self::Warning => severity >= Severity::Warning,
+            Self::Note => true,
+            Self::Never => false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use polc_compiler::analyse::lint;
 use serde::Deserialize;
 
 use crate::exit::Error;
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) count_all: bool,
     /// How a rule's table of keys is sized when the policy does not say.
     pub(crate) max_keys: u32,
+    /// What `polc lint` looks for, and what it has to know.
+    pub(crate) lint: lint::Settings,
 }
 
 impl Default for Config {
@@ -40,6 +43,7 @@ impl Default for Config {
             log_group: 5,
             count_all: false,
             max_keys: 65_536,
+            lint: lint::Settings::default(),
         }
     }
 }

@@ -6,11 +6,14 @@ mod check;
 mod completions;
 mod config;
 mod exit;
+mod explain;
 mod fmt;
+mod lint;
 mod out;
 mod paths;
 mod progress;
 mod remove;
+mod report;
 mod session;
 mod status;
 
@@ -34,6 +37,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Lint(lint::Args),
+    Explain(explain::Args),
     Fmt(fmt::Args),
     Build(build::Args),
     Apply(apply::Args),
@@ -45,6 +50,8 @@ enum Command {
 fn main() -> ExitCode {
     exit::code(match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
         Command::Apply(args) => apply::run(&args),

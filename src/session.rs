@@ -26,7 +26,7 @@ pub(crate) struct CompileArgs {
 }
 
 /// Reads files from the disk for the compiler.
-struct Disk;
+pub(crate) struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &str) -> std::io::Result<String> {
@@ -43,12 +43,18 @@ pub(crate) struct Session {
 impl Session {
     /// Reads and compiles the policy at `path`.
     pub(crate) fn open(path: &Path, args: &CompileArgs) -> Result<Self, Error> {
+        Self::read(path, args, &Disk)
+    }
+
+    /// The same, with files from elsewhere.
+    pub(crate) fn read(path: &Path, args: &CompileArgs, files: &dyn Files) -> Result<Self, Error> {
         let config = Config::of(path)?;
         let name = path.to_string_lossy();
-        let text = std::fs::read_to_string(path)
+        let text = files
+            .read(&name)
             .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
         let options = options(args, &config)?;
-        let compilation = compile(&name, &text, &Disk, &options);
+        let compilation = compile(&name, &text, files, &options);
         Ok(Self {
             config,
             compilation,

@@ -200,25 +200,6 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/lints")
 }
 
-/// A page as `docs/lints/` has it.
-fn document(meta: &Meta) -> String {
-    let found = if meta.compiler {
-        "found by the compiler: always on"
-    } else {
-        "found by `polc lint`"
-    };
-    let fix = if meta.fix { "; has a safe fix" } else { "" };
-    format!(
-        "# {} {}\n\n{} · persona {} · {} · {found}{fix}\n\n{}",
-        meta.id,
-        meta.name,
-        format!("{:?}", meta.severity).to_lowercase(),
-        meta.persona.name(),
-        meta.precision.name(),
-        meta.page()
-    )
-}
-
 fn index() -> String {
     let mut table = String::from(
         "# Lints\n\nHow to use them: [lint.md](../lint.md). These pages are written by a test from \
@@ -232,7 +213,7 @@ fn index() -> String {
             "| [{0}]({0}.md) | {1} | {2} | {3} | {4} | {5} | {6} |",
             meta.id,
             meta.name,
-            format!("{:?}", meta.severity).to_lowercase(),
+            meta.severity.name(),
             meta.persona.name(),
             meta.precision.name(),
             if meta.fix { "safe" } else { "" },
@@ -246,7 +227,7 @@ fn index() -> String {
 #[test]
 fn the_pages_are_up_to_date() {
     let mut pages = BTreeMap::from([("README.md".to_owned(), index())]);
-    pages.extend(lint::all().map(|meta| (format!("{}.md", meta.id), document(meta))));
+    pages.extend(lint::all().map(|meta| (format!("{}.md", meta.id), meta.document())));
     if std::env::var_os("POLC_BLESS").is_some() {
         fs::create_dir_all(docs()).unwrap();
         for entry in fs::read_dir(docs()).unwrap() {

@@ -1,5 +1,6 @@
 //! Running `polc` in a directory of its own.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -43,12 +44,23 @@ impl Place {
         self.polc_with(arguments, "")
     }
 
+    /// With variables of the environment.
+    pub(crate) fn polc_in(&self, arguments: &[&str], variables: &[(&str, &OsStr)]) -> Run {
+        self.run(arguments, "", variables)
+    }
+
     /// With a text on standard input.
     pub(crate) fn polc_with(&self, arguments: &[&str], input: &str) -> Run {
+        self.run(arguments, input, &[])
+    }
+
+    fn run(&self, arguments: &[&str], input: &str, variables: &[(&str, &OsStr)]) -> Run {
         use std::io::Write as _;
         let mut child = Command::new(env!("CARGO_BIN_EXE_polc"))
             .args(arguments)
             .current_dir(self.path())
+            .env_remove("GITHUB_STEP_SUMMARY")
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -3,11 +3,14 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test stops at the first thing that is wrong"
 )]
 
 mod check;
+mod ci;
 mod harness;
 mod large;
+mod lint;
 mod output;
 mod readme;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::harness::Place;
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a directory") {
         let (source, name) = entry.map(|e| (e.path(), e.file_name())).expect("an entry");

@@ -2,3 +2,4 @@
 
 pub mod lint;
 pub mod model;
+pub mod reach;

@@ -202,3 +202,124 @@ fn lines_around(text: &str, range: Range<usize>) -> Range<usize> {
     let end = range.end + tail.find('\n').unwrap_or(tail.len());
     start..end.min(text.len()).max(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{Code, Fix};
+    use crate::source::Span;
+
+    #[test]
+    fn what_stands_behind_the_source_is_shown() {
+        let mut sources = SourceMap::default();
+        let file = sources.add("a.pol", "allow a\nallow b\n");
+        let other = sources.add("b.pol", "deny c\n");
+        let span = |file, start| Span {
+            file,
+            start,
+            end: start + 5,
+        };
+        let diagnostic = Diagnostic::warning(Code::UnmatchableRule, "never", span(file, 8))
+            .related(span(file, 0), "takes all of it")
+            .related(span(other, 0), "takes some of it")
+            .step(span(file, 0), "`a` does not hold")
+            .step(span(other, 0), "`c` denies it")
+            .note("b is the last letter")
+            .fix(Fix {
+                safe: false,
+                title: "delete it".to_owned(),
+                edits: Vec::new(),
+            });
+        let style = Style {
+            colour: false,
+            width: 80,
+        };
+        insta::assert_snapshot!(render(&diagnostic, &sources, style), @"
+        POL102 unmatchable-rule
+
+          ⚠ never
+           ╭─[a.pol:1:1]
+         1 │ allow a
+           · ──┬──
+           ·   ╰── takes all of it
+           ╰────
+           ╭─[a.pol:2:1]
+         2 │ allow b
+           · ─────
+           ╰────
+          at b.pol:1: takes some of it
+          note: b is the last letter
+          the packet's way:
+            1. at a.pol:1: `a` does not hold
+            2. at b.pol:1: `c` denies it
+          possible fix: delete it
+        ");
+        let parts = [(std::slice::from_ref(&diagnostic), &sources)];
+        let json = crate::diagnostic::json::render(parts.into_iter()).expect("JSON");
+        insta::assert_snapshot!(json, @r#"
+        {
+          "diagnostics": [
+            {
+              "code": "POL102",
+              "name": "unmatchable-rule",
+              "severity": "warning",
+              "message": "never",
+              "labels": [
+                {
+                  "file": "a.pol",
+                  "line": 2,
+                  "column": 1,
+                  "start": 8,
+                  "end": 13
+                }
+              ],
+              "related": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes all of it"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes some of it"
+                }
+              ],
+              "flow": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`a` does not hold"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`c` denies it"
+                }
+              ],
+              "notes": [
+                "b is the last letter"
+              ],
+              "fix": {
+                "title": "delete it",
+                "safe": false,
+                "edits": []
+              }
+            }
+          ]
+        }
+        "#);
+    }
+}

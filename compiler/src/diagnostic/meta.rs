@@ -97,6 +97,25 @@ impl Meta {
         page
     }
 
+    /// The page with a head: what `polc explain` prints and `docs/lints/` holds.
+    pub fn document(&self) -> String {
+        let found = if self.compiler {
+            "found by the compiler: always on"
+        } else {
+            "found by `polc lint`"
+        };
+        let fix = if self.fix { "; has a safe fix" } else { "" };
+        format!(
+            "# {} {}\n\n{} · persona {} · {} · {found}{fix}\n\n{}",
+            self.id,
+            self.name,
+            self.severity.name(),
+            self.persona.name(),
+            self.precision.name(),
+            self.page()
+        )
+    }
+
     /// What its hundred is about.
     pub fn tag(&self) -> &'static str {
         match self.id.as_bytes().get(3) {

@@ -87,6 +87,10 @@ pub struct Decision {
     pub added: Vec<DynamicId>,
     /// The rule that decided the outcome; `None` when no rule had to.
     pub by: Option<RuleId>,
+    /// The rule of steer that decided where it goes; `None` when none did, or did before.
+    pub steered_by: Option<RuleId>,
+    /// The rule of egress that decided its source; `None` when none did, or did before.
+    pub sourced_by: Option<RuleId>,
     /// How it came to that.
     pub trace: Trace,
 }
@@ -160,6 +164,11 @@ pub enum Fact {
     Admitted,
     /// The policy does not govern its direction.
     NotGoverned,
-    /// Its proxy does not listen, and says `down deny`.
+    /// Its proxy does not listen: what its `down` says becomes of it.
     ProxyDown,
+    /// It comes from outside to the socket of a proxy, which takes only what steer gives it.
+    ProxySocket,
+    /// Guard has handed on a later fragment. It waits for the others: what becomes of it is what
+    /// becomes of the whole packet.
+    Reassembled,
 }

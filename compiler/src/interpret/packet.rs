@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::field::Field;
+use crate::field::{Field, META_MARK};
 use crate::ir::cube::PrincipalKind;
 
 /// One end of a packet's way through this machine.
@@ -47,4 +47,30 @@ impl Packet {
     pub fn field(&self, field: Field) -> Option<u64> {
         self.fields.get(&field).copied()
     }
+
+    /// The mark with which it comes; none is 0.
+    pub(super) fn mark(&self) -> u32 {
+        let mark = self.field(META_MARK).unwrap_or(0);
+        u32::try_from(mark).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it comes in by an interface.
+    pub(super) fn arrives(&self) -> bool {
+        self.ingress != Place::Host
+    }
+
+    /// Whether it passes by the loopback interface, in or out.
+    pub(super) fn is_loopback(&self) -> bool {
+        self.ingress.is_loopback() || self.egress.is_loopback()
+    }
 }
+
+impl Place {
+    /// Whether it is the loopback interface.
+    pub(super) fn is_loopback(&self) -> bool {
+        matches!(self, Self::Iface(name) if &**name == LOOPBACK)
+    }
+}
+
+/// The interface that loopback traffic passes.
+pub(super) const LOOPBACK: &str = "lo";

@@ -262,10 +262,10 @@ pub fn print_cube(cube: &Cube) -> String {
     }
     if cube.proto != cube::protocols() {
         let names = Format::Names(crate::field::PROTOCOLS);
-        parts.push(format!("proto {}", print_set(&cube.proto, names)));
+        parts.push(format!("proto {}", values(&cube.proto, names)));
     }
     for (field, set) in &cube.fields {
-        parts.push(format!("{} {}", field.name(), print_field(*field, set)));
+        parts.push(format!("{} {}", field.name(), field_values(*field, set)));
     }
     for (atom, answer) in &cube.atoms {
         let not = if *answer { "" } else { "not " };
@@ -286,10 +286,12 @@ pub fn print_cube(cube: &Cube) -> String {
     }
 }
 
-fn print_side(word: &str, side: &Side) -> Option<String> {
-    if side.is_any() {
-        return None;
-    }
+fn print_side(word: &str, side_of: &Side) -> Option<String> {
+    (!side_of.is_any()).then(|| format!("{word} ({})", side(side_of)))
+}
+
+/// One end of a packet's way: the host, interfaces, or either.
+pub fn side(side: &Side) -> String {
     let mut names = Vec::new();
     if side.host {
         names.push("host".to_owned());
@@ -297,19 +299,21 @@ fn print_side(word: &str, side: &Side) -> Option<String> {
     if !side.ifaces.is_empty() {
         names.push(side.ifaces.to_string());
     }
-    Some(format!("{word} ({})", names.join(" | ")))
+    names.join(" | ")
 }
 
-fn print_field(field: Field, set: &IntervalSet<u64>) -> String {
+/// The values that a field may have, in the way that is shorter.
+pub fn field_values(field: Field, set: &IntervalSet<u64>) -> String {
     let rest = set.complement_below(field.largest());
     if rest.count() < set.count() && !rest.is_empty() {
-        format!("not {}", print_set(&rest, field.def().format))
+        format!("not {}", values(&rest, field.def().format))
     } else {
-        print_set(set, field.def().format)
+        values(set, field.def().format)
     }
 }
 
-fn print_set(set: &IntervalSet<u64>, format: Format) -> String {
+/// Values of a field of that format.
+pub fn values(set: &IntervalSet<u64>, format: Format) -> String {
     let value = |n: u64| match format {
         Format::Hex => format!("{n:#x}"),
         Format::Names(names) => names

@@ -1,6 +1,8 @@
 //! Sets of numbers in one dimension of a [`Region`](super::Region). One range, by far the most
 //! frequent, takes no memory of its own.
 
+use num_bigint::BigUint;
+
 use super::IntervalSet;
 use super::interval::Int;
 
@@ -63,6 +65,39 @@ impl Values {
                 (first.0, last.unwrap_or(&none).1)
             }
         }
+    }
+
+    /// How many numbers there are in it.
+    pub fn count(&self) -> BigUint {
+        match self {
+            Self::Range(first, last) => BigUint::from(last - first) + 1u8,
+            // Ranges do not touch, so that the sum of their widths is smaller than 2^128.
+            Self::Many(set) => {
+                let widths: u128 = set.ranges().iter().map(|(a, b)| b - a).sum();
+                BigUint::from(widths) + set.ranges().len()
+            }
+        }
+    }
+
+    /// About how many numbers there are in it.
+    #[expect(clippy::cast_precision_loss, reason = "it is about as many")]
+    fn size(&self) -> f64 {
+        match self {
+            Self::Range(first, last) => (last - first) as f64 + 1.0,
+            Self::Many(set) => {
+                let widths: u128 = set.ranges().iter().map(|(a, b)| b - a).sum();
+                widths as f64 + set.ranges().len() as f64
+            }
+        }
+    }
+
+    /// About how much of it is in `other`, from 0 to 1.
+    pub fn share(&self, other: &Self) -> f64 {
+        if self.is_subset(other) {
+            return 1.0;
+        }
+        self.intersection(other)
+            .map_or(0.0, |both| both.size() / self.size())
     }
 
     /// Whether the number is in it.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
 use crate::analyse::model::Model;
-use crate::diagnostic::{Edit, Fix};
+use crate::diagnostic::{Diagnostic, Edit, Fix};
 use crate::ir::Ir;
 use crate::policy::Policy;
 use crate::source::{FileId, SourceMap, Span};
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
     model: OnceCell<Model<'a>>,
     world: OnceCell<World>,
+    /// Findings that the interpreter does not agree with.
+    pub(super) defects: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Context<'a> {
@@ -44,6 +46,7 @@ impl<'a> Context<'a> {
             trees: RefCell::default(),
             model: OnceCell::new(),
             world: OnceCell::new(),
+            defects: RefCell::default(),
         }
     }
 

@@ -21,9 +21,9 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh
+    ///   allow http
     ///   allow https
-    ///   allow tcp/22 as admin
+    ///   allow tcp/80 as site
     ///   default deny
     /// }
     /// ```
@@ -32,7 +32,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh as admin
+    ///   allow http as site
     ///   allow https
     ///   default deny
     /// }

@@ -6,10 +6,15 @@
 //!
 //! [`lint`](fn@lint) runs them.
 
+mod admitting;
 mod context;
+mod directive;
+mod fingerprint;
 mod index;
 mod register;
+mod rerun;
 mod settings;
+mod suppress;
 mod syntax;
 mod world;
 
@@ -17,10 +22,12 @@ use register::{lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use index::Lines;
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
-pub use world::{Opening, World};
+pub use suppress::Suppressed;
+pub use world::{Opening, Origin, Question, World};
 
 use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
@@ -53,9 +60,28 @@ register::lints! {
     mod unused_definition;
     mod overlapping_set_elements;
     mod kernel_floor;
+    mod world_to_admin_port;
+    mod wide_source;
+    mod wide_port_range;
+    mod bogon_source_accepted;
+    mod no_antispoof;
+    mod loopback_address_off_lo;
+    mod invalid_state_accepted;
+    mod egress_unrestricted;
+    mod metadata_endpoint_open;
+    mod fragment_bypass;
+    mod v4_only_hole;
+    mod v6_only_hole;
+    mod asymmetric_families;
+    mod nd_blocked;
+    mod pmtud_blocked;
+    mod echo_unlimited;
 }
 
 register::pages! {
+    mod unused_suppression;
+    mod suppression_without_reason;
+    mod bad_suppression;
     mod mark_collision;
     mod unmatchable_rule;
     mod empty_set;
@@ -76,12 +102,15 @@ register::pages! {
 pub struct Report {
     /// What was found, with the compiler's own warnings, in order of place.
     pub findings: Vec<Diagnostic>,
+    /// What comments answer for.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// Looks through a policy. Of one that does not compile, the compiler's diagnostics are all there
 /// is.
 pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
     let mut findings = compilation.diagnostics.clone();
+    let mut suppressed = Vec::new();
     if let Some(ir) = &compilation.ir {
         let cx = Context::new(&compilation.sources, &compilation.policy, ir, settings);
         for lint in LINTS {
@@ -89,8 +118,14 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
                 (lint.check)(&cx, &mut findings);
             }
         }
-        findings.retain_mut(|finding| settings.judge(finding));
+        findings.extend(cx.defects.take());
+        findings.retain_mut(|finding| settings.admits(finding));
+        diagnostic::sort(&mut findings);
+        suppressed = suppress::suppress(&cx, &mut findings);
     }
     diagnostic::sort(&mut findings);
-    Report { findings }
+    Report {
+        findings,
+        suppressed,
+    }
 }

@@ -45,7 +45,7 @@ macro_rules! lints {
     };
 }
 
-/// Declares the modules of pages for codes that the compiler reports, and lists them.
+/// Declares the modules of pages for codes that are reported elsewhere, and lists them.
 macro_rules! pages {
     ($(mod $page:ident;)*) => {
         $(mod $page;)*
@@ -55,16 +55,16 @@ macro_rules! pages {
 }
 
 /// Declares a lint: its page, number, name, severity, persona, precision, `fix` if it has a safe
-/// one, and a sentence.
+/// one, and a sentence. `PAGE` instead of `LINT` when it has no `check` of its own.
 macro_rules! lint {
     (
         $(#[doc = $doc:literal])+
-        $vis:vis static LINT: $id:literal $name:literal
+        $vis:vis static $ident:ident: $id:literal $name:literal
             $severity:ident, $persona:ident, $precision:ident $(, $fix:ident)?;
         $summary:literal
     ) => {
         $(#[doc = $doc])+
-        $vis static LINT: $crate::diagnostic::Meta = $crate::diagnostic::Meta {
+        $vis static $ident: $crate::diagnostic::Meta = $crate::diagnostic::Meta {
             id: $id,
             name: $name,
             severity: $crate::diagnostic::Severity::$severity,

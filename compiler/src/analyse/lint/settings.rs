@@ -1,7 +1,7 @@
 //! What a policy repository says about lint: which codes, how bad they are, and what lints need to
 //! know of the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -33,6 +33,12 @@ pub struct Settings {
     /// The oldest kernel that a policy is loaded into: major and minor version.
     #[serde(deserialize_with = "version")]
     pub min_kernel: (u32, u32),
+    /// Where the pages of `docs/lints/` can be read; reports link to `POL107.md` and so on below it.
+    pub docs_url: Option<String>,
+    /// The only codes to look for, whatever the persona; all when empty. Asked for on the command
+    /// line.
+    #[serde(skip)]
+    pub only: BTreeSet<Rule>,
 }
 
 /// The ports that administer machines, clusters and stores of data.
@@ -50,6 +56,8 @@ impl Default for Settings {
             world: Vec::new(),
             admin_ports: port_set(ADMIN_PORTS),
             min_kernel: (5, 10),
+            docs_url: None,
+            only: BTreeSet::new(),
         }
     }
 }
@@ -57,7 +65,11 @@ impl Default for Settings {
 impl Settings {
     /// Whether a code is to be looked for.
     pub fn wants(&self, meta: &'static Meta) -> bool {
-        match self.levels.get(&Rule(meta)) {
+        let rule = Rule(meta);
+        if !self.only.is_empty() {
+            return self.only.contains(&rule);
+        }
+        match self.levels.get(&rule) {
             Some(level) => *level != Level::Off,
             None => meta.persona <= self.persona,
         }
@@ -65,17 +77,14 @@ impl Settings {
 
     /// Gives a finding the severity that is asked for; whether it is to be shown. What keeps a
     /// policy from compiling stays an error.
-    pub(super) fn judge(&self, finding: &mut Diagnostic) -> bool {
+    pub(super) fn admits(&self, finding: &mut Diagnostic) -> bool {
         let fatal = !matches!(finding.code, Code::Lint(_)) && finding.severity == Severity::Error;
-        let level = super::find(finding.code.id()).and_then(|meta| self.levels.get(&Rule(meta)));
-        match level {
-            Some(level) if !fatal => match level.severity() {
-                Some(severity) => finding.severity = severity,
-                None => return false,
-            },
-            _ => {}
-        }
-        true
+        let Some(meta) = super::find(finding.code.id()).filter(|_| !fatal) else {
+            return true;
+        };
+        let level = self.levels.get(&Rule(meta)).and_then(|l| l.severity());
+        finding.severity = level.unwrap_or(finding.severity);
+        self.wants(meta)
     }
 }
 

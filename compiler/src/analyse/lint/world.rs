@@ -14,7 +14,7 @@ use crate::interpret::{Packet, Place, RuleId};
 use crate::ir::{Cube, Rule, Sense, Stage, Verdict};
 use crate::packet::cover::{Budget, Cover, OutOfBudget, cover, subtract};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
-use crate::policy::{Policy, Value};
+use crate::policy::{Policy, Value, Zone};
 
 /// Names of zones behind which anybody can be.
 const WORLD: &[&str] = &[
@@ -33,18 +33,44 @@ const MOST: usize = 40_000_000;
 /// The most pieces that one question looks at.
 const PIECES: u64 = 3_000;
 
+/// Where flows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The world: its interfaces, and addresses there, if many can have them.
+    World,
+    /// The interfaces of the world, whatever the addresses.
+    Interfaces,
+    /// Anywhere: this host, too.
+    Anywhere,
+}
+
+/// Flows that are asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// Where they come from.
+    pub origin: Origin,
+    /// What they are, as filter would see them, as alternatives.
+    pub asked: &'q [Cube],
+    /// Whether no bucket has a token for them. If not, buckets may have some or none.
+    pub empty: bool,
+}
+
 /// What is known of the traffic that arrives from the world.
 pub struct World {
     /// The interfaces, as numbers of [`Dim::Ingress`]; `None` when none is.
     pub ingress: Option<Values>,
     /// All that arrives by them, for this host or another one.
     pub arrivals: Vec<Region>,
+    /// All that can reach filter.
+    universe: Vec<Region>,
     /// Of each family, the addresses that nobody on the Internet has.
     inside: [Option<Values>; 2],
     /// How flows come to filter, and to the rules of steer that admit them.
     ways: Vec<Way>,
     /// The lines of steer.
     steer: Option<Lines>,
+    /// The lines of guard.
+    guard: Option<Lines>,
     /// What guard denies.
     denied: Vec<Region>,
 }
@@ -112,14 +138,16 @@ impl World {
             let ingress = ingress.as_ref()?;
             model.space.narrowed(&region, &Dim::Ingress, ingress)
         };
-        let universe = model.universe(Stage::Filter).into_iter();
+        let universe = model.universe(Stage::Filter);
         let inside = inside();
         let mut world = Self {
-            arrivals: universe.filter_map(arrives).collect(),
+            arrivals: universe.iter().cloned().filter_map(arrives).collect(),
+            universe,
             inside: [Values::of(&inside.v4), Values::of(&inside.v6)],
             ingress,
             ways: Vec::new(),
             steer: None,
+            guard: None,
             denied: Vec::new(),
         };
         let cubes: usize = model.ir.rules().map(|(_, r)| r.cubes.len()).sum();
@@ -162,6 +190,7 @@ impl World {
             }
         }
         self.steer = Some(steer);
+        self.guard = Some(guard);
         Ok(())
     }
 
@@ -243,55 +272,91 @@ impl Context<'_> {
     /// that are among those that `asked` means, as filter would see them; `None` when there are
     /// none, or nothing is known.
     pub fn allowed_from_world(&self, id: RuleId, asked: &Cube) -> Option<Opening> {
+        let allows = match (id.stage, id.of(self.ir)?.verdict.as_ref()?) {
+            (Stage::Filter, verdict) => matches!(verdict, Verdict::Allow),
+            _ => true,
+        };
+        let question = Question {
+            origin: Origin::World,
+            asked: std::slice::from_ref(asked),
+            empty: false,
+        };
+        allows.then(|| self.decided(id, question).ok()?).flatten()
+    }
+
+    /// Flows that a rule of filter decides, or that a rule of steer admits, and that a question is
+    /// about; `None` when there are none.
+    pub fn decided(&self, id: RuleId, question: Question) -> Result<Option<Opening>, OutOfBudget> {
         let (world, model) = (self.world(), self.model());
-        let rule = id.of(self.ir)?;
-        match (id.stage, rule.verdict.as_ref()?) {
-            (Stage::Filter, Verdict::Allow) => world
-                .ways
-                .iter()
-                .find_map(|way| self.through_filter(way, id.index, asked)),
-            (Stage::Steer, verdict) if rule.admit || is_local(verdict) => {
-                moves(model, verdict).iter().find_map(|(moved, choice)| {
-                    self.through_steer(id.index, *moved, choice.as_ref(), asked)
+        let (Some(rule), Some(steer)) = (id.of(self.ir), &world.steer) else {
+            return Err(OutOfBudget);
+        };
+        match (id.stage, &rule.verdict) {
+            (Stage::Filter, Some(_)) => first(&world.ways, |way| {
+                self.through_filter(way, id.index, question)
+            }),
+            (Stage::Steer, Some(verdict)) if rule.admit || is_local(verdict) => {
+                first(&moves(model, verdict), |way| {
+                    self.through_steer(steer, id.index, way, question)
                 })
             }
-            _ => None,
+            _ => Ok(None),
         }
     }
 
     fn through_steer(
         &self,
+        steer: &Lines,
         index: usize,
-        moved: Moved,
-        choice: Option<&(Dim, u128)>,
-        asked: &Cube,
-    ) -> Option<Opening> {
-        let (world, model) = (self.world(), self.model());
-        let steer = world.steer.as_ref()?;
-        let (at, line) = steer.line(index)?;
-        let regions = line.regions.iter().filter(|r| world.sends(model, r));
-        let regions = regions.filter_map(|r| chosen(model, r, choice));
-        let asked = model.regions(std::slice::from_ref(asked), filter_view(moved));
+        (moved, choice): &(Moved, Option<(Dim, u128)>),
+        question: Question,
+    ) -> Result<Option<Opening>, OutOfBudget> {
+        let model = self.model();
+        let Some((at, line)) = steer.line(index) else {
+            return Ok(None);
+        };
+        let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let regions = regions.filter_map(|r| chosen(model, r, choice.as_ref()));
+        let asked = self.asked(question, *moved);
         let targets = regions.flat_map(|r| meets(&r, &asked));
-        let closed = model.impossible(moved);
-        self.opening(&targets.collect::<Vec<_>>(), |target| {
-            let earlier = steer.earlier(at, target).into_iter().map(|(_, r)| r);
-            earlier.chain(&closed).collect()
-        })
+        let closed = model.impossible(*moved);
+        let id = RuleId {
+            stage: Stage::Steer,
+            index,
+        };
+        self.opening(
+            id,
+            question.origin,
+            &targets.collect::<Vec<_>>(),
+            |target| {
+                let earlier = steer.earlier(at, target).into_iter().map(|(_, r)| r);
+                earlier.chain(&closed).collect()
+            },
+        )
     }
 
-    fn through_filter(&self, way: &Way, index: usize, asked: &Cube) -> Option<Opening> {
-        let (world, model) = (self.world(), self.model());
-        let (at, line) = way.lines.line(index)?;
-        let regions = line.regions.iter().filter(|r| world.sends(model, r));
-        let asked = model.regions(std::slice::from_ref(asked), filter_view(way.moved));
+    fn through_filter(
+        &self,
+        way: &Way,
+        index: usize,
+        question: Question,
+    ) -> Result<Option<Opening>, OutOfBudget> {
+        let Some((at, line)) = way.lines.line(index) else {
+            return Ok(None);
+        };
+        let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let asked = self.asked(question, way.moved);
         let targets = regions.flat_map(|r| meets(r, &asked));
         let targets: Vec<Region> = match &way.by {
             Some((_, by)) => targets.flat_map(|r| meets(&r, by)).collect(),
             None => targets.collect(),
         };
-        let steer = world.steer.as_ref();
-        self.opening(&targets, |target| {
+        let steer = self.world().steer.as_ref();
+        let id = RuleId {
+            stage: Stage::Filter,
+            index,
+        };
+        self.opening(id, question.origin, &targets, |target| {
             let mut closed: Vec<&Region> = way.closed.iter().collect();
             if let (Some(steer), Some((by, _))) = (steer, &way.by)
                 && let Some((line, _)) = steer.line(*by)
@@ -303,29 +368,103 @@ impl Context<'_> {
         })
     }
 
-    /// Flows from the world among some, which are not among those that are closed.
+    fn may_ask(&self, question: Question, region: &Region) -> bool {
+        question.origin != Origin::World || self.world().sends(self.model(), region)
+    }
+
+    /// What a question is about, before steer has moved it.
+    fn asked(&self, question: Question, moved: Moved) -> Vec<Region> {
+        let model = self.model();
+        let regions = model.regions(question.asked, filter_view(moved));
+        if !question.empty {
+            return regions;
+        }
+        let empty = |region: Region| {
+            let buckets = 0..model.space.buckets.len();
+            let none = Values::one(0);
+            buckets.map(Dim::Tokens).try_fold(region, |region, bucket| {
+                model.space.narrowed(&region, &bucket, &none)
+            })
+        };
+        regions.into_iter().filter_map(empty).collect()
+    }
+
+    /// Flows of an origin among some, which are not among those that are closed.
     fn opening<'c>(
         &self,
+        id: RuleId,
+        origin: Origin,
         targets: &[Region],
         closed: impl Fn(&Region) -> Vec<&'c Region>,
-    ) -> Option<Opening> {
+    ) -> Result<Option<Opening>, OutOfBudget> {
         let (world, model) = (self.world(), self.model());
         let mut budget = Budget::new(PIECES);
-        for target in targets.iter().filter_map(|t| world.part(model, t)) {
-            for arriving in &world.arrivals {
+        let arrivals = match origin {
+            Origin::World | Origin::Interfaces => &world.arrivals,
+            Origin::Anywhere => &world.universe,
+        };
+        let part = |region: &Region| match origin {
+            Origin::World => world.part(model, region),
+            Origin::Interfaces | Origin::Anywhere => Some(region.clone()),
+        };
+        for target in targets.iter().filter_map(part) {
+            for arriving in arrivals {
                 let Some(target) = target.intersection(arriving) else {
                     continue;
                 };
                 let mut closed = closed(&target);
                 let denied = world.denied.iter();
                 closed.extend(denied.filter(|d| d.intersects(&target)));
-                if let Cover::Hole(region) = cover(&target, &closed, &mut budget).ok()? {
-                    let example = self.in_words(&region);
-                    return Some(Opening { region, example });
+                if let Cover::Hole(region) = cover(&target, &closed, &mut budget)? {
+                    let example = self.shown(id, &region);
+                    return Ok(example.map(|example| Opening { region, example }));
                 }
             }
         }
-        None
+        Ok(None)
+    }
+
+    /// Packets that a rule of guard decides, among some regions; `None` when there are none.
+    pub fn decided_by_guard(
+        &self,
+        index: usize,
+        asked: &[Region],
+    ) -> Result<Option<Opening>, OutOfBudget> {
+        let guard = self.world().guard.as_ref().ok_or(OutOfBudget)?;
+        let Some((at, line)) = guard.line(index) else {
+            return Ok(None);
+        };
+        let mut budget = Budget::new(PIECES);
+        for target in line.regions.iter().flat_map(|r| meets(r, asked)) {
+            let earlier = guard.earlier(at, &target).into_iter();
+            let earlier: Vec<&Region> = earlier.map(|(_, region)| region).collect();
+            if let Cover::Hole(region) = cover(&target, &earlier, &mut budget)? {
+                let stage = Stage::Guard;
+                let example = self.shown(RuleId { stage, index }, &region);
+                return Ok(example.map(|example| Opening { region, example }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rules of filter, or of guard, that speak of packets among some, in order: what steer
+    /// does before filter is left out.
+    pub fn speaking(&self, stage: Stage, asked: &[Region]) -> Vec<RuleId> {
+        let world = self.world();
+        let lines = match stage {
+            Stage::Guard => world.guard.as_ref(),
+            Stage::Steer => world.steer.as_ref(),
+            _ => world.ways.first().map(|way| &way.lines),
+        };
+        let Some(lines) = lines else {
+            return Vec::new();
+        };
+        let meeting = asked.iter().flat_map(|a| lines.earlier(usize::MAX, a));
+        let mut numbers: Vec<usize> = meeting.map(|(line, _)| line).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let lines = numbers.into_iter().filter_map(|n| lines.lines.get(n));
+        lines.filter_map(Line::rule).collect()
     }
 
     /// A packet of a region in words, as a test would have it.
@@ -333,6 +472,16 @@ impl Context<'_> {
         let model = self.model();
         words(model, &model.example(region).packet)
     }
+}
+
+/// The first flows that a search among several finds.
+fn first<T>(
+    among: &[T],
+    search: impl Fn(&T) -> Result<Option<Opening>, OutOfBudget>,
+) -> Result<Option<Opening>, OutOfBudget> {
+    let mut found = among.iter().map(search);
+    let found = found.find(|found| !matches!(found, Ok(None)));
+    found.unwrap_or(Ok(None))
 }
 
 fn filter_view(moved: Moved) -> View {
@@ -357,20 +506,23 @@ fn chosen(model: &Model, region: &Region, choice: Option<&(Dim, u128)>) -> Optio
     }
 }
 
+/// Whether a zone of this name, with addresses of its own or not, is the world, according to the
+/// zones that the settings name.
+pub(super) fn is_world(named: &[String], name: &str, zone: &Zone) -> bool {
+    if named.is_empty() {
+        WORLD.contains(&name) && zone.net.is_none()
+    } else {
+        named.iter().any(|w| w == name)
+    }
+}
+
 /// The interfaces of the world, as numbers.
 fn interfaces<'m>(model: &'m Model, world: &'m [String]) -> impl Iterator<Item = u128> + 'm {
     let zones = zones(model.policy);
-    let is_world = move |name: &str, has_net: bool| {
-        if world.is_empty() {
-            WORLD.contains(&name) && !has_net
-        } else {
-            world.iter().any(|w| w == name)
-        }
-    };
     let behind = move |iface: &str| {
         let mut of = zones.iter().filter(|(_, z)| z.ifaces.contains(iface));
         of.next()
-            .is_none_or(|(name, zone)| is_world(name, zone.net.is_some()))
+            .is_none_or(|(name, zone)| is_world(world, name, zone))
     };
     let names = (1..).map_while(|n| Some((n, model.space.ifaces.name(n)?)));
     names
@@ -378,7 +530,8 @@ fn interfaces<'m>(model: &'m Model, world: &'m [String]) -> impl Iterator<Item =
         .map(|(n, _)| n)
 }
 
-fn zones(policy: &Policy) -> Vec<(&str, &crate::policy::Zone)> {
+/// The zones of a policy, with their names.
+pub(super) fn zones(policy: &Policy) -> Vec<(&str, &Zone)> {
     let definitions = policy.definitions.iter();
     let zones = definitions.filter_map(|d| match &d.value {
         Value::Zone(zone) => Some((d.name.as_str(), zone)),

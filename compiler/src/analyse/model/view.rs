@@ -86,8 +86,7 @@ impl Tables<'_> {
         }
         let mut region = self.space.all(family);
         let mut ask = |dim: &Dim, values: Option<Values>| -> Option<()> {
-            region = self.space.narrowed(&region, dim, &values?)?;
-            Some(())
+            region.narrow(self.space.at(dim)?, &values?)
         };
         ask(&Dim::Ingress, self.space.ifaces.values(&cube.ingress))?;
         let leaves = match view.moved {

@@ -1,0 +1,143 @@
+//! The rules of a stage, prepared for many questions.
+
+use std::ops::Range;
+
+use super::index::Index;
+use crate::analyse::model::{Model, Source, View};
+use crate::interpret::RuleId;
+use crate::ir::{Rule, Verdict};
+use crate::packet::Region;
+use crate::packet::cover::OutOfBudget;
+
+/// A region of a line.
+pub(super) struct Row {
+    /// The line's place.
+    pub(super) line: usize,
+    pub(super) region: Region,
+}
+
+/// A rule, or a fact of the language.
+pub(super) struct Line<'m> {
+    pub(super) source: Source,
+    pub(super) rule: Option<&'m Rule>,
+    /// The places of its regions.
+    pub(super) rows: Range<usize>,
+}
+
+/// What a line does with a packet, as far as it makes a difference to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action<'m> {
+    /// It lets it pass.
+    Pass,
+    /// It drops it, with an answer or without.
+    Refuse,
+    /// Something else.
+    Does(&'m Verdict),
+    /// Nothing: the list goes on.
+    Nothing,
+}
+
+/// The lines of a stage.
+pub(super) struct Rows<'m> {
+    pub(super) model: &'m Model<'m>,
+    pub(super) lines: Vec<Line<'m>>,
+    pub(super) rows: Vec<Row>,
+    index: Index,
+}
+
+impl Line<'_> {
+    /// Whether it decides what it means.
+    pub(super) fn decides(&self) -> bool {
+        self.rule.is_none_or(|rule| rule.verdict.is_some())
+    }
+
+    pub(super) fn is_default(&self) -> bool {
+        self.rule.is_some_and(|rule| rule.is_default)
+    }
+
+    pub(super) fn id(&self) -> Option<RuleId> {
+        match self.source {
+            Source::Rule(id) => Some(id),
+            Source::Fact(_) => None,
+        }
+    }
+}
+
+impl<'m> Line<'m> {
+    pub(super) fn action(&self) -> Action<'m> {
+        let Some(rule) = self.rule else {
+            return Action::Pass;
+        };
+        match &rule.verdict {
+            None => Action::Nothing,
+            Some(Verdict::Allow) => Action::Pass,
+            Some(Verdict::Deny | Verdict::Reject(_)) => Action::Refuse,
+            Some(other) => Action::Does(other),
+        }
+    }
+}
+
+impl<'m> Rows<'m> {
+    /// The lines of a stage: of each, the packets that there can be.
+    pub(super) fn of(model: &'m Model<'m>, view: View) -> Result<Self, OutOfBudget> {
+        let universe = model.universe(view.stage);
+        let mut lines = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
+        for (at, line) in model.lines(view)?.into_iter().enumerate() {
+            let first = rows.len();
+            for region in line.regions {
+                let possible = universe.iter().filter_map(|u| region.intersection(u));
+                rows.extend(possible.map(|region| Row { line: at, region }));
+            }
+            let rule = match line.source {
+                Source::Rule(id) => id.of(model.ir),
+                Source::Fact(_) => None,
+            };
+            lines.push(Line {
+                source: line.source,
+                rule,
+                rows: first..rows.len(),
+            });
+        }
+        let regions: Vec<&Region> = rows.iter().map(|row| &row.region).collect();
+        let index = Index::of(&regions);
+        Ok(Self {
+            model,
+            lines,
+            rows,
+            index,
+        })
+    }
+
+    pub(super) fn line(&self, at: usize) -> Option<&Line<'m>> {
+        self.lines.get(at)
+    }
+
+    /// The line that the row at this place is of.
+    pub(super) fn line_of(&self, row: usize) -> Option<&Line<'m>> {
+        self.rows.get(row).and_then(|row| self.lines.get(row.line))
+    }
+
+    pub(super) fn region(&self, row: usize) -> Option<&Region> {
+        self.rows.get(row).map(|row| &row.region)
+    }
+
+    /// The regions of a line.
+    pub(super) fn regions(&self, line: &Line) -> impl Iterator<Item = &Region> {
+        let rows = self.rows.get(line.rows.clone()).unwrap_or_default();
+        rows.iter().map(|row| &row.region)
+    }
+
+    /// The places in `within` of the rows that meet a region.
+    pub(super) fn meeting(&self, region: &Region, within: Range<usize>) -> Vec<usize> {
+        let mut near = self.index.near(region, within.start, within.end);
+        near.retain(|row| self.region(*row).is_some_and(|r| r.intersects(region)));
+        near
+    }
+
+    /// Only the rows of lines that decide.
+    pub(super) fn deciding(&self, mut rows: Vec<usize>) -> Vec<usize> {
+        rows.retain(|row| self.line_of(*row).is_some_and(Line::decides));
+        rows
+    }
+}
