@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
 use crate::analyse::model::Model;
+use crate::analyse::reach::{Reach, reach};
 use crate::diagnostic::{Diagnostic, Edit, Fix};
 use crate::ir::Ir;
 use crate::policy::Policy;
@@ -26,6 +27,9 @@ pub struct Context<'a> {
     trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
     model: OnceCell<Model<'a>>,
     world: OnceCell<World>,
+    reach: OnceCell<Reach>,
+    /// How many rules come from each place.
+    rules_at: OnceCell<BTreeMap<Span, usize>>,
     /// Findings that the interpreter does not agree with.
     pub(super) defects: RefCell<Vec<Diagnostic>>,
 }
@@ -46,6 +50,8 @@ impl<'a> Context<'a> {
             trees: RefCell::default(),
             model: OnceCell::new(),
             world: OnceCell::new(),
+            reach: OnceCell::new(),
+            rules_at: OnceCell::new(),
             defects: RefCell::default(),
         }
     }
@@ -59,6 +65,11 @@ impl<'a> Context<'a> {
     pub fn world(&self) -> &World {
         self.world
             .get_or_init(|| World::of(self.model(), &self.settings.world))
+    }
+
+    /// Which rules decide anything.
+    pub fn reach(&self) -> &Reach {
+        self.reach.get_or_init(|| reach(self.model()))
     }
 
     /// Whether a place is in the policy's own file: what others use is not judged by one user.
@@ -101,7 +112,14 @@ impl<'a> Context<'a> {
     /// Whether several rules of the IR come from this place: it is in a template, and a change
     /// there changes all of them.
     pub fn is_shared(&self, span: Span) -> bool {
-        self.ir.rules().filter(|(_, r)| r.span == span).count() > 1
+        let rules_at = self.rules_at.get_or_init(|| {
+            let mut rules_at = BTreeMap::new();
+            for (_, rule) in self.ir.rules() {
+                *rules_at.entry(rule.span).or_default() += 1;
+            }
+            rules_at
+        });
+        rules_at.get(&span).is_some_and(|rules| *rules > 1)
     }
 
     /// Deletes the item or statement at a place, with its line if nothing else is on it; `None`

@@ -88,7 +88,7 @@ fn report(cx: &Context, first: &Rule, second: &Rule) -> Diagnostic {
 }
 
 /// Whether two rules differ in nothing but names, metadata and where they stand.
-fn same(cx: &Context, a: &Rule, b: &Rule) -> bool {
+pub(super) fn same(cx: &Context, a: &Rule, b: &Rule) -> bool {
     let limits = |rule: &Rule| -> Vec<_> {
         let limits = rule.limits.iter();
         limits.map(|l| (l.sense, rate(cx, l.bucket))).collect()
@@ -116,7 +116,7 @@ fn rate(cx: &Context, bucket: BucketId) -> Result<BucketId, Option<(Rate, Option
 }
 
 /// Whether a test names the rule, or one of its block by number: numbers would shift.
-fn is_tested(cx: &Context, rule: &Rule) -> bool {
+pub(super) fn is_tested(cx: &Context, rule: &Rule) -> bool {
     let block = cx.ir.blocks.get(rule.block).map_or("", |b| &b.label);
     let numbered = format!("{block}#");
     let names = cx.policy.tests.iter().flat_map(|t| &t.test.steps);

@@ -55,7 +55,14 @@ register::lints! {
     mod no_tests;
     mod silent_drop;
     mod accept_is_not_final;
+    mod unreachable_rule;
+    mod shadowed_opposite;
+    mod mostly_shadowed;
+    mod redundant_rule;
+    mod conflicting_rules;
     mod duplicate_rule;
+    mod mergeable_rules;
+    mod order_sensitive_pair;
     mod log_without_limit;
     mod unused_definition;
     mod overlapping_set_elements;

@@ -112,7 +112,7 @@ type Range = (bool, u128, Reverse<u128>, usize);
 fn overlaps(cx: &Context, list: &[Spanned<Option<AddrLit>>], out: &mut Vec<Diagnostic>) {
     let ranges = list.iter().enumerate();
     let mut ranges: Vec<Range> = ranges
-        .filter_map(|(at, literal)| range((*literal).node?, at))
+        .filter_map(|(at, literal)| range(literal.node?, at))
         .collect();
     ranges.sort_unstable();
     let mut around: Option<Range> = None;
@@ -172,8 +172,8 @@ fn report(
 fn without(cx: &Context, list: &[Spanned<Option<AddrLit>>], at: usize) -> Option<Edit> {
     let own = list.get(at)?.span;
     let next = list.get(at + 1).map(|next| (own.start, next.span.start));
-    let last = at.checked_sub(1).and_then(|at| list.get(at));
-    let (start, end) = next.or(last.map(|last| (last.span.end, own.end)))?;
+    let before = at.checked_sub(1).and_then(|at| list.get(at));
+    let (start, end) = next.or(before.map(|before| (before.span.end, own.end)))?;
     let text = cx.text(cx.policy.file).get(start as usize..end as usize)?;
     let span = Span {
         start,

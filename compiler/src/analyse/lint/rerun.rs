@@ -12,22 +12,41 @@ impl Context<'_> {
     pub(super) fn shown(&self, id: RuleId, region: &Region) -> Option<String> {
         let witness = self.model().example(region);
         let decision = self.judged(&witness);
-        let decides = |step: &Step| matches!(step, Step::Rule { rule, answer: Answer::Decides } if *rule == id);
         let example = self.in_words(region);
-        if decision.trace.steps.iter().any(decides) {
+        if decision
+            .trace
+            .steps
+            .iter()
+            .any(|step| is_decision(step, id))
+        {
             return Some(example);
         }
+        self.disagree(id, &format!("decides `{example}`"));
+        None
+    }
+
+    /// Whether the interpreter, too, says that a rule does not decide an example of packets; that it
+    /// does is a defect of polc and reported as one.
+    pub(super) fn is_hidden(&self, id: RuleId, region: &Region) -> bool {
+        let decision = self.judged(&self.model().example(region));
+        let mut steps = decision.trace.steps.iter();
+        let decides = steps.any(|step| is_decision(step, id));
+        if decides {
+            self.disagree(id, &format!("does not decide `{}`", self.in_words(region)));
+        }
+        !decides
+    }
+
+    fn disagree(&self, id: RuleId, what: &str) {
         if let Some(rule) = id.of(self.ir) {
             let title = format!(
-                "the analysis says that `{}` decides `{example}`, and the interpreter that it does \
-                 not",
+                "the analysis says that `{}` {what}, and the interpreter says otherwise",
                 rule.name
             );
             let defect = Diagnostic::error(Code::Internal, title, rule.span)
                 .help("this is a defect of polc: please report it with the policy");
             self.defects.borrow_mut().push(defect);
         }
-        None
     }
 
     /// What the interpreter says of a packet.
@@ -37,4 +56,8 @@ impl Context<'_> {
         state.choose_target(witness.choices.iter().max().copied());
         judge(self.ir, &witness.packet, &mut state, 0)
     }
+}
+
+fn is_decision(step: &Step, id: RuleId) -> bool {
+    matches!(step, Step::Rule { rule, answer: Answer::Decides } if *rule == id)
 }

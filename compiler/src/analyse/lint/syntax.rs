@@ -44,7 +44,8 @@ impl Syntax {
     /// The nodes around a place, the innermost first.
     pub fn around(&self, at: u32) -> impl Iterator<Item = &Node> {
         let holds = move |node: &&Node| node.span.start <= at && at < node.span.end;
-        self.nodes.iter().rev().filter(holds)
+        let begun = self.nodes.partition_point(|node| node.span.start <= at);
+        self.nodes.iter().take(begun).rev().filter(holds)
     }
 
     /// What a comment speaks of: `None` for the whole file, where nothing stands before it; else the
