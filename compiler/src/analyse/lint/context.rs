@@ -87,6 +87,13 @@ impl<'a> Context<'a> {
         self.sources.get(file).map_or("", |source| &source.text)
     }
 
+    /// The text at a place.
+    pub fn text_of(&self, span: Span) -> &'a str {
+        let text = self.text(span.file);
+        text.get(span.start as usize..span.end as usize)
+            .unwrap_or_default()
+    }
+
     /// The syntax of a file.
     pub fn syntax(&self, file: FileId) -> Rc<Syntax> {
         let mut trees = self.trees.borrow_mut();

@@ -33,6 +33,28 @@ use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
 
 register::lints! {
+    mod any_any_allow;
+    mod default_allow;
+    mod no_established_accept;
+    mod source_port_trust;
+    mod proxy_down_unstated;
+    mod proxy_loop;
+    mod redirect_loop;
+    mod limit_huge;
+    mod contradictory_match;
+    mod always_true_match;
+    mod plaintext_service;
+    mod amplifier_open;
+    mod global_limit;
+    mod proxy_without_rate;
+    mod proxy_includes_local;
+    mod limit_on_established;
+    mod unbounded_keys;
+    mod management_not_protected;
+    mod missing_owner;
+    mod no_tests;
+    mod silent_drop;
+    mod accept_is_not_final;
     mod unreachable_rule;
     mod shadowed_opposite;
     mod mostly_shadowed;
