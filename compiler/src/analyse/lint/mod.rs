@@ -16,6 +16,8 @@ mod rerun;
 mod settings;
 mod suppress;
 mod syntax;
+#[cfg(test)]
+mod testing;
 mod world;
 
 use register::{lint, page};
