@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
-use crate::analyse::model::Model;
+use crate::analyse::model::{Model, Moved};
 use crate::analyse::reach::{Reach, reach};
 use crate::diagnostic::{Diagnostic, Edit, Fix};
-use crate::ir::Ir;
+use crate::ir::{Cube, Ir};
+use crate::packet::Region;
 use crate::policy::Policy;
 use crate::source::{FileId, SourceMap, Span};
 
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     model: OnceCell<Model<'a>>,
     world: OnceCell<World>,
     reach: OnceCell<Reach>,
+    /// What the last question was about: most lints ask one of every rule.
+    pub(super) last_asked: RefCell<Option<(Vec<Cube>, bool, Moved, Rc<[Region]>)>>,
     /// How many rules come from each place.
     rules_at: OnceCell<BTreeMap<Span, usize>>,
     /// Findings that the interpreter does not agree with.
@@ -51,6 +54,7 @@ impl<'a> Context<'a> {
             model: OnceCell::new(),
             world: OnceCell::new(),
             reach: OnceCell::new(),
+            last_asked: RefCell::default(),
             rules_at: OnceCell::new(),
             defects: RefCell::default(),
         }

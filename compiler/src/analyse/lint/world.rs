@@ -5,6 +5,7 @@
 //! addresses are not the world, and a rule for a limited set of sources lets nobody else in.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::Context;
 use super::index::Lines;
@@ -344,8 +345,12 @@ impl Context<'_> {
         let Some((at, line)) = way.lines.line(index) else {
             return Ok(None);
         };
-        let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let mut regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let Some(first) = regions.next() else {
+            return Ok(None);
+        };
         let asked = self.asked(question, way.moved);
+        let regions = std::iter::once(first).chain(regions);
         let targets = regions.flat_map(|r| meets(r, &asked));
         let targets: Vec<Region> = match &way.by {
             Some((_, by)) => targets.flat_map(|r| meets(&r, by)).collect(),
@@ -373,7 +378,22 @@ impl Context<'_> {
     }
 
     /// What a question is about, before steer has moved it.
-    fn asked(&self, question: Question, moved: Moved) -> Vec<Region> {
+    fn asked(&self, question: Question, moved: Moved) -> Rc<[Region]> {
+        let mut last = self.last_asked.borrow_mut();
+        if let Some((asked, empty, of, regions)) = &*last
+            && *empty == question.empty
+            && *of == moved
+            && asked == question.asked
+        {
+            return Rc::clone(regions);
+        }
+        let regions: Rc<[Region]> = self.worked_out(question, moved).into();
+        let asked = question.asked.to_vec();
+        *last = Some((asked, question.empty, moved, Rc::clone(&regions)));
+        regions
+    }
+
+    fn worked_out(&self, question: Question, moved: Moved) -> Vec<Region> {
         let model = self.model();
         let regions = model.regions(question.asked, filter_view(moved));
         if !question.empty {
