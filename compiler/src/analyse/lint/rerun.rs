@@ -14,12 +14,7 @@ impl Context<'_> {
         let witness = self.model().example(region);
         let decision = self.judged(id, &witness);
         let example = self.in_words(region);
-        if decision
-            .trace
-            .steps
-            .iter()
-            .any(|step| is_decision(step, id))
-        {
+        if decides(&decision, id) {
             return Some(example);
         }
         self.disagree(id, &format!("decides `{example}`"));

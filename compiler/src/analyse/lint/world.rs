@@ -318,6 +318,9 @@ impl Context<'_> {
         };
         let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
         let regions = regions.filter_map(|r| chosen(model, r, choice.as_ref()));
+        let rule = self.ir.steer.get(index);
+        let proxied = rule.is_some_and(|r| matches!(r.verdict, Some(Verdict::Proxy(_))));
+        let regions = regions.map(|r| if proxied { away(model, r) } else { r });
         let asked = self.asked(question, *moved);
         let targets = regions.flat_map(|r| meets(&r, &asked));
         let closed = model.impossible(*moved);
@@ -516,6 +519,14 @@ fn filter_view(moved: Moved) -> View {
 fn meets(region: &Region, others: &[Region]) -> Vec<Region> {
     let meets = others.iter().filter_map(|o| region.intersection(o));
     meets.collect()
+}
+
+/// What a proxy takes of a region: what is for another machine, unless the rule says `to host`.
+fn away(model: &Model, region: Region) -> Region {
+    let every = model.space.full(&Dim::Egress, model.space.family(&region));
+    let others = every.difference(&Values::one(0));
+    let narrowed = others.and_then(|others| model.space.narrowed(&region, &Dim::Egress, &others));
+    narrowed.unwrap_or(region)
 }
 
 /// The part of a region that gets one of several targets.
