@@ -80,7 +80,7 @@ impl Classes {
     }
 
     /// The numbers of a side; `None` when it is empty.
-    pub(super) fn values(&self, side: &Side) -> Option<Values> {
+    pub(crate) fn values(&self, side: &Side) -> Option<Values> {
         let host = side.host.then_some((HOST, HOST));
         let ifaces = self.numbers(&side.ifaces).map(|n| (n, n));
         Values::of(
