@@ -19,7 +19,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow https
+    ///   deny tcp/25
     ///   allow
     /// }
     /// ```

@@ -23,7 +23,7 @@ lint! {
     /// ```pol
     /// to host {
     ///   deny tcp/80, udp/53 when tcp.flags has fin
-    ///   default deny
+    ///   default reject
     /// }
     /// ```
     ///

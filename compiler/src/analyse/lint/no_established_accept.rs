@@ -19,7 +19,7 @@ lint! {
     ///
     /// ```pol
     /// stateless from 192.0.2.0/24 to host {
-    ///   allow dns
+    ///   allow udp/53
     ///   default deny
     /// }
     /// to host   { default deny }
@@ -30,11 +30,11 @@ lint! {
     ///
     /// ```pol
     /// stateless from 192.0.2.0/24 to host {
-    ///   allow dns
+    ///   allow udp/53
     ///   default deny
     /// }
     /// stateless from host to 192.0.2.0/24 {
-    ///   allow when tcp.sport == 53 or udp.sport == 53
+    ///   allow when udp.sport == 53
     ///   default deny
     /// }
     /// to host   { default deny }
