@@ -35,6 +35,11 @@ pub(crate) const PRELUDE_TEXT: &str = include_str!("prelude.pol");
 static PRELUDE_TREE: LazyLock<Arc<ast::File>> =
     LazyLock::new(|| Arc::new(polc_grammar::parse(PRELUDE_TEXT).file));
 
+/// What is defined everywhere.
+pub(crate) fn prelude() -> &'static ast::File {
+    &PRELUDE_TREE
+}
+
 /// The modules of a policy: the prelude first, then the policy's file, then what it uses.
 pub(super) struct Loader<'a> {
     pub(super) files: &'a dyn Files,

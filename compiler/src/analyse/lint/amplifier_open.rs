@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 
 lint! {
     /// A rule opens a UDP service to the world that answers small questions with large answers:
-    /// chargen, DNS, NTP, NetBIOS, SNMP, LDAP, SSDP, mDNS, memcached, portmapper.
+    /// chargen, DNS, NTP, `NetBIOS`, SNMP, LDAP, SSDP, mDNS, memcached, portmapper.
     ///
     /// Who sends such questions with somebody else's address as their source has the answers flood
     /// that one. An open DNS resolver is found and used within a day. Allow known sources only, or

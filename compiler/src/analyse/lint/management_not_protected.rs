@@ -60,10 +60,15 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     }
     let allows = |rule: &&Rule| rule.verdict == Some(Verdict::Allow);
     let mut rules = cx.ir.filter.iter().filter(allows);
-    if let Some(rule) = rules.find(|rule| rule.cubes.iter().any(names_ssh)) {
-        let title = "no claim protects this way in";
+    let ssh = rules.find(|rule| rule.cubes.iter().any(names_ssh));
+    if let (Some(rule), Some(claim)) = (ssh, claims.first()) {
         let help = "add `protect allow ssh from … to host`, with those who must never be locked out";
-        out.push(LINT.report(title, rule.span).help(help));
+        out.push(
+            LINT.report("no claim protects the way in by SSH", claim.span)
+                .at("this claim is about something else")
+                .related(rule.span, "the way in")
+                .help(help),
+        );
     }
 }
 

@@ -44,7 +44,8 @@ lint! {
     "A stateless section allows requests, and nothing allows the answers."
 }
 
-/// Ports to which one sends and expects no answer: SNMP traps, syslog, NetFlow, IPFIX, sFlow, statsd.
+/// Ports to which one sends and expects no answer: `snmp-trap`, `syslog`,
+/// `netflow`, `ipfix`, `sflow`, statsd.
 const ONE_WAY: [u64; 6] = [162, 514, 2055, 4739, 6343, 8125];
 
 const TCP: u64 = 6;

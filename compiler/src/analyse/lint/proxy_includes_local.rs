@@ -6,19 +6,20 @@ use super::{Context, lint};
 use crate::analyse::model::View;
 use crate::diagnostic::Diagnostic;
 use crate::field::DPORT;
-use crate::ir::{Cube, Stage, Verdict};
+use crate::ir::{Cube, Side, Stage, Verdict};
 use crate::packet::cover::{Budget, Cover, cover};
-use crate::packet::{AddrSet, Region};
+use crate::packet::{AddrSet, IfaceSet, Region};
 
 lint! {
-    /// A proxy gets flows whose destination is not a place that it could connect to: multicast and
-    /// link-local addresses, and the broadcast address 255.255.255.255.
+    /// A proxy gets flows to link-local addresses.
     ///
-    /// What is sent there is for neighbours: service discovery, DHCP, printers. The proxy swallows
-    /// it, and what should be found in the network is not.
+    /// They are for neighbours: printers, consoles, the metadata service of a cloud. Such an address
+    /// means something on one link only, and the proxy cannot know on which one: it connects to
+    /// nobody, or to somebody else. Multicast, broadcast and this host's own addresses are never
+    /// captured, unless the rule says `to host`.
     ///
-    /// Rules for UDP of more than 1024 ports are looked at. Exempt what is local with
-    /// `direct to @multicast, @linklocal, 255.255.255.255` before the rule.
+    /// Exempt them with `direct to @linklocal` before the rule. Rules for a few ports are about
+    /// services and not meant.
     ///
     /// ## Bad
     ///
@@ -48,27 +49,18 @@ lint! {
     /// }
     ///
     /// steer {
-    ///   direct to @multicast, @linklocal, 255.255.255.255
+    ///   direct to @linklocal
     ///   proxy  udp from lan via box
     /// }
     /// ```
     pub(super) static LINT: "POL305" "tproxy-includes-local" Warning, Default, Exact;
-    "A proxy gets multicast, broadcast or link-local traffic."
+    "A proxy gets flows to link-local addresses."
 }
 
-/// Destinations that no proxy can connect to, and what they are called. UDP only: nobody opens
-/// TCP connections to groups, and a proxy for TCP can connect to a neighbour.
-const LOCAL: &[(&str, u8, &str)] = &[
-    ("224.0.0.0", 4, "multicast"),
-    ("ff00::", 8, "multicast"),
-    ("255.255.255.255", 32, "broadcast"),
-    ("169.254.0.0", 16, "link-local"),
-    ("fe80::", 10, "link-local"),
-];
+/// Destinations of one link.
+const LOCAL: &[(&str, u8)] = &[("169.254.0.0", 16), ("fe80::", 10)];
 
-const UDP: u64 = 17;
-
-/// A rule for no more ports than this is about services, which groups of hosts do not have.
+/// A rule for no more ports than this is about services, not about all that is sent.
 const FEW: u128 = 1024;
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
@@ -84,19 +76,17 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         let Some((at, line)) = steer.line(index) else {
             continue;
         };
-        let found = LOCAL.iter().find_map(|(addr, len, name)| {
+        let found = LOCAL.iter().find_map(|(addr, len)| {
             let set = AddrSet::prefix(addr.parse().ok()?, *len)?;
-            let example = taken(cx, &line.regions, &set, |region| {
+            taken(cx, &line.regions, &set, |region| {
                 let earlier = steer.earlier(at, region).into_iter();
                 earlier.map(|(_, r)| r).collect()
-            })?;
-            Some((*name, example))
+            })
         });
-        if let Some((name, example)) = found {
-            let title = format!("this proxy gets {name} traffic");
+        if let Some(example) = found {
+            let title = "this proxy gets flows to link-local addresses";
             let help = format!(
-                "put `direct to @multicast, @linklocal, 255.255.255.255` before it; for example it \
-                 gets what is sent to {example}"
+                "put `direct to @linklocal` before it; for example it gets what is sent to {example}"
             );
             out.push(LINT.report(title, rule.span).help(help));
         }
@@ -113,9 +103,9 @@ fn taken<'c>(
     let asked = Cube {
         daddr: to.clone(),
         families: to.families(),
+        egress: Side::ifaces(IfaceSet::full()),
         ..Cube::any()
     };
-    let asked = asked.with_proto(&crate::packet::IntervalSet::one(UDP));
     let model = cx.model();
     let asked = model.regions(&[asked], View::of(Stage::Steer));
     let possible = model.universe(Stage::Steer);

@@ -18,13 +18,13 @@ lint! {
     /// zone wan = eth0
     ///
     /// proxy box {
-    ///   listen tcp at 127.0.0.1:12345
+    ///   listen tcp at 127.0.0.1:12345, [::1]:12345
     ///   mark   0x1/0xff
     ///   table  100
     ///   down   deny
     /// }
     ///
-    /// steer { proxy tcp/443 from wan to 192.0.2.80 via box }
+    /// steer { proxy tcp/443 from wan to host via box }
     /// ```
     ///
     /// ## Good
@@ -33,15 +33,15 @@ lint! {
     /// zone wan = eth0
     ///
     /// proxy box {
-    ///   listen tcp at 127.0.0.1:12345
+    ///   listen tcp at 127.0.0.1:12345, [::1]:12345
     ///   mark   0x1/0xff
     ///   table  100
     ///   down   deny
     /// }
     ///
     /// steer {
-    ///   proxy tcp/443 from wan to 192.0.2.80 via box within 100 flows per source
-    ///   deny  tcp/443 from wan to 192.0.2.80
+    ///   proxy tcp/443 from wan to host via box within 100 flows per source
+    ///   deny  tcp/443 from wan to host
     /// }
     /// ```
     pub(super) static LINT: "POL304" "tproxy-without-ratelimit" Warning, Default, Exact;
