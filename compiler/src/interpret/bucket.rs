@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::expiring::Expiring;
 use super::flow::FlowId;
 use super::target::prefix_of;
 use super::view::View;
@@ -25,7 +26,6 @@ pub(super) struct Meter {
     rate: Rate,
     key: Option<Key>,
     max: usize,
-    idle: u64,
     full: Sense,
     /// What to answer, with nothing recorded.
     told: Option<bool>,
@@ -33,21 +33,12 @@ pub(super) struct Meter {
 }
 
 /// The keys of a family.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Table {
-    tokens: BTreeMap<KeyOf, Level>,
+    /// The tokens of each key, in parts: a token has as many parts as the rate's time has
+    /// milliseconds, so that `count` parts come in each millisecond.
+    tokens: Expiring<KeyOf, u128>,
     flows: BTreeMap<KeyOf, BTreeSet<FlowId>>,
-    /// Before this time no key is to be forgotten.
-    quiet_until: u64,
-}
-
-/// A key's tokens, in parts: a token has as many parts as the rate's time has milliseconds, so that
-/// `count` parts come in each millisecond.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    parts: u128,
-    /// When it was last asked.
-    at: u64,
 }
 
 impl Meter {
@@ -61,10 +52,9 @@ impl Meter {
             rate: bucket.rate,
             key: bucket.key,
             max: usize::try_from(bucket.max.unwrap_or(options.max_set)).unwrap_or(usize::MAX),
-            idle,
             full: bucket.full,
             told,
-            tables: [Table::default(), Table::default()],
+            tables: [Table::new(idle), Table::new(idle)],
         }
     }
 
@@ -90,24 +80,18 @@ impl Meter {
         let (key, now) = (self.key_of(view), view.now);
         let most = u128::from(burst) * u128::from(per);
         let cost = u128::from(cost) * u128::from(per);
-        let (idle, max, full) = (self.idle, self.max, self.full);
-        let table = self.table(view);
-        table.forget(now, idle);
-        let room = table.tokens.len() < max;
-        let level = match table.tokens.get_mut(&key) {
-            Some(level) => level,
-            None if room => table.tokens.entry(key).or_insert(Level {
-                parts: most,
-                at: now,
-            }),
-            None => return full == Sense::Within,
-        };
-        let gained = u128::from(now.saturating_sub(level.at)) * u128::from(count);
-        level.parts = level.parts.saturating_add(gained).min(most);
-        level.at = level.at.max(now);
-        match level.parts.checked_sub(cost) {
+        let (max, full) = (self.max, self.full);
+        let tokens = &mut self.table(view).tokens;
+        tokens.expire(now);
+        if tokens.len() >= max && !tokens.contains(&key, now) {
+            return full == Sense::Within;
+        }
+        let (used, parts) = tokens.touch(key, now, || most);
+        let gained = u128::from(now.saturating_sub(used)) * u128::from(count);
+        *parts = parts.saturating_add(gained).min(most);
+        match parts.checked_sub(cost) {
             Some(rest) => {
-                level.parts = rest;
+                *parts = rest;
                 true
             }
             None => false,
@@ -173,14 +157,11 @@ impl Meter {
 }
 
 impl Table {
-    fn forget(&mut self, now: u64, idle: u64) {
-        if now < self.quiet_until {
-            return;
+    fn new(idle: u64) -> Self {
+        Self {
+            tokens: Expiring::new(Some(idle)),
+            flows: BTreeMap::new(),
         }
-        self.tokens
-            .retain(|_, level| now < level.at.saturating_add(idle));
-        let oldest = self.tokens.values().map(|level| level.at).min();
-        self.quiet_until = oldest.unwrap_or(now).saturating_add(idle);
     }
 }
 
@@ -210,5 +191,87 @@ fn refill(rate: Rate) -> u64 {
         }
         Rate::Bytes { count, burst } => burst.saturating_mul(1000).div_ceil(count.max(1)),
         Rate::Flows { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interpret::{Packet, Place};
+    use crate::ir::Stage;
+    use crate::source::{FileId, Span};
+    use proptest::prelude::*;
+
+    fn packet() -> Packet {
+        let addr: IpAddr = "192.0.2.1".parse().unwrap();
+        Packet {
+            ingress: Place::Host,
+            egress: Place::Host,
+            detour: Place::Host,
+            saddr: addr,
+            daddr: addr,
+            proto: 17,
+            fields: [].into(),
+            principals: [].into(),
+        }
+    }
+
+    fn meter(count: u64, per: TimeUnit, burst: u64) -> Meter {
+        let span = Span {
+            file: FileId::default(),
+            start: 0,
+            end: 0,
+        };
+        let bucket = Bucket {
+            name: "b".into(),
+            rate: Rate::Packets { count, per, burst },
+            key: None,
+            max: None,
+            idle: None,
+            full: Sense::Over,
+            span,
+        };
+        Meter::new(&bucket, &Options::default(), None)
+    }
+
+    proptest! {
+        /// In no stretch of time are there more tokens than the burst and what has come meanwhile,
+        /// and whoever asks all the time gets all of these.
+        #[test]
+        fn tokens_are_counted_exactly(
+            count in 1u64..2000,
+            burst in 1u64..50,
+            steps in proptest::collection::vec((0u64..3000, 0usize..70), 1..60),
+        ) {
+            let packet = packet();
+            let mut meter = meter(count, TimeUnit::Minute, burst);
+            // A model in fractions: parts of a token are counted in 1/60000.
+            let (mut parts, most) = (u128::from(burst) * 60_000, u128::from(burst) * 60_000);
+            let mut now = 0;
+            for (wait, asks) in steps {
+                now += wait;
+                parts = most.min(parts + u128::from(wait) * u128::from(count));
+                for _ in 0..asks {
+                    let view = View::new(&packet, Stage::Filter, now);
+                    let expected = parts >= 60_000;
+                    parts -= if expected { 60_000 } else { 0 };
+                    prop_assert_eq!(meter.ask(&view, None), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_comes_at_its_millisecond() {
+        let packet = packet();
+        let at = |meter: &mut Meter, now| meter.ask(&View::new(&packet, Stage::Filter, now), None);
+        let mut thirds = meter(3, TimeUnit::Second, 1);
+        assert!(at(&mut thirds, 0) && !at(&mut thirds, 333) && at(&mut thirds, 334));
+        // The bucket was full: nothing is left from the last.
+        assert!(!at(&mut thirds, 667) && at(&mut thirds, 668));
+        let mut day = meter(1, TimeUnit::Day, 1);
+        assert!(at(&mut day, 0) && !at(&mut day, 86_399_999) && at(&mut day, 86_400_000));
+        // The clock never runs backwards for a bucket.
+        assert!(!at(&mut day, 0));
     }
 }

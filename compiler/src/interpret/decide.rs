@@ -256,10 +256,9 @@ impl<'a> Passage<'a> {
 
     /// Sets bits of the packet's mark, and of its flow's. Guard knows no flow: it marks packets.
     pub(super) fn mark(&mut self, mark: Mark, flow: bool) {
-        let set = |old: u32| old & !mark.mask | mark.value & mark.mask;
-        self.decision.mark = set(self.decision.mark);
+        self.decision.mark = with_bits(self.decision.mark, mark);
         if flow {
-            self.flow_mark = set(self.flow_mark);
+            self.flow_mark = with_bits(self.flow_mark, mark);
         }
     }
 
@@ -270,10 +269,10 @@ impl<'a> Passage<'a> {
         if self.packet.is_loopback() {
             return;
         }
-        for restored in self.state.restored.clone() {
+        for restored in &self.state.restored {
             let Mark { value, mask } = restored.mark;
             if mark & mask == value & mask && !(restored.original && reply) {
-                self.mark(restored.mark, false);
+                self.decision.mark = with_bits(self.decision.mark, restored.mark);
             }
         }
         self.view.mark = self.decision.mark;
@@ -352,4 +351,9 @@ impl<'a> Passage<'a> {
         self.decision.steered = Some(steered);
         self.decision.steered_by = by;
     }
+}
+
+/// `old` with the bits of `mark` set to its value.
+fn with_bits(old: u32, mark: Mark) -> u32 {
+    old & !mark.mask | mark.value & mark.mask
 }

@@ -1,9 +1,10 @@
 //! Dynamic sets: what rules with `add` remember.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::expiring::Expiring;
 use super::view::View;
 use crate::ir::{DynamicSet, KeyKind};
 use crate::packet::AddrSet;
@@ -23,8 +24,10 @@ pub(super) struct Members {
     initial: AddrSet,
     /// When the set was filled with its first elements: with the first packet.
     since: Option<u64>,
-    /// When each element that a rule added leaves.
-    added: BTreeMap<Element, Option<u64>>,
+    /// The elements of each family that rules have added.
+    added: [Expiring<Element, ()>; 2],
+    /// How many of these the set began with.
+    renewed: [u64; 2],
     /// What to answer about sources and about destinations, but for elements of `now`.
     told: Option<Told>,
 }
@@ -46,7 +49,8 @@ impl Members {
             max: u64::from(set.max.unwrap_or(max)),
             initial: set.initial.clone(),
             since: None,
-            added: BTreeMap::new(),
+            added: [Expiring::new(set.idle), Expiring::new(set.idle)],
+            renewed: [0, 0],
             told,
         }
     }
@@ -75,23 +79,19 @@ impl Members {
     }
 
     fn contains(&self, element: &Element, now: u64) -> bool {
-        self.has_initial(element, now)
-            || self
-                .added
-                .get(element)
-                .is_some_and(|leaves| stays(*leaves, now))
+        let [v4, v6] = &self.added;
+        let added = if element.0.is_ipv4() { v4 } else { v6 };
+        self.has_initial(element, now) || added.contains(element, now)
     }
 
     /// Elements that a set begins with leave after `idle`, as others do.
     fn has_initial(&self, element: &Element, now: u64) -> bool {
-        element.1.is_none() && self.initial.contains(element.0) && self.initial_stay(now)
-    }
-
-    fn initial_stay(&self, now: u64) -> bool {
-        let leaves = self
-            .idle
-            .map(|idle| self.since.unwrap_or(now).saturating_add(idle));
-        stays(leaves, now)
+        let since = self.since.unwrap_or(now);
+        element.1.is_none()
+            && self.initial.contains(element.0)
+            && self
+                .idle
+                .is_none_or(|idle| now < since.saturating_add(idle))
     }
 
     /// Puts the packet's key in, or renews its time. A full set takes nothing new.
@@ -105,33 +105,39 @@ impl Members {
         if known && self.idle.is_none() {
             return;
         }
-        if !known {
-            self.added.retain(|_, leaves| stays(*leaves, now));
-            if self.count(element.0.is_ipv4(), now) >= self.max {
-                return;
-            }
+        let initial = self.has_initial(&element, now);
+        let first = self.first_elements(element.0.is_ipv4(), now);
+        let [added4, added6] = &mut self.added;
+        let [renewed4, renewed6] = &mut self.renewed;
+        let (added, renewed) = match element.0 {
+            IpAddr::V4(_) => (added4, renewed4),
+            IpAddr::V6(_) => (added6, renewed6),
+        };
+        added.expire(now);
+        // While the first elements stay, those that were added again are among them.
+        let again = if first > 0 { *renewed } else { 0 };
+        let count = first
+            .saturating_add(added.len() as u64)
+            .saturating_sub(again);
+        if known || count < self.max {
+            *renewed += u64::from(initial && !added.contains(&element, now));
+            added.touch(element, now, || ());
         }
-        self.added
-            .insert(element, self.idle.map(|idle| now.saturating_add(idle)));
     }
 
-    /// How many elements of a family there are.
-    fn count(&self, v4: bool, now: u64) -> u64 {
-        let initial = match (self.initial_stay(now), v4) {
+    /// How many elements of a family are there that the set began with.
+    fn first_elements(&self, v4: bool, now: u64) -> u64 {
+        let since = self.since.unwrap_or(now);
+        let stay = self
+            .idle
+            .is_none_or(|idle| now < since.saturating_add(idle));
+        let count = match (stay, v4) {
             (false, _) => 0,
             (true, true) => self.initial.v4.count(),
             (true, false) => self.initial.v6.count(),
         };
-        let is_new = |e: &&Element| e.0.is_ipv4() == v4 && !self.has_initial(e, now);
-        let added = self.added.keys().filter(is_new).count() as u64;
-        u64::try_from(initial)
-            .unwrap_or(u64::MAX)
-            .saturating_add(added)
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
-}
-
-fn stays(leaves: Option<u64>, now: u64) -> bool {
-    leaves.is_none_or(|leaves| now < leaves)
 }
 
 fn element(kind: KeyKind, view: &View) -> Element {

@@ -25,10 +25,11 @@ pub(super) fn is_unconditional_icmp(packet: &Packet) -> bool {
     }
 }
 
-/// Messages that conduct an IPv6 network, which belong to no flow: neighbour discovery and
-/// multicast listener discovery.
+/// Messages that conduct an IPv6 network, which belong to no flow: neighbour discovery,
+/// multicast listener discovery and the advertisement of multicast routers.
 pub(super) fn is_never_tracked(packet: &Packet) -> bool {
-    u64::from(packet.proto) == ICMPV6 && matches!(packet.field(ICMP_TYPE), Some(130..=136 | 143))
+    u64::from(packet.proto) == ICMPV6
+        && matches!(packet.field(ICMP_TYPE), Some(130..=136 | 143 | 151))
 }
 
 /// Whether a packet that belongs to no flow can open one.
@@ -96,5 +97,81 @@ pub(super) fn before_routing(packet: &Packet) -> Towards<'_> {
     match &packet.egress {
         Place::Host if is_group(packet.daddr) => Towards::Elsewhere,
         place => Towards::from(place),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::{Field, UDP};
+
+    fn packet(proto: u64, v4: bool, fields: &[(Field, u64)]) -> Packet {
+        let addr: IpAddr = if v4 { "192.0.2.1" } else { "2001:db8::1" }
+            .parse()
+            .unwrap();
+        Packet {
+            ingress: Place::Host,
+            egress: Place::Host,
+            detour: Place::Host,
+            saddr: addr,
+            daddr: addr,
+            proto: u8::try_from(proto).unwrap(),
+            fields: fields.iter().copied().collect(),
+            principals: [].into(),
+        }
+    }
+
+    /// What Linux says of single packets of no known flow.
+    #[test]
+    fn a_flow_is_opened_by_what_opens_one_in_the_kernel() {
+        let tcp = |flags| can_open(&packet(TCP, true, &[(TCP_FLAGS, flags)]));
+        for flags in [
+            SYN,
+            ACK,
+            SYN | URG,
+            ACK | URG,
+            SYN | ECN,
+            PSH | ACK,
+            SYN | PSH,
+        ] {
+            assert!(tcp(flags), "{flags:#x}");
+        }
+        for flags in [
+            0,
+            SYN | ACK,
+            FIN,
+            FIN | ACK,
+            RST,
+            RST | ACK,
+            SYN | FIN,
+            URG,
+            PSH,
+        ] {
+            assert!(!tcp(flags), "{flags:#x}");
+        }
+        let icmp = |kind| can_open(&packet(ICMP, true, &[(ICMP_TYPE, kind)]));
+        let opening: Vec<u64> = (0..=255).filter(|kind| icmp(*kind)).collect();
+        assert_eq!(opening, [8, 13, 15, 17]);
+        let icmpv6 = |kind| can_open(&packet(ICMPV6, false, &[(ICMP_TYPE, kind)]));
+        let opening: Vec<u64> = (0..=255).filter(|kind| icmpv6(*kind)).collect();
+        assert_eq!(opening, [128, 139]);
+        assert!(can_open(&packet(UDP, true, &[])));
+    }
+
+    #[test]
+    fn unconditional_icmp_is_of_its_family() {
+        let is = |proto, v4, kind| {
+            is_unconditional_icmp(&packet(proto, v4, &[(ICMP_TYPE, kind), (ICMP_CODE, 4)]))
+        };
+        assert!(is(ICMP, true, 3) && !is(ICMP, false, 3) && !is(ICMP, true, 4));
+        assert!(is(ICMPV6, false, 2) && !is(ICMPV6, true, 2) && !is(ICMPV6, false, 3));
+    }
+
+    #[test]
+    fn a_later_fragment_lacks_the_header_of_its_protocol() {
+        let is = |proto, fields: &[(Field, u64)]| is_later_fragment(&packet(proto, true, fields));
+        assert!(is(UDP, &[(IP_FRAGMENT, 1)]) && is(ICMP, &[(IP_FRAGMENT, 1)]));
+        assert!(!is(UDP, &[(IP_FRAGMENT, 1), (DPORT, 53)]));
+        assert!(!is(UDP, &[]) && !is(50, &[(IP_FRAGMENT, 1)]));
     }
 }

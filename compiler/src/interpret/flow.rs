@@ -160,3 +160,50 @@ impl Flows {
         self.known.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(proto: u64, sport: u16, dport: u16) -> Tuple {
+        Tuple {
+            proto: u8::try_from(proto).unwrap(),
+            saddr: "192.0.2.1".parse().unwrap(),
+            sport,
+            daddr: "192.0.2.2".parse().unwrap(),
+            dport,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_the_other_way_round() {
+        let question = tuple(6, 40000, 22);
+        let answer = question.inverted();
+        assert_eq!((answer.saddr, answer.sport), (question.daddr, 22));
+        assert_eq!(answer.inverted(), question);
+        // Echo request and reply, with their codes.
+        assert_eq!(tuple(ICMP, 0, 0x0800).inverted().dport, 0);
+        assert_eq!(tuple(ICMPV6, 0, 0x8000).inverted().dport, 0x8100);
+        assert_eq!(tuple(ICMPV6, 0, 0x8101).inverted().dport, 0x8001);
+    }
+
+    #[test]
+    fn a_flow_that_ends_leaves_the_tuples_of_a_newer_one() {
+        let flow = |mark| Flow {
+            original: tuple(17, 1, 2),
+            reply: tuple(17, 1, 2).inverted(),
+            mark,
+            steered: None,
+            sourced: None,
+            admitted: false,
+            proxy: None,
+            replied: false,
+        };
+        let mut flows = Flows::default();
+        let (old, new) = (flows.insert(flow(1)), flows.insert(flow(2)));
+        flows.remove(old);
+        assert_eq!(flows.tuples.get(&tuple(17, 1, 2)), Some(&(new, false)));
+        flows.remove(new);
+        assert!(flows.tuples.is_empty() && flows.len() == 0);
+    }
+}

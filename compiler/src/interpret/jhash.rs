@@ -55,3 +55,27 @@ fn finish([a, b, c]: &mut [u32; 3]) {
     *b = (*b ^ *a).wrapping_sub(a.rotate_left(14));
     *c = (*c ^ *b).wrapping_sub(b.rotate_left(24));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    /// The upper half of the hash as Linux computes it for `jhash ip saddr mod 65536`.
+    #[test]
+    fn it_is_the_kernels_hash() {
+        for (addr, upper) in [
+            ("10.9.8.7", 0x1923),
+            ("192.0.2.33", 0x1eec),
+            ("10.0.0.1", 0xc2e6),
+            ("fd00::1", 0x98ce),
+            ("2001:db8::7", 0xc87b),
+        ] {
+            let hash = match addr.parse().unwrap() {
+                IpAddr::V4(a) => jhash(&a.octets(), 0x706f_6c63),
+                IpAddr::V6(a) => jhash(&a.octets(), 0x706f_6c63),
+            };
+            assert_eq!(hash >> 16, upper, "{addr}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod decide;
 mod decision;
 mod dynamic;
 mod egress;
+mod expiring;
 mod explain;
 mod facts;
 mod filter;

@@ -110,3 +110,64 @@ fn replace(addr: IpAddr, change: impl Fn(u128, u32) -> u128) -> IpAddr {
         IpAddr::V6(addr) => Ipv6Addr::from(change(u128::from(addr), 128)).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn prefixes_keep_or_replace_leading_bits() {
+        for (from, len, expected) in [
+            ("192.0.2.77", 24, "192.0.2.0"),
+            ("192.0.2.77", 32, "192.0.2.77"),
+            ("192.0.2.77", 0, "0.0.0.0"),
+            ("2001:db8:1:2::9", 48, "2001:db8:1::"),
+            ("2001:db8::9", 128, "2001:db8::9"),
+        ] {
+            assert_eq!(prefix_of(addr(from), len), addr(expected), "{from}/{len}");
+        }
+        let replaced = replace_prefix(addr("192.0.2.77"), addr("10.0.0.0"), 26);
+        assert_eq!(replaced, addr("10.0.0.13"));
+        let whole = replace_prefix(addr("2001:db8::9"), addr("fd00::1"), 128);
+        assert_eq!(whole, addr("fd00::1"));
+    }
+
+    #[test]
+    fn turns_are_taken_by_each_family_and_direction() {
+        let target = |text| NatTarget::Addr(addr(text), None);
+        let nat = Nat {
+            v4: vec![target("10.0.0.1"), target("10.0.0.2")],
+            v6: vec![],
+            balance: Some(Balance::RoundRobin),
+        };
+        let mut turns = Turns::default();
+        let subject = |arrives| Subject {
+            rule: RuleId {
+                stage: crate::ir::Stage::Steer,
+                index: 0,
+            },
+            saddr: addr("192.0.2.1"),
+            addr: addr("192.0.2.9"),
+            arrives,
+        };
+        let mut next = |arrives, record| {
+            let chosen = turns.choose(&nat, subject(arrives), record);
+            chosen.map(|(to, _)| to.to_string())
+        };
+        let first = Some("10.0.0.1".to_owned());
+        assert_eq!(next(true, true), first);
+        assert_eq!(next(true, true), Some("10.0.0.2".to_owned()));
+        assert_eq!(next(false, true), first);
+        assert_eq!(next(true, false), first);
+        assert_eq!(next(true, true), first);
+        let six = Subject {
+            saddr: addr("2001:db8::1"),
+            ..subject(true)
+        };
+        assert_eq!(turns.choose(&nat, six, true), None);
+    }
+}

@@ -84,18 +84,15 @@ impl Machine {
 
     pub(crate) fn short(&self, decision: &Decision) -> String {
         let shown = explain(decision, &self.ir, &self.sources);
-        let mut text = shown.outcome.to_owned();
-        match &shown.rule {
-            Some(rule) => text = format!("{text} {}", rule.name),
-            None => {
-                let fact = decision.trace.steps.iter().rev().find_map(|s| match s {
-                    Step::Fact(fact) => Some(format!("{fact:?}").to_lowercase()),
-                    _ => None,
-                });
-                text = format!("{text} ({})", fact.unwrap_or_default());
-            }
+        let outcome = shown.outcome;
+        if let Some(rule) = &shown.rule {
+            return format!("{outcome} {}", rule.name);
         }
-        text
+        let fact = decision.trace.steps.iter().rev().find_map(|s| match s {
+            Step::Fact(fact) => Some(format!("{fact:?}").to_lowercase()),
+            _ => None,
+        });
+        format!("{outcome} ({})", fact.unwrap_or_default())
     }
 
     /// Where steer sends the packet.
