@@ -24,8 +24,8 @@ pub(super) fn edits(pair: &Pair) -> Result<Option<BTreeMap<Phase, Vec<Region>>>,
     let mut count = 0;
     let [a, b] = pair.models;
     if a.ir.strict_tcp != b.ir.strict_tcp {
-        // What steer admits is asked for its SYN once more, wherever it goes.
-        out.insert(Phase::Steer, a.not_syn());
+        // What steer admits is asked for its SYN once more behind steer, wherever it goes.
+        out.insert(Phase::Filter, a.not_syn());
     }
     for phase in Phase::ALL {
         let edits = out.entry(phase).or_default();

@@ -229,9 +229,10 @@ impl Model<'_> {
         out
     }
 
-    /// Neighbour discovery and multicast listener discovery belong to no flow.
+    /// Neighbour discovery, multicast listener discovery and the advertisement of multicast routers
+    /// belong to no flow.
     fn never_tracked(&self) -> Vec<Region> {
-        let types: IntervalSet<u64> = [(130, 136), (143, 143)].into_iter().collect();
+        let types: IntervalSet<u64> = [(130, 136), (143, 143), (151, 151)].into_iter().collect();
         self.parts(&[
             (Dim::Protocol, Some(Values::one(ICMPV6.into()))),
             (Dim::Header(Header::Transport), Some(Values::one(1))),
