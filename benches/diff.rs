@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::indexing_slicing,
     clippy::expect_used,
     reason = "a benchmark prints its figures and stops at the first thing that is wrong"
 )]

@@ -1,5 +1,7 @@
 //! What all formats say of a comparison.
 
+use std::fmt::Write as _;
+
 use num_bigint::BigUint;
 use polc_compiler::Compilation;
 use polc_compiler::analyse::describe::{self, Words};
@@ -89,6 +91,7 @@ impl<'a> Report<'a> {
         let [_, new] = &example.decisions;
         let [_, (_, ir)] = self.sides;
         let packet = &example.witnesses[1].packet;
+        // Writing to a `String` cannot fail.
         let mut line = String::from(verb(new.outcome, new.steered));
         line.push(' ');
         line.push_str(&self.flow(change, example));
@@ -99,19 +102,21 @@ impl<'a> Report<'a> {
         match new.steered.filter(|_| new.outcome == Outcome::Allow) {
             Some(Steered::Dnat { addr, port }) => {
                 let port = port.map(u64::from).or(packet.field(DPORT));
-                line.push_str(&format!(" => {}", endpoint(Some(addr), port)));
+                let _ = write!(line, " => {}", endpoint(Some(addr), port));
             }
-            Some(Steered::Redirect { port: Some(port) }) => line.push_str(&format!(" => :{port}")),
+            Some(Steered::Redirect { port: Some(port) }) => {
+                let _ = write!(line, " => :{port}");
+            }
             _ => {}
         }
         if let Some(proxy) = proxy {
-            line.push_str(&format!(" via {}", proxy.name));
+            let _ = write!(line, " via {}", proxy.name);
         }
         if let Some(rule) = new.by.and_then(|id| id.of(ir)) {
             if rule.named {
-                line.push_str(&format!(" rule {}", rule.name));
+                let _ = write!(line, " rule {}", rule.name);
             } else {
-                line.push_str(&format!(" rule \"{}\"", rule.name));
+                let _ = write!(line, " rule \"{}\"", rule.name);
             }
         }
         let region = change.boxes.iter().find(|r| r.contains(&example.point));
@@ -119,7 +124,7 @@ impl<'a> Report<'a> {
         let said = |text: &String| !text.starts_with("by user") && !text.starts_with("by group");
         let answers: Vec<String> = answers.into_iter().filter(said).collect();
         if !answers.is_empty() {
-            line.push_str(&format!("  # {}", answers.join(", ")));
+            let _ = write!(line, "  # {}", answers.join(", "));
         }
         line
     }
@@ -146,7 +151,7 @@ impl<'a> Report<'a> {
             endpoint(dest, packet.field(DPORT))
         );
         if let Place::Iface(name) = &packet.ingress {
-            text.push_str(&format!(" in {name}"));
+            let _ = write!(text, " in {name}");
         }
         let moved =
             |s: Option<Steered>| matches!(s, Some(Steered::Dnat { .. } | Steered::Route { .. }));
@@ -156,16 +161,16 @@ impl<'a> Report<'a> {
             &packet.egress
         };
         if let Place::Iface(name) = way {
-            text.push_str(&format!(" out {name}"));
+            let _ = write!(text, " out {name}");
         }
         for (kind, name) in &packet.principals {
             let word = format!("{kind:?}").to_lowercase();
-            text.push_str(&format!(" by {word} \"{name}\""));
+            let _ = write!(text, " by {word} \"{name}\"");
         }
         if let Some(flags) = packet.field(TCP_FLAGS).filter(|f| *f != SYN) {
             let set = polc_compiler::packet::IntervalSet::one(flags);
             let words = polc_compiler::ir::print::field_values(TCP_FLAGS, &set);
-            text.push_str(&format!(" flags {words}"));
+            let _ = write!(text, " flags {words}");
         }
         text
     }

@@ -217,6 +217,11 @@ impl Encoder {
             let numbers = protocols.iter().map(|p| (u128::from(*p), u128::from(*p)));
             out = out.and(&self.any(PROTO, numbers.collect::<Vec<_>>()));
         }
+        if [CT_MARK, CT_DIRECTION].contains(&field) {
+            // What belongs to no flow has neither.
+            let state = self.field_bits(CT_STATE);
+            out = out.and_not(&self.equal(state, 3));
+        }
         out
     }
 

@@ -79,7 +79,7 @@ fn pick(random: &mut fastrand::Rng, values: &Values) -> u128 {
 /// packet-too-big.
 fn admitted(ir: &Ir, stage: Stage, packet: &Packet) -> bool {
     let is = |field: Field, value: u64| packet.field(field) == Some(value);
-    let asked = matches!(stage, Stage::Guard | Stage::Filter) && !ir.strict_icmp;
+    let asked = stage != Stage::Egress && !ir.strict_icmp;
     let discovery = [2, 133, 134, 135, 136].iter().any(|t| is(ICMP_TYPE, *t));
     asked
         && match (packet.saddr.is_ipv4(), packet.proto) {

@@ -24,9 +24,9 @@ pub(super) fn edits(pair: &Pair) -> Result<Option<BTreeMap<Phase, Vec<Region>>>,
     let mut count = 0;
     let [a, b] = pair.models;
     if a.ir.strict_tcp != b.ir.strict_tcp {
-        // What steer admits is asked for its SYN once more, wherever it goes.
+        // What steer admits is asked for its SYN once more behind steer, wherever it goes.
         let strict = if a.ir.strict_tcp { a } else { b };
-        out.insert(Phase::Steer, strict.no_syn());
+        out.insert(Phase::Filter, strict.no_syn());
     }
     for phase in Phase::ALL {
         let edits = out.entry(phase).or_default();

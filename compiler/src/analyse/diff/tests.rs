@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{Decider, Diff, Kind, Limits, Unknown, diff};
-use crate::interpret::Fact;
+use crate::interpret::{Fact, RuleId};
+use crate::ir::Stage;
 use crate::{Compilation, Files, Options, compile};
 
 struct NoFiles;
@@ -255,6 +256,17 @@ fn strict_words_count() {
         icmp.changes[0].rules[0],
         [Decider::Fact(Fact::UnconditionalIcmp)]
     );
+}
+
+#[test]
+fn what_steer_admits_is_asked_for_its_syn_on_loopback_too() {
+    let a = "steer { redirect tcp/80 out lo from host to 192.0.2.1 => :81 }";
+    let out = difference(a, &format!("strict tcp\n{a}"));
+    let admitted = [Decider::Rule(RuleId {
+        stage: Stage::Steer,
+        index: 0,
+    })];
+    assert!(out.changes.iter().any(|c| c.rules[0] == admitted));
 }
 
 #[test]

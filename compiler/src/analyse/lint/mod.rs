@@ -110,6 +110,7 @@ register::pages! {
     mod interface_name;
     mod expired;
     mod undefined_reference;
+    mod vacuous_assertion;
 }
 
 /// What lint has to say about a policy.
