@@ -61,7 +61,7 @@ impl Rows<'_> {
                     Err(OutOfBudget) => unknown = true,
                 }
             }
-            if line.decides() {
+            if self.decides(row) {
                 deciding.push(row);
             }
         }

@@ -13,6 +13,8 @@ use crate::packet::{Region, Values};
 pub(super) struct Row {
     /// The line's place.
     pub(super) line: usize,
+    /// Whether the line decides what it means.
+    decides: bool,
     pub(super) region: Region,
 }
 
@@ -47,11 +49,6 @@ pub(super) struct Rows<'m> {
 }
 
 impl Line<'_> {
-    /// Whether it decides what it means.
-    pub(super) fn decides(&self) -> bool {
-        self.rule.is_none_or(|rule| rule.verdict.is_some())
-    }
-
     pub(super) fn is_default(&self) -> bool {
         self.rule.is_some_and(|rule| rule.is_default)
     }
@@ -94,7 +91,11 @@ impl<'m> Rows<'m> {
             for region in line.regions {
                 let possible = universe.iter().filter_map(|u| region.intersection(u));
                 let spoken = possible.filter_map(|r| without_loopback(model, rule, r, &lo));
-                rows.extend(spoken.map(|region| Row { line: at, region }));
+                rows.extend(spoken.map(|region| Row {
+                    line: at,
+                    decides: rule.is_none_or(|rule| rule.verdict.is_some()),
+                    region,
+                }));
             }
             lines.push(Line {
                 source: line.source,
@@ -155,7 +156,7 @@ impl<'m> Rows<'m> {
 
     /// Whether the row at this place is of a line that decides.
     pub(super) fn decides(&self, row: usize) -> bool {
-        self.line_of(row).is_some_and(Line::decides)
+        self.all.get(row).is_some_and(|row| row.decides)
     }
 }
 
