@@ -14,6 +14,10 @@ use crate::packet::Region;
 use crate::policy::Policy;
 use crate::source::{FileId, SourceMap, Span};
 
+/// The cubes of a question, whether buckets are empty in it, what steer has done to the flows, and
+/// the regions that this means.
+type Asked = (Vec<Cube>, bool, Moved, Rc<[Region]>);
+
 /// A policy that compiles, and what can be asked about it.
 pub struct Context<'a> {
     /// Every text read.
@@ -30,7 +34,7 @@ pub struct Context<'a> {
     world: OnceCell<World>,
     reach: OnceCell<Reach>,
     /// What the last question was about: most lints ask one of every rule.
-    pub(super) last_asked: RefCell<Option<(Vec<Cube>, bool, Moved, Rc<[Region]>)>>,
+    pub(super) last_asked: RefCell<Option<Asked>>,
     /// How many rules come from each place.
     rules_at: OnceCell<BTreeMap<Span, usize>>,
     /// Findings that the interpreter does not agree with.
