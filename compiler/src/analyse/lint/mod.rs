@@ -14,9 +14,11 @@ mod index;
 mod literals;
 mod register;
 mod rerun;
+mod services;
 mod settings;
 mod suppress;
 mod syntax;
+mod words;
 mod world;
 
 use register::{lint, page};
