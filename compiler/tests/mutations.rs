@@ -1,6 +1,6 @@
 //! 100,000 mutated texts through parser, compiler, targets and formatter: nothing panics, every
-//! span lies in its text, what parses can be formatted, and what compiles keeps the IR's
-//! invariants.
+//! span lies in its text, what parses can be formatted, what compiles keeps the IR's invariants, and
+//! what lint mends compiles.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,9 +12,10 @@
 use std::fs;
 use std::path::Path;
 
-use polc_compiler::diagnostic::Code;
+use polc_compiler::analyse::lint::{Persona, Settings, lint};
 use polc_compiler::diagnostic::human::{self, Style};
-use polc_compiler::{Files, Options, compile, target};
+use polc_compiler::diagnostic::{Code, fix};
+use polc_compiler::{Compilation, Files, Options, compile, target};
 use polc_grammar::{format, parse};
 
 /// A small generator of pseudo-random numbers (xorshift), so that each run is the same.
@@ -30,6 +31,8 @@ impl Random {
 }
 
 const TOKENS: &[&str] = &[
+    "\n# polc: allow(POL401, reason=\"why\")\n",
+    " log ",
     "{",
     "}",
     "(",
@@ -227,7 +230,47 @@ fn check(text: &str) -> bool {
         // A target may refuse what it cannot express; it may not panic.
         let _ = target.emit(ir, &compilation.sources, &target::Options::default());
     }
+    // A part of them: lint takes as long as the rest.
+    if text.len().is_multiple_of(4) {
+        check_lint(text, &compilation, &options);
+    }
     true
+}
+
+/// Lint says only what is in the text, and its safe fixes leave a policy that compiles.
+fn check_lint(text: &str, compilation: &Compilation, options: &Options) {
+    let settings = Settings {
+        persona: Persona::Audit,
+        ..Settings::default()
+    };
+    let findings = lint(compilation, &settings).findings;
+    for finding in &findings {
+        let places = finding
+            .labels
+            .iter()
+            .chain(&finding.related)
+            .map(|l| l.span);
+        let steps = finding.flow.iter().map(|step| step.span);
+        let edits = finding
+            .fix
+            .iter()
+            .flat_map(|fix| &fix.edits)
+            .map(|e| e.span);
+        for span in places.chain(steps).chain(edits) {
+            let source = compilation.sources.get(span.file).unwrap();
+            let place = span.start as usize..span.end as usize;
+            assert!(source.text.get(place).is_some(), "{finding:?} in {text:?}");
+        }
+    }
+    let fixes = findings.iter().filter_map(|f| f.fix.as_ref());
+    let edits = fix::compatible(fixes.filter(|fix| fix.safe), compilation.policy.file);
+    let mended = fix::apply(text, &edits);
+    let after = compile("mutated.pol", &mended, &OneList, options);
+    assert!(
+        after.ir.is_some(),
+        "{:?} in {mended:?} of {text:?}",
+        after.diagnostics
+    );
 }
 
 fn run(seed: u64, count: usize) {

@@ -24,16 +24,20 @@ impl Files for Revision<'_> {
         // Asked in the file's own directory, so that links and `..` mean what they mean there. A
         // directory that is gone holds nothing that is asked for now.
         let object = format!("{}:./{}", self.name, file.to_string_lossy());
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(dir)
-            .args(["show", &object])
-            .output()?;
+        let output = git(dir).args(["show", &object]).output()?;
         if !output.status.success() {
             return Err(io::ErrorKind::NotFound.into());
         }
         String::from_utf8(output.stdout).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
     }
+}
+
+/// `git` in a directory. A hook's own idea of where the repository is holds for another directory.
+fn git(dir: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    git.arg("-C").arg(dir);
+    git
 }
 
 /// Takes out what was found at `revision` already. A policy that was not there then, or did not
@@ -70,9 +74,7 @@ pub(super) fn subtract(checked: &mut [Checked], revision: &str, args: &Args) -> 
 /// Checks that the revision exists in the repository of a file.
 fn verify(path: &Path, revision: &str) -> Result<(), Error> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(dir.unwrap_or(Path::new(".")))
+    let output = git(dir.unwrap_or(Path::new(".")))
         .args(["rev-parse", "--quiet", "--verify", "--end-of-options"])
         .arg(format!("{revision}^{{commit}}"))
         .output()

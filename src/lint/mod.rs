@@ -135,7 +135,6 @@ pub(crate) fn run(args: &Args) -> Result {
     if let Some(path) = &args.baseline {
         baseline::subtract(&mut checked, path)?;
     }
-    report::drop_repeated(&mut checked);
     drop(progress);
     show(&checked, args)?;
     outcome(&checked, args)
@@ -143,8 +142,10 @@ pub(crate) fn run(args: &Args) -> Result {
 
 /// Compiles and lints every policy.
 fn look(paths: &[PathBuf], args: &Args) -> std::result::Result<Vec<Checked>, Error> {
-    let each = paths.iter();
-    each.map(|path| examine(path, args, &Disk)).collect()
+    let each = paths.iter().map(|path| examine(path, args, &Disk));
+    let mut checked = each.collect::<std::result::Result<Vec<_>, _>>()?;
+    report::drop_repeated(&mut checked);
+    Ok(checked)
 }
 
 /// Compiles and lints a policy, with files from the disk or elsewhere.

@@ -96,6 +96,11 @@ fn the_hooks_run() {
         };
         assert_eq!(text(hook, "language"), language, "{id}");
         assert_eq!(text(hook, "files"), "\\.pol$", "{id}");
+        let command = entry.strip_prefix("polc ").expect("a command of polc");
+        if place.polc(&["help", command]).code != 0 {
+            assert_eq!(command, "test", "there is no such command");
+            continue;
+        }
         succeeds(
             &place,
             &format!("{entry} host.pol lib/nat.pol"),

@@ -7,6 +7,7 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod answers;
 mod check;
 mod ci;
 mod harness;

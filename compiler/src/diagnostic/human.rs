@@ -206,30 +206,11 @@ fn lines_around(text: &str, range: Range<usize>) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::{Code, Fix};
-    use crate::source::Span;
+    use crate::diagnostic::tests::full;
 
     #[test]
     fn what_stands_behind_the_source_is_shown() {
-        let mut sources = SourceMap::default();
-        let file = sources.add("a.pol", "allow a\nallow b\n");
-        let other = sources.add("b.pol", "deny c\n");
-        let span = |file, start| Span {
-            file,
-            start,
-            end: start + 5,
-        };
-        let diagnostic = Diagnostic::warning(Code::UnmatchableRule, "never", span(file, 8))
-            .related(span(file, 0), "takes all of it")
-            .related(span(other, 0), "takes some of it")
-            .step(span(file, 0), "`a` does not hold")
-            .step(span(other, 0), "`c` denies it")
-            .note("b is the last letter")
-            .fix(Fix {
-                safe: false,
-                title: "delete it".to_owned(),
-                edits: Vec::new(),
-            });
+        let (diagnostic, sources) = full();
         let style = Style {
             colour: false,
             width: 80,
@@ -254,72 +235,5 @@ mod tests {
             2. at b.pol:1: `c` denies it
           possible fix: delete it
         ");
-        let parts = [(std::slice::from_ref(&diagnostic), &sources)];
-        let json = crate::diagnostic::json::render(parts.into_iter()).expect("JSON");
-        insta::assert_snapshot!(json, @r#"
-        {
-          "diagnostics": [
-            {
-              "code": "POL102",
-              "name": "unmatchable-rule",
-              "severity": "warning",
-              "message": "never",
-              "labels": [
-                {
-                  "file": "a.pol",
-                  "line": 2,
-                  "column": 1,
-                  "start": 8,
-                  "end": 13
-                }
-              ],
-              "related": [
-                {
-                  "file": "a.pol",
-                  "line": 1,
-                  "column": 1,
-                  "start": 0,
-                  "end": 5,
-                  "message": "takes all of it"
-                },
-                {
-                  "file": "b.pol",
-                  "line": 1,
-                  "column": 1,
-                  "start": 0,
-                  "end": 5,
-                  "message": "takes some of it"
-                }
-              ],
-              "flow": [
-                {
-                  "file": "a.pol",
-                  "line": 1,
-                  "column": 1,
-                  "start": 0,
-                  "end": 5,
-                  "message": "`a` does not hold"
-                },
-                {
-                  "file": "b.pol",
-                  "line": 1,
-                  "column": 1,
-                  "start": 0,
-                  "end": 5,
-                  "message": "`c` denies it"
-                }
-              ],
-              "notes": [
-                "b is the last letter"
-              ],
-              "fix": {
-                "title": "delete it",
-                "safe": false,
-                "edits": []
-              }
-            }
-          ]
-        }
-        "#);
     }
 }

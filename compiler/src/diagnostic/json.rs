@@ -110,3 +110,81 @@ fn entry<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Entry<'a> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::tests::full;
+
+    #[test]
+    fn all_of_it_is_there() {
+        let (diagnostic, sources) = full();
+        let parts = [(std::slice::from_ref(&diagnostic), &sources)];
+        let json = render(parts.into_iter()).expect("JSON");
+        insta::assert_snapshot!(json, @r#"
+        {
+          "diagnostics": [
+            {
+              "code": "POL102",
+              "name": "unmatchable-rule",
+              "severity": "warning",
+              "message": "never",
+              "labels": [
+                {
+                  "file": "a.pol",
+                  "line": 2,
+                  "column": 1,
+                  "start": 8,
+                  "end": 13
+                }
+              ],
+              "related": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes all of it"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "takes some of it"
+                }
+              ],
+              "flow": [
+                {
+                  "file": "a.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`a` does not hold"
+                },
+                {
+                  "file": "b.pol",
+                  "line": 1,
+                  "column": 1,
+                  "start": 0,
+                  "end": 5,
+                  "message": "`c` denies it"
+                }
+              ],
+              "notes": [
+                "b is the last letter"
+              ],
+              "fix": {
+                "title": "delete it",
+                "safe": false,
+                "edits": []
+              }
+            }
+          ]
+        }
+        "#);
+    }
+}

@@ -200,3 +200,33 @@ pub fn sort(diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.sort_by(|a, b| (a.place(), a.code, &a.title).cmp(&(b.place(), b.code, &b.title)));
     diagnostics.dedup();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceMap;
+
+    /// A finding with everything that one can have, about two files.
+    pub(super) fn full() -> (Diagnostic, SourceMap) {
+        let mut sources = SourceMap::default();
+        let file = sources.add("a.pol", "allow a\nallow b\n");
+        let other = sources.add("b.pol", "deny c\n");
+        let span = |file, start| Span {
+            file,
+            start,
+            end: start + 5,
+        };
+        let diagnostic = Diagnostic::warning(Code::UnmatchableRule, "never", span(file, 8))
+            .related(span(file, 0), "takes all of it")
+            .related(span(other, 0), "takes some of it")
+            .step(span(file, 0), "`a` does not hold")
+            .step(span(other, 0), "`c` denies it")
+            .note("b is the last letter")
+            .fix(Fix {
+                safe: false,
+                title: "delete it".to_owned(),
+                edits: Vec::new(),
+            });
+        (diagnostic, sources)
+    }
+}

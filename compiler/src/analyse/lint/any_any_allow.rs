@@ -19,7 +19,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   deny tcp/25
+    ///   deny telnet
     ///   allow
     /// }
     /// ```

@@ -6,12 +6,17 @@ use std::rc::Rc;
 
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
-use crate::analyse::model::Model;
+use crate::analyse::model::{Model, Moved};
 use crate::analyse::reach::{Reach, reach};
 use crate::diagnostic::{Diagnostic, Edit, Fix};
-use crate::ir::Ir;
+use crate::ir::{Cube, Ir};
+use crate::packet::Region;
 use crate::policy::Policy;
 use crate::source::{FileId, SourceMap, Span};
+
+/// The cubes of a question, whether buckets are empty in it, what steer has done to the flows, and
+/// the regions that this means.
+type Asked = (Vec<Cube>, bool, Moved, Rc<[Region]>);
 
 /// A policy that compiles, and what can be asked about it.
 pub struct Context<'a> {
@@ -28,6 +33,8 @@ pub struct Context<'a> {
     model: OnceCell<Model<'a>>,
     world: OnceCell<World>,
     reach: OnceCell<Reach>,
+    /// What the last question was about: most lints ask one of every rule.
+    pub(super) last_asked: RefCell<Option<Asked>>,
     /// How many rules come from each place.
     rules_at: OnceCell<BTreeMap<Span, usize>>,
     /// Findings that the interpreter does not agree with.
@@ -51,6 +58,7 @@ impl<'a> Context<'a> {
             model: OnceCell::new(),
             world: OnceCell::new(),
             reach: OnceCell::new(),
+            last_asked: RefCell::default(),
             rules_at: OnceCell::new(),
             defects: RefCell::default(),
         }

@@ -6,7 +6,7 @@ use polc_grammar::ast::{Qualifier, TestStep};
 
 use super::{Context, lint};
 use crate::diagnostic::Diagnostic;
-use crate::ir::{BucketId, Key, Rate, Rule};
+use crate::ir::{Atom, BucketId, Key, Rate, Rule};
 
 lint! {
     /// Two rules of a stage match exactly the same packets and do exactly the same. The second one is
@@ -49,7 +49,11 @@ lint! {
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     // Rules that are the same agree in this, which is cheap to compare.
     let mut alike: BTreeMap<_, Vec<&Rule>> = BTreeMap::new();
-    for (stage, rule) in cx.ir.rules().filter(|(_, rule)| !rule.is_default) {
+    let rules = cx
+        .ir
+        .rules()
+        .filter(|(_, r)| !r.is_default && !asks_dynamic(r));
+    for (stage, rule) in rules {
         let first = rule.cubes.first();
         let kind = first.map(|c| {
             (
@@ -85,6 +89,12 @@ fn report(cx: &Context, first: &Rule, second: &Rule) -> Diagnostic {
         Some(fix) => diagnostic.fix(fix),
         None => diagnostic,
     }
+}
+
+/// Whether the answer may have changed since an earlier rule asked: rules fill such sets.
+fn asks_dynamic(rule: &Rule) -> bool {
+    let mut atoms = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
+    atoms.any(|atom| matches!(atom, Atom::Dynamic { .. }))
 }
 
 /// Whether two rules differ in nothing but names, metadata and where they stand.
@@ -128,4 +138,82 @@ pub(super) fn is_tested(cx: &Context, rule: &Rule) -> bool {
             Qualifier::Rule(name) => *name.node == *rule.name || name.node.starts_with(&numbered),
             _ => false,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::analyse::lint::testing::found;
+
+    /// What is found, and whether it can be mended.
+    fn duplicates(text: &str) -> Vec<(String, bool)> {
+        let found = found("POL107", text);
+        let found = found.into_iter();
+        found.map(|d| (d.title, d.fix.is_some())).collect()
+    }
+
+    fn one(second: &str, fix: bool) -> Vec<(String, bool)> {
+        vec![(format!("`{second}` is the same rule as `to-host#1`"), fix)]
+    }
+
+    #[test]
+    fn what_is_written_differently_can_be_the_same() {
+        let text = "to host { allow tcp/{22, 80}  allow http, ssh note \"x\"  default deny }";
+        assert_eq!(duplicates(text), one("to-host#2", true));
+        let group = "to host { in eth1 { allow ssh as b }  allow ssh in eth1  default deny }";
+        assert_eq!(duplicates(group).len(), 1);
+    }
+
+    #[test]
+    fn what_differs_in_anything_is_not_the_same() {
+        for second in [
+            "deny ssh",
+            "allow ssh log",
+            "allow ssh count",
+            "allow ssh only v4",
+            "allow ssh within 3/s",
+        ] {
+            let text = format!("to host {{ allow ssh  {second}  default deny }}");
+            assert_eq!(duplicates(&text), [], "{second}");
+        }
+    }
+
+    #[test]
+    fn rates_are_compared_by_what_they_say() {
+        let text = |first, second| {
+            format!(
+                "bucket a = 3/s bucket b = 3/s to host {{ allow ssh within {first}
+                 allow ssh within {second} default deny }}"
+            )
+        };
+        // Two own buckets let twice as many pass: nothing is deleted.
+        assert_eq!(duplicates(&text("3/s", "3/s")), one("to-host#2", false));
+        assert_eq!(duplicates(&text("a", "a")), one("to-host#2", false));
+        assert_eq!(duplicates(&text("a", "b")), []);
+        assert_eq!(duplicates(&text("3/s", "4/s")), []);
+    }
+
+    #[test]
+    fn a_set_may_have_been_filled_in_between() {
+        let text = "set s = {} dynamic guard on eth0 { deny from @s  match udp add @s
+                    deny from @s  default allow }";
+        assert_eq!(duplicates(text), []);
+    }
+
+    #[test]
+    fn a_template_applied_twice_is_no_mistake() {
+        let text = "template t() { allow ssh } to host { apply t() apply t() default deny }";
+        assert_eq!(duplicates(text), []);
+    }
+
+    #[test]
+    fn rules_that_tests_count_on_are_not_deleted() {
+        let text = |name| {
+            format!(
+                "to host {{ allow ssh  allow ssh as b  allow dns  default deny }}
+                 test \"t\" {{ allow udp 192.0.2.1:1 -> host:53 rule {name} }}"
+            )
+        };
+        assert_eq!(duplicates(&text("\"to-host#3\"")), one("b", false));
+        assert_eq!(duplicates(&text("b")), one("b", false));
+    }
 }

@@ -85,3 +85,49 @@ fn limit(log: Span) -> Fix {
         }],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::analyse::lint::testing::found;
+
+    /// The clauses that are found, by their text, and whether each can be mended.
+    fn logs(text: &str) -> Vec<(&str, bool)> {
+        let found = found("POL401", text).into_iter();
+        found
+            .map(|d| {
+                let place = d.place().expect("a place");
+                let words = &text[place.start as usize..place.end as usize];
+                (words, d.fix.is_some())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_rate_anywhere_is_a_limit() {
+        for rule in [
+            "allow ssh log at 3/s",
+            "allow ssh within 3/s log",
+            "within 3/s { allow ssh log }",
+            "allow ssh",
+        ] {
+            let text = format!("to host {{ {rule} default deny }}");
+            assert_eq!(logs(&text), [], "{rule}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_logs_is_found_once() {
+        let text = "to host log \"in\" { in eth1 { allow dns }  allow ssh  default deny }";
+        assert_eq!(logs(text), [("log \"in\"", true)]);
+        let over = "to host { deny ssh over 3/s log  default deny }";
+        assert_eq!(logs(over), [("log", true)]);
+    }
+
+    #[test]
+    fn a_log_from_outside_of_a_template_is_not_mended_in_it() {
+        let text = "template t() { allow ssh } to host log { apply t() default deny }";
+        let found = found("POL401", text);
+        let fixes: Vec<bool> = found.iter().map(|d| d.fix.is_some()).collect();
+        assert_eq!(fixes, [false, true]);
+    }
+}

@@ -18,6 +18,8 @@ mod services;
 mod settings;
 mod suppress;
 mod syntax;
+#[cfg(test)]
+mod testing;
 mod words;
 mod world;
 

@@ -34,7 +34,7 @@ lint! {
     ///   default deny
     /// }
     /// stateless from host to 192.0.2.0/24 {
-    ///   allow when udp.sport == 53
+    ///   allow udp when udp.sport == 53
     ///   default deny
     /// }
     /// to host   { default deny }

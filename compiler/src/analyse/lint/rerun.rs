@@ -4,6 +4,7 @@ use super::Context;
 use crate::analyse::model::Witness;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::interpret::{Answer, Decision, RuleId, State, Step, judge};
+use crate::ir::Stage;
 use crate::packet::Region;
 
 impl Context<'_> {
@@ -11,14 +12,9 @@ impl Context<'_> {
     /// says that it does not, which is a defect of polc and reported as one.
     pub(super) fn shown(&self, id: RuleId, region: &Region) -> Option<String> {
         let witness = self.model().example(region);
-        let decision = self.judged(&witness);
+        let decision = self.judged(id, &witness);
         let example = self.in_words(region);
-        if decision
-            .trace
-            .steps
-            .iter()
-            .any(|step| is_decision(step, id))
-        {
+        if decides(&decision, id) {
             return Some(example);
         }
         self.disagree(id, &format!("decides `{example}`"));
@@ -28,9 +24,8 @@ impl Context<'_> {
     /// Whether the interpreter, too, says that a rule does not decide an example of packets; that it
     /// does is a defect of polc and reported as one.
     pub(super) fn is_hidden(&self, id: RuleId, region: &Region) -> bool {
-        let decision = self.judged(&self.model().example(region));
-        let mut steps = decision.trace.steps.iter();
-        let decides = steps.any(|step| is_decision(step, id));
+        let decision = self.judged(id, &self.model().example(region));
+        let decides = decides(&decision, id);
         if decides {
             self.disagree(id, &format!("does not decide `{}`", self.in_words(region)));
         }
@@ -49,15 +44,20 @@ impl Context<'_> {
         }
     }
 
-    /// What the interpreter says of a packet.
-    pub(super) fn judged(&self, witness: &Witness) -> Decision {
+    /// What the interpreter says of a packet. Only what guard hands on is told by nothing but the
+    /// trace, which takes long.
+    fn judged(&self, id: RuleId, witness: &Witness) -> Decision {
         let mut state = State::oracle(witness.within.clone(), witness.members.clone());
-        state.trace = true;
+        state.trace = id.stage == Stage::Guard;
         state.choose_target(witness.choices.iter().max().copied());
         judge(self.ir, &witness.packet, &mut state, 0)
     }
 }
 
-fn is_decision(step: &Step, id: RuleId) -> bool {
-    matches!(step, Step::Rule { rule, answer: Answer::Decides } if *rule == id)
+/// Whether a rule has decided something.
+fn decides(decision: &Decision, id: RuleId) -> bool {
+    let by = [decision.by, decision.steered_by, decision.sourced_by];
+    let step =
+        |step: &Step| matches!(step, Step::Rule { rule, answer: Answer::Decides } if *rule == id);
+    by.contains(&Some(id)) || decision.trace.steps.iter().any(step)
 }

@@ -74,3 +74,36 @@ fn kind(definition: &Definition) -> &'static str {
         Value::Param => "parameter",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::analyse::lint::testing::found;
+
+    #[test]
+    fn every_kind_is_found_and_parameters_are_kept() {
+        let text = "set a = {} set b = @a service s = ssh zone z = eth0 bucket u = 3/s
+                    param p: port = 22 template t() { allow ssh }
+                    to host { default deny }";
+        let found = found("POL705", text);
+        let titles: Vec<_> = found
+            .iter()
+            .map(|d| (d.title.as_str(), d.fix.is_some()))
+            .collect();
+        assert_eq!(
+            titles,
+            [
+                ("nothing uses the set `b`", true),
+                ("nothing uses the service `s`", true),
+                ("nothing uses the zone `z`", true),
+                ("nothing uses the bucket `u`", true),
+                ("nothing uses the parameter `p`", false),
+                ("nothing uses the template `t`", true),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_library_is_not_judged() {
+        assert!(found("POL705", "set a = { 192.0.2.1 }").is_empty());
+    }
+}

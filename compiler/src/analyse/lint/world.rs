@@ -5,6 +5,7 @@
 //! addresses are not the world, and a rule for a limited set of sources lets nobody else in.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::Context;
 use super::index::Lines;
@@ -248,6 +249,9 @@ impl Context<'_> {
         };
         let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
         let regions = regions.filter_map(|r| chosen(model, r, choice.as_ref()));
+        let rule = self.ir.steer.get(index);
+        let proxied = rule.is_some_and(|r| matches!(r.verdict, Some(Verdict::Proxy(_))));
+        let regions = regions.map(|r| if proxied { away(model, r) } else { r });
         let asked = self.asked(question, *moved);
         let targets = regions.flat_map(|r| meets(&r, &asked));
         let closed = model.impossible(*moved);
@@ -275,8 +279,12 @@ impl Context<'_> {
         let Some((at, line)) = way.lines.line(index) else {
             return Ok(None);
         };
-        let regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let mut regions = line.regions.iter().filter(|r| self.may_ask(question, r));
+        let Some(first) = regions.next() else {
+            return Ok(None);
+        };
         let asked = self.asked(question, way.moved);
+        let regions = std::iter::once(first).chain(regions);
         let targets = regions.flat_map(|r| meets(r, &asked));
         let targets: Vec<Region> = match &way.by {
             Some((_, by)) => targets.flat_map(|r| meets(&r, by)).collect(),
@@ -304,7 +312,22 @@ impl Context<'_> {
     }
 
     /// What a question is about, before steer has moved it.
-    fn asked(&self, question: Question, moved: Moved) -> Vec<Region> {
+    fn asked(&self, question: Question, moved: Moved) -> Rc<[Region]> {
+        let mut last = self.last_asked.borrow_mut();
+        if let Some((asked, empty, of, regions)) = &*last
+            && *empty == question.empty
+            && *of == moved
+            && asked == question.asked
+        {
+            return Rc::clone(regions);
+        }
+        let regions: Rc<[Region]> = self.worked_out(question, moved).into();
+        let asked = question.asked.to_vec();
+        *last = Some((asked, question.empty, moved, Rc::clone(&regions)));
+        regions
+    }
+
+    fn worked_out(&self, question: Question, moved: Moved) -> Vec<Region> {
         let model = self.model();
         let regions = model.regions(question.asked, filter_view(moved));
         if !question.empty {
@@ -427,6 +450,14 @@ fn filter_view(moved: Moved) -> View {
 fn meets(region: &Region, others: &[Region]) -> Vec<Region> {
     let meets = others.iter().filter_map(|o| region.intersection(o));
     meets.collect()
+}
+
+/// What a proxy takes of a region: what is for another machine, unless the rule says `to host`.
+fn away(model: &Model, region: Region) -> Region {
+    let every = model.space.full(&Dim::Egress, model.space.family(&region));
+    let others = every.difference(&Values::one(0));
+    let narrowed = others.and_then(|others| model.space.narrowed(&region, &Dim::Egress, &others));
+    narrowed.unwrap_or(region)
 }
 
 /// The part of a region that gets one of several targets.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::index::Index;
-use crate::analyse::model::{Model, Source, View};
+use crate::analyse::model::{Dim, Model, Source, View};
 use crate::interpret::RuleId;
-use crate::ir::{Rule, Verdict};
-use crate::packet::Region;
+use crate::ir::{Cube, Rule, Side, Verdict};
 use crate::packet::cover::OutOfBudget;
+use crate::packet::{Region, Values};
 
 /// A region of a line.
 pub(super) struct Row {
@@ -81,18 +81,20 @@ impl<'m> Rows<'m> {
     /// The lines of a stage: of each, the packets that there can be.
     pub(super) fn of(model: &'m Model<'m>, view: View) -> Result<Self, OutOfBudget> {
         let universe = model.universe(view.stage);
+        let lo = loopback(model);
         let mut lines = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
         for (at, line) in model.lines(view)?.into_iter().enumerate() {
             let first = rows.len();
-            for region in line.regions {
-                let possible = universe.iter().filter_map(|u| region.intersection(u));
-                rows.extend(possible.map(|region| Row { line: at, region }));
-            }
             let rule = match line.source {
                 Source::Rule(id) => id.of(model.ir),
                 Source::Fact(_) => None,
             };
+            for region in line.regions {
+                let possible = universe.iter().filter_map(|u| region.intersection(u));
+                let spoken = possible.filter_map(|r| without_loopback(model, rule, r, &lo));
+                rows.extend(spoken.map(|region| Row { line: at, region }));
+            }
             lines.push(Line {
                 source: line.source,
                 rule,
@@ -140,4 +142,37 @@ impl<'m> Rows<'m> {
         rows.retain(|row| self.line_of(*row).is_some_and(Line::decides));
         rows
     }
+}
+
+/// The number of the loopback interface.
+fn loopback(model: &Model) -> Values {
+    let ifaces = &model.space.ifaces;
+    let mut numbers = (1..).take_while(|number| ifaces.name(*number).is_some());
+    Values::one(numbers.find(|n| ifaces.name(*n) == Some("lo")).unwrap_or(0))
+}
+
+/// The part of a region that a rule speaks of: loopback traffic only if the rule names `lo`, as the
+/// way in of what comes in, or as the way out of what this machine sends.
+fn without_loopback(
+    model: &Model,
+    rule: Option<&Rule>,
+    region: Region,
+    lo: &Values,
+) -> Option<Region> {
+    let names = |side: fn(&Cube) -> &Side| {
+        let named = |side: &Side| side.ifaces.include().is_some() && side.ifaces.contains("lo");
+        rule.is_none_or(|rule| rule.cubes.iter().any(|cube| named(side(cube))))
+    };
+    let without = |region: Region, dim: &Dim| {
+        let rest = model.space.values(&region, dim)?.difference(lo)?;
+        model.space.narrowed(&region, dim, &rest)
+    };
+    let mut region = region;
+    if !names(|cube| &cube.ingress) {
+        region = without(region, &Dim::Ingress)?;
+    }
+    if !names(|cube| &cube.egress) {
+        region = without(region, &Dim::Egress)?;
+    }
+    Some(region)
 }
