@@ -14,11 +14,13 @@ mod index;
 mod literals;
 mod register;
 mod rerun;
+mod services;
 mod settings;
 mod suppress;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod words;
 mod world;
 
 use register::{lint, page};

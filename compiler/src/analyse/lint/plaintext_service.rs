@@ -1,6 +1,6 @@
 //! POL211
 
-use super::world::Ports;
+use super::services::Ports;
 use super::{Context, lint};
 use crate::diagnostic::Diagnostic;
 

@@ -9,10 +9,10 @@ use std::rc::Rc;
 
 use super::Context;
 use super::index::Lines;
+use super::words::words;
 use crate::analyse::model::{Dim, Line, Model, Moved, V4, View};
-use crate::field::{DPORT, ICMP_TYPE, SPORT};
-use crate::interpret::{Packet, Place, RuleId};
-use crate::ir::{Cube, Rule, Sense, Stage, Verdict};
+use crate::interpret::RuleId;
+use crate::ir::{Cube, Stage, Verdict};
 use crate::packet::cover::{Budget, Cover, OutOfBudget, cover, subtract};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
 use crate::policy::{Policy, Value, Zone};
@@ -85,40 +85,6 @@ struct Way {
     closed: Vec<Region>,
     /// The lines of filter.
     lines: Lines,
-}
-
-/// Services by their ports.
-pub(super) struct Ports {
-    /// Of each protocol.
-    cubes: Vec<Cube>,
-}
-
-/// A rule for more ports than this is about more than one service.
-const MOST_PORTS: u128 = 1024;
-
-impl Ports {
-    /// Of protocols, with ports of each.
-    pub(super) fn of(services: &[(u64, &[u64])]) -> Self {
-        let cubes = services.iter().map(|(protocol, ports)| {
-            let ports = ports.iter().map(|port| (*port, *port)).collect();
-            let cube = Cube::any().with_proto(&IntervalSet::one(*protocol));
-            cube.with_field(DPORT, &ports)
-        });
-        Self {
-            cubes: cubes.collect(),
-        }
-    }
-
-    /// Whether a rule asks for the ports of one of them, and for few others.
-    fn meet(&self, rule: &Rule) -> bool {
-        let of = |cube: &Cube, service: &Cube| {
-            let ports = cube.field(DPORT).zip(service.field(DPORT));
-            cube.proto.intersects(&service.proto)
-                && ports.is_some_and(|(a, b)| a.intersects(b) && a.count() <= MOST_PORTS)
-        };
-        let mut cubes = rule.cubes.iter();
-        cubes.any(|cube| self.cubes.iter().any(|service| of(cube, service)))
-    }
 }
 
 /// Flows from the world that a rule lets in.
@@ -234,41 +200,6 @@ impl World {
 }
 
 impl Context<'_> {
-    /// Rules that let the world use some services, and flows that do. Rules that ask for no ports
-    /// are not meant: they are about more than these services.
-    pub(super) fn services_from_world(&self, services: &Ports) -> Vec<(&Rule, Opening)> {
-        let named = |(index, rule): (usize, &'_ Rule)| services.meet(rule).then_some(index);
-        let mut found = Vec::new();
-        for stage in [Stage::Steer, Stage::Filter] {
-            let rules = self.ir.stage(stage);
-            for index in rules.iter().enumerate().filter_map(named) {
-                let id = RuleId { stage, index };
-                let mut cubes = services.cubes.iter();
-                let opening = cubes.find_map(|cube| self.allowed_from_world(id, cube));
-                found.extend(rules.get(index).zip(opening));
-            }
-        }
-        found
-    }
-
-    /// Whether a rule holds within a rate that each key has for itself.
-    pub(super) fn is_limited_by_key(&self, rule: &Rule) -> bool {
-        let mut within = rule.limits.iter().filter(|l| l.sense == Sense::Within);
-        within.any(|l| {
-            self.ir
-                .buckets
-                .get(l.bucket)
-                .is_some_and(|b| b.key.is_some())
-        })
-    }
-
-    /// Flows from the world that a rule allows: TCP, if there are such.
-    pub fn opens_to_world(&self, id: RuleId) -> Option<Opening> {
-        let tcp = Cube::any().with_proto(&IntervalSet::one(6));
-        let opening = self.allowed_from_world(id, &tcp);
-        opening.or_else(|| self.allowed_from_world(id, &Cube::any()))
-    }
-
     /// Flows from the world that a rule of filter allows, or that a rule of steer admits, and
     /// that are among those that `asked` means, as filter would see them; `None` when there are
     /// none, or nothing is known.
@@ -646,46 +577,4 @@ fn is_many(sources: &Values, family: u128) -> bool {
     } else {
         ranges.iter().any(|(a, b)| b - a >= MANY_V6)
     }
-}
-
-/// A packet as a test would have it, without what says nothing.
-fn words(model: &Model, packet: &Packet) -> String {
-    let port = |field| packet.field(field);
-    let end = |addr: IpAddr, port: Option<u64>| match (addr, port) {
-        (IpAddr::V6(a), Some(port)) => format!("[{a}]:{port}"),
-        (_, Some(port)) => format!("{addr}:{port}"),
-        (_, None) => addr.to_string(),
-    };
-    let protocol = match packet.proto {
-        6 => "tcp".to_owned(),
-        17 => "udp".to_owned(),
-        1 | 58 => match packet.field(ICMP_TYPE) {
-            Some(8 | 128) => "icmp/echo-request".to_owned(),
-            Some(kind) => format!("icmp/{kind}"),
-            None => "icmp".to_owned(),
-        },
-        other => format!("proto/{other}"),
-    };
-    let source = end(packet.saddr, port(SPORT));
-    let destination = match (&packet.egress, port(DPORT)) {
-        (Place::Host, Some(port)) => format!("host:{port}"),
-        (Place::Host, None) => "host".to_owned(),
-        (Place::Iface(_), port) => end(packet.daddr, port),
-    };
-    let mut text = format!("{protocol} {source} -> {destination}");
-    for (word, place) in [("in", &packet.ingress), ("out", &packet.egress)] {
-        if let Place::Iface(name) = place
-            && is_named(model, name)
-        {
-            text = format!("{text} {word} {name}");
-        }
-    }
-    text
-}
-
-/// Whether the policy speaks of an interface, and not only of others.
-fn is_named(model: &Model, iface: &str) -> bool {
-    let mut names = (1..).map_while(|n| Some((n, model.space.ifaces.name(n)?)));
-    let number = names.find(|(_, name)| *name == iface);
-    number.is_some_and(|(n, _)| model.space.ifaces.label(n) != "another interface")
 }
