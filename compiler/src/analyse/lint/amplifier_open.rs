@@ -33,10 +33,7 @@ lint! {
     "The world may use a service that amplifies floods."
 }
 
-const SERVICES: &[(u64, &[u64])] = &[(
-    17,
-    &[19, 53, 111, 123, 137, 161, 389, 1900, 5353, 11211],
-)];
+const SERVICES: &[(u64, &[u64])] = &[(17, &[19, 53, 111, 123, 137, 161, 389, 1900, 5353, 11211])];
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let services = Ports::of(SERVICES);

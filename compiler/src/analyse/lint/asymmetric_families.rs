@@ -47,14 +47,19 @@ lint! {
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let allowing = cx.ir.filter.iter();
     for rule in allowing.filter(|rule| rule.verdict == Some(Verdict::Allow)) {
-        for (family, own, other) in [(Families::V4, "IPv4", "IPv6"), (Families::V6, "IPv6", "IPv4")] {
+        for (family, own, other) in [
+            (Families::V4, "IPv4", "IPv6"),
+            (Families::V6, "IPv6", "IPv4"),
+        ] {
             let Some(asked) = mirror(rule, family).filter(|_| serves(cx, rule, family)) else {
                 continue;
             };
             let Ok(Some((id, opening))) = cx.first_with(&asked, is_refusal) else {
                 continue;
             };
-            let Some(refuses) = id.of(cx.ir) else { continue };
+            let Some(refuses) = id.of(cx.ir) else {
+                continue;
+            };
             let title = format!("this is allowed on {own}, and refused on {other}");
             let help = format!(
                 "allow it on both; for example, `{}` refuses {}",

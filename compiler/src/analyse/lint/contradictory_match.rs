@@ -86,7 +86,8 @@ fn judge(cx: &Context, rule: &Rule, around: &[&Condition]) -> Option<Diagnostic>
     let services = rule.services.as_deref().map(|cubes| (cubes, rule.span));
     let parts: Vec<_> = parts.chain(services).collect();
     for (at, (cubes, span)) in parts.iter().enumerate() {
-        if !(2..=MOST).contains(&cubes.len()) || is_negative(cx.text_of(*span), *span == rule.span) {
+        if !(2..=MOST).contains(&cubes.len()) || is_negative(cx.text_of(*span), *span == rule.span)
+        {
             continue;
         }
         let others = parts.iter().enumerate().filter(|(other, _)| *other != at);
@@ -102,7 +103,10 @@ fn judge(cx: &Context, rule: &Rule, around: &[&Condition]) -> Option<Diagnostic>
         let mut dead = cubes.iter().filter(|cube| !holds(cube));
         let dead = dead.find(|cube| !(icmp && is_icmp(cube)));
         if let (Some(dead), false) = (dead, live.is_empty() || is_shared(cx, rule)) {
-            let title = format!("a part of this can never hold: `{}`", crate::ir::print::print_cube(dead));
+            let title = format!(
+                "a part of this can never hold: `{}`",
+                crate::ir::print::print_cube(dead)
+            );
             let help = "the rest of the rule, or what stands around it, excludes it: take it out, \
                         or give it a rule of its own";
             return Some(LINT.report(title, *span).help(help));
@@ -112,9 +116,8 @@ fn judge(cx: &Context, rule: &Rule, around: &[&Condition]) -> Option<Diagnostic>
 }
 
 fn is_shared(cx: &Context, rule: &Rule) -> bool {
-    let in_template = |item: &polc_grammar::ast::Item| {
-        matches!(item, polc_grammar::ast::Item::Template(_))
-    };
+    let in_template =
+        |item: &polc_grammar::ast::Item| matches!(item, polc_grammar::ast::Item::Template(_));
     let syntax = cx.syntax(rule.span.file);
     let mut items = syntax.items.iter();
     items.any(|item| {

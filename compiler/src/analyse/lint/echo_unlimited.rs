@@ -42,10 +42,7 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
             .with_proto(&IntervalSet::one(protocol))
             .with_field(ICMP_TYPE, &IntervalSet::one(kind))
     };
-    let asked = [
-        echo(Families::V4, ICMP, 8),
-        echo(Families::V6, ICMPV6, 128),
-    ];
+    let asked = [echo(Families::V4, ICMP, 8), echo(Families::V6, ICMPV6, 128)];
     let question = Question {
         origin: Origin::World,
         asked: &asked,

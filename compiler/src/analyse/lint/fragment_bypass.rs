@@ -77,9 +77,7 @@ fn later(space: &Space, region: &Region) -> Option<Region> {
                 out = out.narrowed(at, &Values::one(1))?;
                 continue;
             }
-            Dim::Field(field) if field.def().header == Header::Transport => {
-                space.full(dim, family)
-            }
+            Dim::Field(field) if field.def().header == Header::Transport => space.full(dim, family),
             _ => continue,
         };
         out = out.with(at, values);

@@ -47,17 +47,30 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let floor = cx.settings.min_kernel;
     let mut found = Vec::new();
     for (stage, rule) in cx.ir.rules() {
-        found.extend(needs(stage, rule).into_iter().map(|(what, since)| (what, since, rule.span)));
+        found.extend(
+            needs(stage, rule)
+                .into_iter()
+                .map(|(what, since)| (what, since, rule.span)),
+        );
     }
     for bucket in &cx.ir.buckets {
         if bucket.key.is_some() || matches!(bucket.rate, Rate::Flows { .. }) {
-            found.push(("rates per key and limits of live flows need", (5, 7), bucket.span));
+            found.push((
+                "rates per key and limits of live flows need",
+                (5, 7),
+                bucket.span,
+            ));
         }
     }
     for proxy in cx.ir.proxies.iter().filter(|p| p.tcp) {
         found.push(("proxies for TCP need", (5, 10), proxy.span));
     }
-    out.extend(found.into_iter().filter(|(_, since, _)| *since > floor).map(|need| report(floor, need)));
+    out.extend(
+        found
+            .into_iter()
+            .filter(|(_, since, _)| *since > floor)
+            .map(|need| report(floor, need)),
+    );
 }
 
 fn report((major, minor): (u32, u32), (what, since, span): Need) -> Diagnostic {
@@ -79,7 +92,10 @@ fn needs(stage: Stage, rule: &Rule) -> Vec<(&'static str, (u32, u32))> {
         out.push(("`by cgroup` needs", (5, 13)));
     }
     if stage == Stage::Egress && any(&|cube| !cube.ingress.is_any()) {
-        out.push(("an egress rule that asks where a flow came from needs", (5, 7)));
+        out.push((
+            "an egress rule that asks where a flow came from needs",
+            (5, 7),
+        ));
     }
     if let Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) = &rule.verdict
         && has_prefix(nat)
@@ -87,7 +103,10 @@ fn needs(stage: Stage, rule: &Rule) -> Vec<(&'static str, (u32, u32))> {
         out.push(("`=> net` needs", (5, 8)));
     }
     if asks_port_ranges_of_several(&rule.cubes) {
-        out.push(("a rule about port ranges of several protocols needs", (5, 6)));
+        out.push((
+            "a rule about port ranges of several protocols needs",
+            (5, 6),
+        ));
     }
     out
 }

@@ -61,8 +61,12 @@ fn problem(bucket: &Bucket) -> Option<(String, String)> {
         return Some(("this rate is never reached".to_owned(), help));
     }
     (burst / LONGEST > count).then(|| {
-        let title = format!("the burst of {burst} is more than {LONGEST} times the rate of {count}");
-        let help = format!("so many pass at once; `burst {}` is ten times the rate", 10 * count);
+        let title =
+            format!("the burst of {burst} is more than {LONGEST} times the rate of {count}");
+        let help = format!(
+            "so many pass at once; `burst {}` is ten times the rate",
+            10 * count
+        );
         (title, help)
     })
 }

@@ -36,7 +36,12 @@ lint! {
 const TCP: u64 = 6;
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    for rule in cx.ir.guard.iter().filter(|r| r.verdict == Some(Verdict::Deny)) {
+    for rule in cx
+        .ir
+        .guard
+        .iter()
+        .filter(|r| r.verdict == Some(Verdict::Deny))
+    {
         let shared = rule.limits.iter().filter(|l| l.sense == Sense::Over);
         let mut shared = shared.filter_map(|l| cx.ir.buckets.get(l.bucket));
         if shared.any(is_shared) && counts_answers(rule) {

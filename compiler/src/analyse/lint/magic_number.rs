@@ -70,7 +70,9 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
             continue;
         };
         let title = format!("`{}` stands here {} times", cx.text_of(*first), spans.len());
-        let report = LINT.report(title, *first).help("give it a name: `set NAME = { … }`");
+        let report = LINT
+            .report(title, *first)
+            .help("give it a name: `set NAME = { … }`");
         let again = |report: Diagnostic, span: &Span| report.related(*span, "again");
         out.push(rest.iter().fold(report, again));
     }

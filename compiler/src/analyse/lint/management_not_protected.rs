@@ -54,7 +54,9 @@ const TCP: u64 = 6;
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let claims = &cx.policy.claims;
     let protects = |kind: ClaimKind| matches!(kind, ClaimKind::Protect | ClaimKind::Ensure);
-    let mut protecting = claims.iter().filter(|c| protects(c.kind) && c.outcome == Verb::Allow);
+    let mut protecting = claims
+        .iter()
+        .filter(|c| protects(c.kind) && c.outcome == Verb::Allow);
     if claims.is_empty() || protecting.any(|claim| claim.cubes.iter().any(is_ssh)) {
         return;
     }
@@ -62,7 +64,8 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     let mut rules = cx.ir.filter.iter().filter(allows);
     let ssh = rules.find(|rule| rule.cubes.iter().any(names_ssh));
     if let (Some(rule), Some(claim)) = (ssh, claims.first()) {
-        let help = "add `protect allow ssh from … to host`, with those who must never be locked out";
+        let help =
+            "add `protect allow ssh from … to host`, with those who must never be locked out";
         out.push(
             LINT.report("no claim protects the way in by SSH", claim.span)
                 .at("this claim is about something else")

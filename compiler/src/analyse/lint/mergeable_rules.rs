@@ -124,12 +124,14 @@ fn difference(cx: &Context, a: &Rule, b: &Rule) -> Option<Differ> {
     if services_a != services_b {
         return None;
     }
-    [Differ::Sources, Differ::Destinations].into_iter().find(|differ| {
-        let rest = |clause: &Clause| ends(clause, *differ).is_none();
-        list(a, *differ).is_some()
-            && list(b, *differ).is_some()
-            && clauses(cx, a, rest) == clauses(cx, b, rest)
-    })
+    [Differ::Sources, Differ::Destinations]
+        .into_iter()
+        .find(|differ| {
+            let rest = |clause: &Clause| ends(clause, *differ).is_none();
+            list(a, *differ).is_some()
+                && list(b, *differ).is_some()
+                && clauses(cx, a, rest) == clauses(cx, b, rest)
+        })
 }
 
 /// The ends of a clause that says where from, or where to.
@@ -148,7 +150,9 @@ fn list(rule: &Rule, differ: Differ) -> Option<polc_grammar::span::Span> {
         return across(rule.services.iter().map(|s| s.span));
     }
     let mut all = rule.clauses.iter().filter_map(|c| ends(&c.node, differ));
-    let one = all.next().filter(|ends| !ends.not && all.next().is_none())?;
+    let one = all
+        .next()
+        .filter(|ends| !ends.not && all.next().is_none())?;
     across(one.list.iter().map(|end| end.span))
 }
 
@@ -164,7 +168,9 @@ fn across(
 }
 
 fn text<'a>(cx: &Context<'a>, span: polc_grammar::span::Span) -> &'a str {
-    cx.text(cx.policy.file).get(span.range()).unwrap_or_default()
+    cx.text(cx.policy.file)
+        .get(span.range())
+        .unwrap_or_default()
 }
 
 fn services<'a>(cx: &Context<'a>, rule: &Rule) -> Vec<&'a str> {
@@ -223,7 +229,11 @@ fn join(cx: &Context, first: &Rule, others: &[Placed], differ: Differ) -> Option
         span: Span::new(file, at),
         text: format!(", {}", more?.join(", ")),
     }];
-    edits.extend(others.iter().map(|(_, span)| cx.cut(Span::new(file, *span))));
+    edits.extend(
+        others
+            .iter()
+            .map(|(_, span)| cx.cut(Span::new(file, *span))),
+    );
     Some(Fix {
         safe: true,
         title: "make them one rule".to_owned(),

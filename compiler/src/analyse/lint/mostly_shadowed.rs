@@ -62,9 +62,7 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
 
 /// The rules that are asked, but seldom, with the one that takes most of theirs and does something
 /// else.
-fn candidates<'c>(
-    cx: &'c Context,
-) -> impl Iterator<Item = (&'c RuleReach, &'c Rule, &'c Rule)> {
+fn candidates<'c>(cx: &'c Context) -> impl Iterator<Item = (&'c RuleReach, &'c Rule, &'c Rule)> {
     let rules = cx.reach().rules.iter();
     let mostly = rules.filter(|reach| {
         let much = matches!(reach.taken, Taken::Exactly(share) if share >= MOSTLY);
@@ -104,7 +102,10 @@ fn share(
             let others = earlier.filter(|(line, _)| opposed(*line));
             let others: Vec<&Region> = others.map(|(_, region)| region).collect();
             all += volume(&part);
-            left += subtract(&part, &others, &mut budget)?.iter().map(volume).sum::<BigUint>();
+            left += subtract(&part, &others, &mut budget)?
+                .iter()
+                .map(volume)
+                .sum::<BigUint>();
         }
     }
     if all == BigUint::ZERO {

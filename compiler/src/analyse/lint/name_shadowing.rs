@@ -50,15 +50,24 @@ enum Kind {
 }
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    let built_in: Vec<(Kind, &str)> = prelude().items.iter().filter_map(|i| built_in(&i.node)).collect();
+    let built_in: Vec<(Kind, &str)> = prelude()
+        .items
+        .iter()
+        .filter_map(|i| built_in(&i.node))
+        .collect();
     let syntax = cx.syntax(cx.policy.file);
     let bare: Vec<&Use> = syntax.items.iter().filter_map(|i| bare(&i.node)).collect();
     let is_in_scope = |definition: &&Definition| {
         let source = cx.sources.get(definition.span.file);
         let name = source.map_or("", |source| &source.name);
-        bare.iter().any(|u| name.ends_with(u.path.node.trim_start_matches("./")))
+        bare.iter()
+            .any(|u| name.ends_with(u.path.node.trim_start_matches("./")))
     };
-    let (own, used): (Vec<_>, Vec<_>) = cx.policy.definitions.iter().partition(|d| cx.is_own(d.span));
+    let (own, used): (Vec<_>, Vec<_>) = cx
+        .policy
+        .definitions
+        .iter()
+        .partition(|d| cx.is_own(d.span));
     let used = used.into_iter().filter(is_in_scope);
     let used: BTreeMap<_, _> = used.map(|d| ((kind(d), d.name.as_str()), d)).collect();
     for definition in own {

@@ -89,5 +89,7 @@ pub(super) fn wires(cx: &Context) -> Vec<IfaceSet> {
     let ifaces = &cx.model().space.ifaces;
     let names = (1..).map_while(|n| ifaces.name(n).map(str::to_owned));
     let wires = names.filter(|name| name != "lo");
-    wires.map(|name| IfaceSet::of([Pattern::Name(name)])).collect()
+    wires
+        .map(|name| IfaceSet::of([Pattern::Name(name)]))
+        .collect()
 }

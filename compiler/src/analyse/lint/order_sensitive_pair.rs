@@ -58,7 +58,11 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
             );
             let diagnostic = LINT.report(title, later.span);
             let text = "it allows some of what the next one refuses";
-            out.push(diagnostic.related(earlier.span, text).help("swap them, if it was to refuse that"));
+            out.push(
+                diagnostic
+                    .related(earlier.span, text)
+                    .help("swap them, if it was to refuse that"),
+            );
         }
     }
 }

@@ -69,15 +69,14 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
 
 /// Whether a rule takes this host's own flows whoever sends them.
 pub(super) fn captures_own(rule: &Rule) -> bool {
-    let own = |cube: &Cube| {
-        cube.ingress.host && cube.saddr.is_full() && !asks_for_sender(cube)
-    };
+    let own = |cube: &Cube| cube.ingress.host && cube.saddr.is_full() && !asks_for_sender(cube);
     rule.cubes.iter().any(own)
 }
 
 /// Whether one of the rules leaves flows of some sender alone.
 pub(super) fn exempts_a_sender<'r>(rules: impl Iterator<Item = &'r Rule>) -> bool {
-    let leaves = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Direct | Verdict::Route { .. }));
+    let leaves =
+        |rule: &Rule| matches!(rule.verdict, Some(Verdict::Direct | Verdict::Route { .. }));
     let mut exempt = rules.filter(|r| leaves(r)).flat_map(|rule| &rule.cubes);
     exempt.any(asks_for_sender)
 }

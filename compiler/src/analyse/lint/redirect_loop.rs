@@ -58,7 +58,8 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
             other < at && arrives(second) && takes(second, *port) && takes(rule, *to)
         });
         if let Some((_, second, to)) = back {
-            let title = format!("this redirects to port {port}, and that port is redirected to {to}");
+            let title =
+                format!("this redirects to port {port}, and that port is redirected to {to}");
             out.push(
                 LINT.report(title, rule.span)
                     .related(second.span, "here")

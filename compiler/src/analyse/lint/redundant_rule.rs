@@ -52,7 +52,9 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         if reach.redundant != Redundant::Yes || needed.contains(&reach.id) {
             continue;
         }
-        let Some(rule) = reach.id.of(cx.ir) else { continue };
+        let Some(rule) = reach.id.of(cx.ir) else {
+            continue;
+        };
         let title = format!("without `{}` nothing would change", rule.name);
         let diagnostic = LINT
             .report(title, rule.span)

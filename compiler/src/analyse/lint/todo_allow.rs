@@ -60,20 +60,24 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
     for comment in syntax.comments.iter().filter(|c| is_todo(&c.text.node)) {
         let covered = syntax.covered(text, comment).unwrap_or_default();
         for place in covered {
-            let rules = opening.iter().filter(|rule| {
-                rule.file == file && place.start == rule.start
-            });
+            let rules = opening
+                .iter()
+                .filter(|rule| rule.file == file && place.start == rule.start);
             found.extend(rules.map(|rule| (rule.start, rule.end, comment.text.span.start)));
         }
     }
     let noted = cx.ir.rules().filter(|(stage, rule)| opens(*stage, rule));
-    let noted = noted.filter(|(_, r)| r.span.file == file && r.note.as_deref().is_some_and(is_todo));
+    let noted =
+        noted.filter(|(_, r)| r.span.file == file && r.note.as_deref().is_some_and(is_todo));
     found.extend(noted.map(|(_, rule)| (rule.span.start, rule.span.end, rule.span.start)));
     for (start, end, _) in found {
         let span = Span { file, start, end };
         if !is_dated(cx, span) {
             let title = "this is said to be for a time only";
-            out.push(LINT.report(title, span).help("add `expires DATE`, or mend it"));
+            out.push(
+                LINT.report(title, span)
+                    .help("add `expires DATE`, or mend it"),
+            );
         }
     }
 }
@@ -85,7 +89,10 @@ fn opens(stage: Stage, rule: &Rule) -> bool {
 
 fn is_todo(text: &str) -> bool {
     let mut words = text.split(|c: char| !c.is_alphanumeric());
-    let order = text.trim_start_matches('#').trim_start().starts_with("polc:");
+    let order = text
+        .trim_start_matches('#')
+        .trim_start()
+        .starts_with("polc:");
     !order && words.any(|word| WORDS.contains(&word.to_lowercase().as_str()))
 }
 

@@ -49,7 +49,8 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         let unbounded = match definition.value {
             Value::Bucket(at) => {
                 let bucket = cx.policy.buckets.get(at);
-                bucket.filter(|b| b.key.is_some() && b.max.is_none())
+                bucket
+                    .filter(|b| b.key.is_some() && b.max.is_none())
                     .map(|_| "bucket")
             }
             Value::Dynamic(at) => {
@@ -59,7 +60,10 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
             _ => None,
         };
         let Some(kind) = unbounded else { continue };
-        let title = format!("the {kind} `{}` does not say how many keys it has", definition.name);
+        let title = format!(
+            "the {kind} `{}` does not say how many keys it has",
+            definition.name
+        );
         let diagnostic = LINT
             .report(title, definition.span)
             .help("add `max 65536`, or what its memory is worth");
@@ -77,7 +81,11 @@ fn end(cx: &Context, span: Span) -> Option<Span> {
     let item = Span::new(span.file, item.span);
     let text = cx.text_of(item).trim_end();
     let end = item.start.checked_add(u32::try_from(text.len()).ok()?)?;
-    Some(Span { start: end, end, ..item })
+    Some(Span {
+        start: end,
+        end,
+        ..item
+    })
 }
 
 fn bound(end: Span) -> Fix {

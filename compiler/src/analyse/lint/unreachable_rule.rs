@@ -50,10 +50,11 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         let Some(diagnostic) = report(cx, &LINT, reach, rule) else {
             continue;
         };
-        let diagnostic = diagnostic
-            .help("delete it, or put it before them if it was to do something else");
-        let deletable =
-            cx.is_own(rule.span) && !cx.is_shared(rule.span) && !duplicate_rule::is_tested(cx, rule);
+        let diagnostic =
+            diagnostic.help("delete it, or put it before them if it was to do something else");
+        let deletable = cx.is_own(rule.span)
+            && !cx.is_shared(rule.span)
+            && !duplicate_rule::is_tested(cx, rule);
         let fix = deletable.then(|| cx.delete(rule.span, "delete the rule"));
         out.push(match fix.flatten() {
             Some(fix) => diagnostic.fix(fix),
@@ -93,7 +94,11 @@ pub(super) fn report(
         return None;
     }
     let blockers: Vec<String> = reach.blockers.iter().map(|b| name(cx, *b)).collect();
-    let verb = if blockers.len() == 1 { "takes" } else { "together take" };
+    let verb = if blockers.len() == 1 {
+        "takes"
+    } else {
+        "together take"
+    };
     let title = format!(
         "nothing comes to `{}`: {} {verb} every packet of it",
         rule.name,
@@ -101,7 +106,10 @@ pub(super) fn report(
     );
     let mut diagnostic = lint.report(title, rule.span);
     for blocker in reach.blockers.iter().filter_map(|b| of(cx, *b)) {
-        diagnostic = diagnostic.related(blocker.span, format!("`{}` {}", blocker.name, does(blocker)));
+        diagnostic = diagnostic.related(
+            blocker.span,
+            format!("`{}` {}", blocker.name, does(blocker)),
+        );
     }
     Some(way(cx, diagnostic, reach, rule))
 }
@@ -113,22 +121,32 @@ fn way(cx: &Context, diagnostic: Diagnostic, reach: &RuleReach, rule: &Rule) -> 
     };
     let model = cx.model();
     let point = model.plain(sample);
-    let mut blockers: Vec<_> = reach.blockers.iter().filter_map(|b| match b {
-        Source::Rule(id) => Some(*id),
-        Source::Fact(_) => None,
-    }).collect();
+    let mut blockers: Vec<_> = reach
+        .blockers
+        .iter()
+        .filter_map(|b| match b {
+            Source::Rule(id) => Some(*id),
+            Source::Fact(_) => None,
+        })
+        .collect();
     blockers.sort_unstable();
     let view = View::of(reach.id.stage);
-    let takes = blockers.into_iter().filter_map(|id| id.of(cx.ir)).find(|blocker| {
-        let regions = model.rule(blocker, view).unwrap_or_default();
-        regions.iter().any(|region| region.contains(&point))
-    });
+    let takes = blockers
+        .into_iter()
+        .filter_map(|id| id.of(cx.ir))
+        .find(|blocker| {
+            let regions = model.rule(blocker, view).unwrap_or_default();
+            regions.iter().any(|region| region.contains(&point))
+        });
     let Some(takes) = takes else {
         return diagnostic;
     };
     let example = cx.in_words(sample);
     diagnostic
-        .step(takes.span, format!("{example}: `{}` {}", takes.name, does(takes)))
+        .step(
+            takes.span,
+            format!("{example}: `{}` {}", takes.name, does(takes)),
+        )
         .step(rule.span, format!("`{}` is not asked", rule.name))
 }
 

@@ -43,7 +43,11 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
 
 /// Rules that refuse something of one family only, where the other one is allowed.
 pub(super) fn holes(cx: &Context, lint: &'static Meta, of: Families, out: &mut Vec<Diagnostic>) {
-    let (own, other) = if of.v4 { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+    let (own, other) = if of.v4 {
+        ("IPv4", "IPv6")
+    } else {
+        ("IPv6", "IPv4")
+    };
     let refusing = cx.ir.filter.iter();
     for rule in refusing.filter(|rule| rule.verdict.as_ref().is_some_and(is_refusal)) {
         let Some(asked) = mirror(rule, of) else {

@@ -71,7 +71,8 @@ const SSH: u64 = 22;
 /// Whether the rule is about TCP more than about other protocols. What allows everything is another
 /// lint's business.
 fn speaks_of_tcp(rule: &Rule) -> bool {
-    let is_tcp = |cube: &Cube| cube.proto.contains(TCP) && !Cube::any().proto.is_subset(&cube.proto);
+    let is_tcp =
+        |cube: &Cube| cube.proto.contains(TCP) && !Cube::any().proto.is_subset(&cube.proto);
     !rule.is_default && rule.cubes.iter().any(is_tcp)
 }
 

@@ -112,7 +112,7 @@ impl Tables<'_> {
         let mut out = Vec::new();
         for family in [V4, V6] {
             let hull = self.space.all(family);
-            if self.is_of(cube, view, family)
+            if Self::is_of(cube, view, family)
                 && let Some(body) = self.body(cube, view, &hull, Fragments::Seen)
             {
                 ways::ways(self.space, named(cube), view, &body, &mut out);
@@ -123,13 +123,13 @@ impl Tables<'_> {
 
     /// What a cube asks of a packet, wherever it comes from and goes to.
     pub(crate) fn wherever(self, cube: &Cube, view: View) -> Vec<Region> {
-        let families = [V4, V6].into_iter().filter(|f| self.is_of(cube, view, *f));
+        let families = [V4, V6].into_iter().filter(|f| Self::is_of(cube, view, *f));
         families
             .filter_map(|f| self.body(cube, view, &self.space.all(f), Fragments::Seen))
             .collect()
     }
 
-    fn is_of(self, cube: &Cube, view: View, family: u128) -> bool {
+    fn is_of(cube: &Cube, view: View, family: u128) -> bool {
         let Families { v4, v6 } = cube.families;
         (if family == V4 { v4 } else { v6 }) && view.moved.of_family(family)
     }
@@ -137,7 +137,7 @@ impl Tables<'_> {
     /// The packets of `hull`, which is of one family, that a cube means.
     pub(crate) fn within(self, cube: &Cube, view: View, hull: &Region, out: &mut Vec<Region>) {
         let family = self.space.family(hull);
-        if !self.is_of(cube, view, family) || self.misses(cube, view, hull, family) {
+        if !Self::is_of(cube, view, family) || self.misses(cube, view, hull, family) {
             return;
         }
         if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
