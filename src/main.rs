@@ -6,13 +6,18 @@ mod capture;
 mod check;
 mod completions;
 mod config;
+mod diff;
 mod exit;
 mod explain;
 mod fmt;
+mod git;
 mod lint;
+mod matrix;
 mod out;
 mod paths;
 mod progress;
+mod prove;
+mod query;
 mod remove;
 mod report;
 mod session;
@@ -44,8 +49,12 @@ enum Command {
     Trace(trace::Args),
     Lint(lint::Args),
     Explain(explain::Args),
+    Prove(prove::Args),
+    Query(query::Args),
+    Matrix(matrix::Args),
     Fmt(fmt::Args),
     Build(build::Args),
+    Diff(diff::Args),
     Apply(apply::Args),
     Remove(remove::Args),
     Status(status::Args),
@@ -59,8 +68,12 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Prove(args) => prove::run(&args),
+        Command::Query(args) => query::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Apply(args) => apply::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Status(args) => status::run(&args),

@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use polc_bundle::Bundle;
+use polc_compiler::analyse::question::ask;
 use polc_compiler::diagnostic::Diagnostic;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::source::SourceMap;
@@ -49,13 +50,31 @@ impl Session {
 
     /// The same, with files from elsewhere.
     pub(crate) fn read(path: &Path, args: &CompileArgs, files: &dyn Files) -> Result<Self, Error> {
+        Self::with(path, args, files, |name, text, options| {
+            compile(name, text, files, options)
+        })
+    }
+
+    /// As [`Session::open`], with a question, which becomes the last of the policy's claims.
+    pub(crate) fn ask(path: &Path, question: &str, args: &CompileArgs) -> Result<Self, Error> {
+        Self::with(path, args, &Disk, |name, text, options| {
+            ask(name, text, question, &Disk, options)
+        })
+    }
+
+    fn with(
+        path: &Path,
+        args: &CompileArgs,
+        files: &dyn Files,
+        compile: impl FnOnce(&str, &str, &Options) -> Compilation,
+    ) -> Result<Self, Error> {
         let config = Config::of(path)?;
         let name = path.to_string_lossy();
         let text = files
             .read(&name)
             .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
         let options = options(args, &config)?;
-        let compilation = compile(&name, &text, files, &options);
+        let compilation = compile(&name, &text, &options);
         Ok(Self {
             config,
             options,

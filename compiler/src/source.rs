@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub struct FileId(u32);
 
 /// A place in a text of a [`SourceMap`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// Which text.
     pub file: FileId,

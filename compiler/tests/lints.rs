@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use polc_compiler::analyse::lint::{self, Meta, Settings};
+use polc_compiler::analyse::prove;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::diagnostic::{self, Diagnostic, fix};
 use polc_compiler::target::{self, Nftables, Target as _};
@@ -75,6 +76,11 @@ fn linted(meta: &Meta, text: &str) -> (Compilation, Vec<Diagnostic>) {
     if let Some(ir) = &result.ir {
         let built = Nftables.emit(ir, &result.sources, &target::Options::default());
         found.extend(built.err().unwrap_or_default());
+        let claims = prove::prove(&result.policy, ir);
+        let claims = claims.iter();
+        found.extend(
+            claims.filter_map(|c| prove::diagnostic(c, &result.policy, ir, &result.sources)),
+        );
     }
     (result, found)
 }

@@ -10,10 +10,12 @@
 mod answers;
 mod check;
 mod ci;
+mod diff;
 mod harness;
 mod inline;
 mod large;
 mod lint;
 mod output;
+mod prove;
 mod readme;
 mod trace;

@@ -100,6 +100,10 @@ codes! {
     SetOverflow = "POL023" "set-overflow";
     /// A step of an inline test did not come out as it says.
     TestFailed = "POL024" "test-failed";
+    /// A claim does not hold: there is a packet with another outcome.
+    ClaimFails = "POL027" "claim-does-not-hold";
+    /// Whether a claim holds could not be worked out.
+    ClaimUnknown = "POL028" "claim-unknown";
     /// No packet can match the rule: its conditions exclude one another.
     UnmatchableRule = "POL102" "unmatchable-rule";
     /// A set without elements is used in a rule.
@@ -108,6 +112,8 @@ codes! {
     InvertedRange = "POL112" "inverted-or-degenerate-range";
     /// A prefix has bits set beyond its length.
     HostBits = "POL113" "host-bits-set";
+    /// A claim is about no packet at all.
+    VacuousClaim = "POL114" "vacuous-assertion";
     /// Traffic can reach the end of a stage undecided.
     MissingDefault = "POL117" "missing-default";
     /// A transparent proxy takes only TCP and UDP, and needs a socket of each family it is sent.

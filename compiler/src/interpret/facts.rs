@@ -28,7 +28,8 @@ pub(super) fn is_unconditional_icmp(packet: &Packet) -> bool {
 /// Messages that conduct an IPv6 network, which belong to no flow: neighbour discovery,
 /// multicast listener discovery and the advertisement of multicast routers.
 pub(super) fn is_never_tracked(packet: &Packet) -> bool {
-    u64::from(packet.proto) == ICMPV6
+    packet.saddr.is_ipv6()
+        && u64::from(packet.proto) == ICMPV6
         && matches!(packet.field(ICMP_TYPE), Some(130..=136 | 143 | 151))
 }
 

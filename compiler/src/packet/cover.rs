@@ -12,11 +12,12 @@
 //! The region chosen is the one that leaves the fewest parts: one that covers the piece ends it at
 //! once, and one that cuts it in a single dimension leaves a single part.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use num_bigint::BigUint;
 
-use super::Region;
+use super::{Region, Values};
 
 /// The most pieces that a search looks at before it gives up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +80,36 @@ impl Certificate {
         let inside = |(part, by): &(Region, usize)| {
             part.is_subset(target) && regions.get(*by).is_some_and(|r| part.is_subset(r))
         };
-        let apart = |(at, (part, _)): (usize, &(Region, usize))| {
-            let mut earlier = self.parts.iter().take(at);
-            !earlier.any(|(other, _)| part.intersects(other))
-        };
         let all = 0..target.dims().len();
         let sizes = self.parts.iter().map(|(part, _)| part.volume(all.clone()));
         self.parts.iter().all(inside)
-            && self.parts.iter().enumerate().all(apart)
+            && self.apart()
             && sizes.sum::<BigUint>() == target.volume(all.clone())
+    }
+}
+
+impl Certificate {
+    /// Whether no two parts overlap. In their order along one dimension, each is compared with
+    /// those that begin before it ends.
+    fn apart(&self) -> bool {
+        let dims = self.parts.first().map_or(0, |(part, _)| part.dims().len());
+        let bounds = |part: &Region, dim| part.dim(dim).map_or((0, 0), Values::bounds);
+        let different = |dim: &usize| {
+            let starts = self.parts.iter().map(|(part, _)| bounds(part, *dim).0);
+            starts.collect::<BTreeSet<u128>>().len()
+        };
+        let along = (0..dims).max_by_key(different).unwrap_or(0);
+        let parts = self
+            .parts
+            .iter()
+            .map(|(part, _)| (bounds(part, along), part));
+        let mut parts: Vec<((u128, u128), &Region)> = parts.collect();
+        parts.sort_unstable_by_key(|(bounds, _)| *bounds);
+        parts.iter().enumerate().all(|(at, ((_, last), part))| {
+            let behind = parts.iter().skip(at + 1);
+            let mut near = behind.take_while(|((first, _), _)| first <= last);
+            near.all(|(_, other)| !part.intersects(other))
+        })
     }
 }
 

@@ -103,6 +103,14 @@ impl<T: Int> IntervalSet<T> {
         Self { ranges: out.into() }
     }
 
+    /// The same numbers in the widest type.
+    pub fn widened(&self) -> IntervalSet<u128> {
+        let ranges = self.ranges.iter().map(|(a, b)| (a.wide(), b.wide()));
+        IntervalSet {
+            ranges: ranges.collect(),
+        }
+    }
+
     /// The ranges: sorted, disjoint, not adjacent, both ends included.
     pub fn ranges(&self) -> &[(T, T)] {
         &self.ranges

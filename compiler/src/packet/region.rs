@@ -45,6 +45,14 @@ impl Region {
         Some(self.with(at, both))
     }
 
+    /// Leaves only the part whose number in one dimension is among `values`. `None`, without any
+    /// change, when there is none.
+    pub fn narrow(&mut self, at: usize, values: &Values) -> Option<()> {
+        let dim = self.dims.get_mut(at)?;
+        *dim = dim.intersection(values)?;
+        Some(())
+    }
+
     fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Values, &'a Values)> {
         self.dims.iter().zip(&other.dims)
     }
@@ -100,14 +108,22 @@ impl Region {
 
     /// How many points the given dimensions have together.
     pub fn volume(&self, dims: impl IntoIterator<Item = usize>) -> BigUint {
-        let width = |values: &Values| -> BigUint {
-            let ranges = values.ranges().into_iter();
-            ranges.map(|(a, b)| BigUint::from(b - a) + 1u8).sum()
-        };
         dims.into_iter()
             .filter_map(|d| self.dim(d))
-            .map(width)
+            .map(Values::count)
             .product()
+    }
+
+    /// About how much of it is in `other`, from 0 to 1.
+    pub fn share(&self, other: &Self) -> f64 {
+        let mut share = 1.0;
+        for (own, other) in self.pairs(other) {
+            share *= own.share(other);
+            if share == 0.0 {
+                break;
+            }
+        }
+        share
     }
 
     /// A point of it: the smallest of each dimension.

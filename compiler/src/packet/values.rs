@@ -1,6 +1,8 @@
 //! Sets of numbers in one dimension of a [`Region`](super::Region). One range, by far the most
 //! frequent, takes no memory of its own.
 
+use num_bigint::BigUint;
+
 use super::IntervalSet;
 use super::interval::Int;
 
@@ -24,9 +26,7 @@ impl Values {
         match set.ranges() {
             [] => None,
             [(first, last)] => Some(Self::Range(first.wide(), last.wide())),
-            many => Some(Self::Many(
-                many.iter().map(|(a, b)| (a.wide(), b.wide())).collect(),
-            )),
+            _ => Some(Self::Many(set.widened())),
         }
     }
 
@@ -63,6 +63,39 @@ impl Values {
                 (first.0, last.unwrap_or(&none).1)
             }
         }
+    }
+
+    /// How many numbers there are in it.
+    pub fn count(&self) -> BigUint {
+        match self {
+            Self::Range(first, last) => BigUint::from(last - first) + 1u8,
+            // Ranges do not touch, so that the sum of their widths is smaller than 2^128.
+            Self::Many(set) => {
+                let widths: u128 = set.ranges().iter().map(|(a, b)| b - a).sum();
+                BigUint::from(widths) + set.ranges().len()
+            }
+        }
+    }
+
+    /// About how many numbers there are in it.
+    #[expect(clippy::cast_precision_loss, reason = "it is about as many")]
+    fn size(&self) -> f64 {
+        match self {
+            Self::Range(first, last) => (last - first) as f64 + 1.0,
+            Self::Many(set) => {
+                let widths: u128 = set.ranges().iter().map(|(a, b)| b - a).sum();
+                widths as f64 + set.ranges().len() as f64
+            }
+        }
+    }
+
+    /// About how much of it is in `other`, from 0 to 1.
+    pub fn share(&self, other: &Self) -> f64 {
+        if self.is_subset(other) {
+            return 1.0;
+        }
+        self.intersection(other)
+            .map_or(0.0, |both| both.size() / self.size())
     }
 
     /// Whether the number is in it.
@@ -110,6 +143,11 @@ impl Values {
             (Self::Range(a, b), Self::Range(c, d)) => {
                 let (first, last) = (*a.max(c), *b.min(d));
                 (first <= last).then_some(Self::Range(first, last))
+            }
+            (many @ Self::Many(_), range) | (range, many @ Self::Many(_))
+                if many.is_subset(range) =>
+            {
+                Some(many.clone())
             }
             (Self::Many(set), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(set)) => {
                 Self::of_wide(set.intersection(&IntervalSet::range(*a, *b)))

@@ -29,11 +29,16 @@ const PRELUDE: &str = "prelude";
 /// How many files may use one another in a row.
 const DEEPEST: usize = 64;
 
-const PRELUDE_TEXT: &str = include_str!("prelude.pol");
+pub(crate) const PRELUDE_TEXT: &str = include_str!("prelude.pol");
 
 /// The prelude's tree: parsed once, for it is the same for every policy.
 static PRELUDE_TREE: LazyLock<Arc<ast::File>> =
     LazyLock::new(|| Arc::new(polc_grammar::parse(PRELUDE_TEXT).file));
+
+/// What is defined everywhere.
+pub(crate) fn prelude() -> &'static ast::File {
+    &PRELUDE_TREE
+}
 
 /// The modules of a policy: the prelude first, then the policy's file, then what it uses.
 pub(super) struct Loader<'a> {

@@ -33,6 +33,7 @@ use crate::packet::AddrSet;
 use crate::policy::{Meta, Policy};
 use crate::source::{FileId, SourceMap, Span};
 
+pub(crate) use load::{PRELUDE_TEXT, prelude};
 pub(crate) use scope::nearest;
 
 use load::{Loader, ModuleId};

@@ -1,15 +1,22 @@
 //! What a lint sees.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::Settings;
 use super::syntax::{Node, Syntax};
-use crate::diagnostic::{Edit, Fix};
-use crate::ir::Ir;
+use super::{Settings, World};
+use crate::analyse::model::{Model, Moved};
+use crate::analyse::reach::{Reach, reach};
+use crate::diagnostic::{Diagnostic, Edit, Fix};
+use crate::ir::{Cube, Ir};
+use crate::packet::Region;
 use crate::policy::Policy;
 use crate::source::{FileId, SourceMap, Span};
+
+/// The cubes of a question, whether buckets are empty in it, what steer has done to the flows, and
+/// the regions that this means.
+type Asked = (Vec<Cube>, bool, Moved, Rc<[Region]>);
 
 /// A policy that compiles, and what can be asked about it.
 pub struct Context<'a> {
@@ -23,6 +30,15 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Texts that have been parsed for it.
     trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
+    model: OnceCell<Model<'a>>,
+    world: OnceCell<World>,
+    reach: OnceCell<Reach>,
+    /// What the last question was about: most lints ask one of every rule.
+    pub(super) last_asked: RefCell<Option<Asked>>,
+    /// How many rules come from each place.
+    rules_at: OnceCell<BTreeMap<Span, usize>>,
+    /// Findings that the interpreter does not agree with.
+    pub(super) defects: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a> Context<'a> {
@@ -39,7 +55,29 @@ impl<'a> Context<'a> {
             ir,
             settings,
             trees: RefCell::default(),
+            model: OnceCell::new(),
+            world: OnceCell::new(),
+            reach: OnceCell::new(),
+            last_asked: RefCell::default(),
+            rules_at: OnceCell::new(),
+            defects: RefCell::default(),
         }
+    }
+
+    /// The policy as sets of packets.
+    pub fn model(&self) -> &Model<'a> {
+        self.model.get_or_init(|| Model::new(self.policy, self.ir))
+    }
+
+    /// What comes from the world.
+    pub fn world(&self) -> &World {
+        self.world
+            .get_or_init(|| World::of(self.model(), &self.settings.world))
+    }
+
+    /// Which rules decide anything.
+    pub fn reach(&self) -> &Reach {
+        self.reach.get_or_init(|| reach(self.model()))
     }
 
     /// Whether a place is in the policy's own file: what others use is not judged by one user.
@@ -55,6 +93,13 @@ impl<'a> Context<'a> {
     /// The text of a file.
     pub fn text(&self, file: FileId) -> &'a str {
         self.sources.get(file).map_or("", |source| &source.text)
+    }
+
+    /// The text at a place.
+    pub fn text_of(&self, span: Span) -> &'a str {
+        let text = self.text(span.file);
+        text.get(span.start as usize..span.end as usize)
+            .unwrap_or_default()
     }
 
     /// The syntax of a file.
@@ -75,7 +120,14 @@ impl<'a> Context<'a> {
     /// Whether several rules of the IR come from this place: it is in a template, and a change
     /// there changes all of them.
     pub fn is_shared(&self, span: Span) -> bool {
-        self.ir.rules().filter(|(_, r)| r.span == span).count() > 1
+        let rules_at = self.rules_at.get_or_init(|| {
+            let mut rules_at = BTreeMap::new();
+            for (_, rule) in self.ir.rules() {
+                *rules_at.entry(rule.span).or_default() += 1;
+            }
+            rules_at
+        });
+        rules_at.get(&span).is_some_and(|rules| *rules > 1)
     }
 
     /// Deletes the item or statement at a place, with its line if nothing else is on it; `None`

@@ -21,9 +21,9 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh
+    ///   allow http
     ///   allow https
-    ///   allow tcp/22 as admin
+    ///   allow tcp/80 as site
     ///   default deny
     /// }
     /// ```
@@ -32,7 +32,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh as admin
+    ///   allow http as site
     ///   allow https
     ///   default deny
     /// }
@@ -98,7 +98,7 @@ fn asks_dynamic(rule: &Rule) -> bool {
 }
 
 /// Whether two rules differ in nothing but names, metadata and where they stand.
-fn same(cx: &Context, a: &Rule, b: &Rule) -> bool {
+pub(super) fn same(cx: &Context, a: &Rule, b: &Rule) -> bool {
     let limits = |rule: &Rule| -> Vec<_> {
         let limits = rule.limits.iter();
         limits.map(|l| (l.sense, rate(cx, l.bucket))).collect()
@@ -126,7 +126,7 @@ fn rate(cx: &Context, bucket: BucketId) -> Result<BucketId, Option<(Rate, Option
 }
 
 /// Whether a test names the rule, or one of its block by number: numbers would shift.
-fn is_tested(cx: &Context, rule: &Rule) -> bool {
+pub(super) fn is_tested(cx: &Context, rule: &Rule) -> bool {
     let block = cx.ir.blocks.get(rule.block).map_or("", |b| &b.label);
     let numbered = format!("{block}#");
     let names = cx.policy.tests.iter().flat_map(|t| &t.test.steps);

@@ -13,7 +13,7 @@ page! {
     ///
     /// from wan to host { default deny }
     ///
-    /// default allow
+    /// default deny
     /// ```
     ///
     /// ## Good
@@ -23,7 +23,7 @@ page! {
     ///
     /// from wan to host { default deny }
     ///
-    /// default allow
+    /// default deny
     /// ```
     pub(super) static PAGE: InterfaceName Error, Syntactic
 }

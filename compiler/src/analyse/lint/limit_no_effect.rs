@@ -19,10 +19,12 @@ page! {
     /// ## Good
     ///
     /// ```pol
+    /// bucket few = 60/min per source max 65536
+    ///
     /// to host {
-    ///   allow ssh within 6/min per source  as ssh
-    ///   deny  ssh                          as too-many
-    ///   allow tcp/1024-65535               as rest
+    ///   allow https within few  as site
+    ///   deny  https             as too-many
+    ///   allow tcp/440-449       as rest
     ///   default deny
     /// }
     /// ```

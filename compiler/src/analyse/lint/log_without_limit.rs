@@ -19,7 +19,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh
+    ///   allow https
     ///   default deny log "in"
     /// }
     /// ```
@@ -28,7 +28,7 @@ lint! {
     ///
     /// ```pol
     /// to host {
-    ///   allow ssh
+    ///   allow https
     ///   default deny log "in" at 3/s
     /// }
     /// ```

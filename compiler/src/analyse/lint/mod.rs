@@ -6,32 +6,93 @@
 //!
 //! [`lint`](fn@lint) runs them.
 
+mod admitting;
 mod context;
 mod directive;
 mod fingerprint;
+mod index;
+mod literals;
 mod register;
+mod rerun;
+mod services;
 mod settings;
 mod suppress;
 mod syntax;
 #[cfg(test)]
 mod testing;
+mod words;
+mod world;
 
 use register::{lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
 pub use fingerprint::{Fingerprint, Fingerprints};
+pub use index::Lines;
 pub use register::{all, find, lookup};
 pub use settings::{Level, Rule, Settings};
 pub use suppress::Suppressed;
+pub use world::{Opening, Origin, Question, World};
 
 use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
 
 register::lints! {
+    mod any_any_allow;
+    mod default_allow;
+    mod no_established_accept;
+    mod source_port_trust;
+    mod proxy_down_unstated;
+    mod proxy_loop;
+    mod redirect_loop;
+    mod limit_huge;
+    mod contradictory_match;
+    mod always_true_match;
+    mod plaintext_service;
+    mod amplifier_open;
+    mod global_limit;
+    mod proxy_without_rate;
+    mod proxy_includes_local;
+    mod limit_on_established;
+    mod unbounded_keys;
+    mod management_not_protected;
+    mod missing_owner;
+    mod no_tests;
+    mod silent_drop;
+    mod accept_is_not_final;
+    mod unreachable_rule;
+    mod shadowed_opposite;
+    mod mostly_shadowed;
+    mod redundant_rule;
+    mod conflicting_rules;
+    mod v4_mapped_literal;
+    mod magic_number;
+    mod todo_allow;
+    mod name_shadowing;
+    mod dead_block;
     mod duplicate_rule;
+    mod mergeable_rules;
+    mod order_sensitive_pair;
     mod log_without_limit;
     mod unused_definition;
+    mod overlapping_set_elements;
+    mod kernel_floor;
+    mod world_to_admin_port;
+    mod wide_source;
+    mod wide_port_range;
+    mod bogon_source_accepted;
+    mod no_antispoof;
+    mod loopback_address_off_lo;
+    mod invalid_state_accepted;
+    mod egress_unrestricted;
+    mod metadata_endpoint_open;
+    mod fragment_bypass;
+    mod v4_only_hole;
+    mod v6_only_hole;
+    mod asymmetric_families;
+    mod nd_blocked;
+    mod pmtud_blocked;
+    mod echo_unlimited;
 }
 
 register::pages! {
@@ -51,6 +112,7 @@ register::pages! {
     mod interface_name;
     mod expired;
     mod undefined_reference;
+    mod vacuous_assertion;
 }
 
 /// What lint has to say about a policy.
@@ -74,6 +136,7 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
                 (lint.check)(&cx, &mut findings);
             }
         }
+        findings.extend(cx.defects.take());
         findings.retain_mut(|finding| settings.admits(finding));
         diagnostic::sort(&mut findings);
         suppressed = suppress::suppress(&cx, &mut findings);

@@ -13,6 +13,7 @@ page! {
     ///   listen tcp at 127.0.0.1:12345
     ///   mark   0x1/0xff
     ///   table  100
+    ///   down   deny
     /// }
     ///
     /// steer { proxy udp/443 from 192.0.2.0/24 via box }
@@ -25,6 +26,7 @@ page! {
     ///   listen tcp, udp at 127.0.0.1:12345
     ///   mark   0x1/0xff
     ///   table  100
+    ///   down   deny
     /// }
     ///
     /// steer { proxy udp/443 from 192.0.2.0/24 via box }

@@ -22,6 +22,8 @@ pub struct Syntax {
     pub nodes: Vec<Node>,
     /// Every comment, in source order.
     pub comments: Vec<Comment>,
+    /// The tree that the nodes are taken from.
+    pub items: Vec<Spanned<Item>>,
 }
 
 impl Syntax {
@@ -32,13 +34,18 @@ impl Syntax {
         for item in &items {
             visit_item(&item.node, item.span, &mut nodes);
         }
-        Self { nodes, comments }
+        Self {
+            nodes,
+            comments,
+            items,
+        }
     }
 
     /// The nodes around a place, the innermost first.
     pub fn around(&self, at: u32) -> impl Iterator<Item = &Node> {
         let holds = move |node: &&Node| node.span.start <= at && at < node.span.end;
-        self.nodes.iter().rev().filter(holds)
+        let begun = self.nodes.partition_point(|node| node.span.start <= at);
+        self.nodes.iter().take(begun).rev().filter(holds)
     }
 
     /// What a comment speaks of: `None` for the whole file, where nothing stands before it; else the

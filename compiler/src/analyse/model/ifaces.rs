@@ -10,7 +10,7 @@ use crate::ir::Side;
 use crate::packet::{IfaceSet, IntervalSet, Pattern, Values};
 
 /// The number of this machine, which is no interface.
-pub(super) const HOST: u128 = 0;
+pub(crate) const HOST: u128 = 0;
 
 /// Classes of interface names that policies do not tell apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +64,23 @@ impl Classes {
             .find(|name| Pattern::problem(name).is_none() && !narrower(name))
     }
 
+    /// The number of the loopback interface.
+    pub(crate) fn loopback(&self) -> u128 {
+        self.number("lo").unwrap_or(HOST)
+    }
+
     /// The largest number in use.
     pub(super) fn largest(&self) -> u128 {
         self.names.len() as u128
     }
 
+    /// This machine and every class.
+    pub(super) fn every(&self) -> Values {
+        Values::Range(HOST, self.largest())
+    }
+
     /// The numbers of a side; `None` when it is empty.
-    pub(super) fn values(&self, side: &Side) -> Option<Values> {
+    pub(crate) fn values(&self, side: &Side) -> Option<Values> {
         let host = side.host.then_some((HOST, HOST));
         let ifaces = self.numbers(&side.ifaces).map(|n| (n, n));
         Values::of(
@@ -89,7 +99,7 @@ impl Classes {
     }
 
     /// The number of the class that a name belongs to.
-    pub(super) fn number(&self, name: &str) -> Option<u128> {
+    fn number(&self, name: &str) -> Option<u128> {
         let position = self.names.iter().position(|n| n == name)?;
         Some(position as u128 + 1)
     }

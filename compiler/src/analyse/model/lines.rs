@@ -3,12 +3,11 @@
 use super::Model;
 use super::space::{Dim, V4, V6};
 use super::view::{Tables, View};
-use crate::field::{CT_MARK, ICMP, ICMPV6, META_MARK};
-use crate::field::{Field, ICMP_CODE, ICMP_TYPE};
+use crate::field::{CT_MARK, Field, META_MARK};
 use crate::interpret::{Fact, RuleId};
 use crate::ir::{Atom, Cube, Rule, Sense, Stage, Verdict};
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
-use crate::packet::{Families, IntervalSet, Region, Values};
+use crate::packet::{Region, Values};
 
 /// What a line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,11 +49,17 @@ impl Model<'_> {
     /// stand before the rules, and each rule, those without a verdict too.
     pub fn lines(&self, view: View) -> Result<Vec<Line>, OutOfBudget> {
         let mut lines = Vec::new();
-        if matches!(view.stage, Stage::Guard | Stage::Filter) && !self.ir.strict_icmp {
-            lines.push(Line {
-                source: Source::Fact(Fact::UnconditionalIcmp),
-                regions: self.regions(&unconditional_icmp(), view),
-            });
+        let mut fact = |fact, regions: Vec<Region>| {
+            let source = Source::Fact(fact);
+            if !regions.is_empty() {
+                lines.push(Line { source, regions });
+            }
+        };
+        if view.stage != Stage::Egress {
+            fact(Fact::UnconditionalIcmp, self.unconditional_icmp(view.stage));
+        }
+        if view.stage == Stage::Steer {
+            fact(Fact::ProxySocket, self.proxy_sockets());
         }
         for (index, rule) in self.ir.stage(view.stage).iter().enumerate() {
             lines.push(Line {
@@ -74,32 +79,71 @@ impl Model<'_> {
         cubes.iter().flat_map(|c| tables.regions(c, view)).collect()
     }
 
+    /// The packets that any of the cubes means, told apart by whether they enter the machine as
+    /// fragments.
+    pub fn meant(&self, cubes: &[Cube], view: View) -> Vec<Region> {
+        let tables = self.tables();
+        cubes.iter().flat_map(|c| tables.meant(c, view)).collect()
+    }
+
     /// The packets that a rule means, with its rates.
     pub fn rule(&self, rule: &Rule, view: View) -> Result<Vec<Region>, OutOfBudget> {
-        let mut regions = self.regions(&rule.cubes, view);
+        let mut out = Vec::new();
+        for family in FAMILIES {
+            self.rule_within(rule, view, &self.space.all(family), &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// The packets of `hull`, which is of one family, that a rule means.
+    pub(crate) fn rule_within(
+        &self,
+        rule: &Rule,
+        view: View,
+        hull: &Region,
+        out: &mut Vec<Region>,
+    ) -> Result<(), OutOfBudget> {
+        let start = out.len();
+        let tables = self.tables();
+        let proxy = match rule.verdict {
+            Some(Verdict::Proxy(id)) => self.ir.proxies.get(id),
+            _ => None,
+        };
+        for cube in &rule.cubes {
+            let from = out.len();
+            tables.within(cube, view, hull, out);
+            if proxy.is_some() && !(cube.egress.host && cube.egress.ifaces.is_empty()) {
+                let taken = out.split_off(from);
+                out.extend(taken.iter().filter_map(|region| self.away(region)));
+            }
+        }
         for limit in &rule.limits {
             let bucket = self.ir.buckets.get(limit.bucket);
             let Some(bucket) = bucket.and_then(|b| self.space.bucket(b)) else {
                 continue;
             };
             let answer = Values::one((limit.sense == Sense::Within).into());
-            let limited = regions.iter();
-            regions = limited
-                .filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer))
-                .collect();
+            let limited = out.split_off(start.min(out.len()));
+            let limited = limited.iter();
+            out.extend(
+                limited.filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer)),
+            );
         }
-        if let Some(Verdict::Proxy(id)) = rule.verdict
-            && let Some(proxy) = self.ir.proxies.get(id)
-        {
-            let bypass = self.regions(&proxy.bypass, view);
-            let bypass: Vec<&Region> = bypass.iter().collect();
-            let mut captured = Vec::new();
-            for region in &regions {
-                captured.extend(subtract(region, &bypass, &mut Budget::default())?);
+        if let Some(proxy) = proxy.filter(|p| !p.bypass.is_empty()) {
+            let own = Cube {
+                ingress: crate::ir::Side::host(),
+                ..Cube::any()
+            };
+            let mut bypass = Vec::new();
+            for cube in proxy.bypass.iter().filter_map(|c| c.intersection(&own)) {
+                tables.sides(&cube, view, hull, &mut bypass);
             }
-            regions = captured;
+            let bypass: Vec<&Region> = bypass.iter().collect();
+            for region in out.split_off(start.min(out.len())) {
+                out.extend(subtract(&region, &bypass, &mut Budget::default())?);
+            }
         }
-        Ok(regions)
+        Ok(())
     }
 
     /// What the model cannot follow in this policy; `None` when it follows everything.
@@ -130,25 +174,6 @@ impl Model<'_> {
         }
         None
     }
-}
-
-/// Neighbour discovery and packet-too-big.
-fn unconditional_icmp() -> [Cube; 2] {
-    let icmp = |families, protocol, types: IntervalSet<u64>| {
-        Cube::any()
-            .with_families(families)
-            .with_proto(&IntervalSet::one(protocol))
-            .with_field(ICMP_TYPE, &types)
-    };
-    let needed = IntervalSet::one(4);
-    [
-        icmp(Families::V4, ICMP, IntervalSet::one(3)).with_field(ICMP_CODE, &needed),
-        icmp(
-            Families::V6,
-            ICMPV6,
-            [(2, 2), (133, 136)].into_iter().collect(),
-        ),
-    ]
 }
 
 /// Both families.

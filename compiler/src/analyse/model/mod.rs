@@ -19,22 +19,28 @@
 //!   policy.
 //! * `raw` text.
 
+mod facts;
 mod ifaces;
 mod lines;
+mod phase;
 mod space;
 mod universe;
 mod view;
+mod ways;
 mod witness;
 
 use std::sync::Arc;
 
 pub use ifaces::Classes;
+pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
+pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
+pub(crate) use space::{alike, same, same_set};
 pub use view::{Moved, View};
 pub use witness::Witness;
 
-use crate::ir::Ir;
+use crate::ir::{Bucket, Ir};
 use crate::policy::Policy;
 
 /// A policy as sets of packets.
@@ -57,7 +63,16 @@ impl<'a> Model<'a> {
 
     /// The models of two policies, whose packets are the same.
     pub fn pair(a: (&'a Policy, &'a Ir), b: (&'a Policy, &'a Ir)) -> (Self, Self) {
-        let space = Arc::new(Space::of(&[a, b]));
+        Self::pair_with_alike(a, b, &[])
+    }
+
+    /// As [`Model::pair`]; the second bucket of each pair is the first one under another name.
+    pub(crate) fn pair_with_alike(
+        a: (&'a Policy, &'a Ir),
+        b: (&'a Policy, &'a Ir),
+        alike: &[(&Bucket, &Bucket)],
+    ) -> (Self, Self) {
+        let space = Arc::new(Space::with_alike(&[a, b], alike));
         let of = |(policy, ir): (&'a Policy, &'a Ir)| Self {
             space: Arc::clone(&space),
             policy,

@@ -1,11 +1,12 @@
 //! The dimensions in which packets differ, as far as some policies can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ifaces::Classes;
-use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, SPORT, TCP_FLAGS};
+use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Bucket, Cube, Ir, NatTarget, Verdict};
+use crate::ir::{Atom, Bucket, Cube, DynamicSet, Ir, NatTarget, Verdict};
 use crate::packet::{IfaceSet, Region, Values};
 use crate::policy::{Policy, Value, Zone};
 
@@ -49,18 +50,35 @@ pub const V4: u128 = 0;
 /// IPv6 in [`Dim::Family`].
 pub const V6: u128 = 1;
 
+/// Where the dimensions are that every space has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fixed {
+    pub(crate) source: usize,
+    pub(crate) destination: usize,
+    pub(crate) protocol: usize,
+    pub(crate) ingress: usize,
+    pub(crate) egress: usize,
+    pub(crate) detour: usize,
+    pub(crate) dport: usize,
+}
+
 /// What the policies of an analysis can tell apart. Policies that are compared share one.
 #[derive(Clone, Debug)]
 pub struct Space {
     /// The dimensions, in the order of [`Region::dims`].
     pub dims: Vec<Dim>,
     index: BTreeMap<Dim, usize>,
+    fixed: Fixed,
     /// The interfaces.
     pub ifaces: Classes,
     /// Users and groups without numbers.
     pub principals: BTreeMap<PrincipalKind, Vec<String>>,
     /// The buckets. Those that are the same in two policies are here once.
     pub buckets: Vec<Bucket>,
+    /// The buckets that each name means, as indices into [`Space::buckets`].
+    by_name: BTreeMap<Arc<str>, Vec<(Bucket, usize)>>,
+    /// Dynamic sets. A second one of the same name that is not the same has another label.
+    dynamic: Vec<(DynamicSet, String)>,
     /// Targets of NAT among which one is chosen, of one family each.
     pub choices: Vec<Vec<NatTarget>>,
 }
@@ -68,31 +86,50 @@ pub struct Space {
 impl Space {
     /// The space of some policies.
     pub fn of(policies: &[(&Policy, &Ir)]) -> Self {
+        Self::with_alike(policies, &[])
+    }
+
+    /// The space of some policies, in which the second bucket of each pair, that of a rule that got
+    /// another name, is the first one.
+    pub(crate) fn with_alike(policies: &[(&Policy, &Ir)], alike: &[(&Bucket, &Bucket)]) -> Self {
         let mut space = Self {
             dims: Vec::new(),
             index: BTreeMap::new(),
             ifaces: Classes::of(policies.iter().flat_map(|(policy, ir)| ifaces(policy, ir))),
             principals: BTreeMap::new(),
             buckets: Vec::new(),
+            by_name: BTreeMap::new(),
+            dynamic: Vec::new(),
             choices: Vec::new(),
+            fixed: Fixed::default(),
         };
         let mut dims = BTreeSet::new();
         for (policy, ir) in policies {
+            space.share(ir, alike);
             for cube in cubes(policy, ir) {
                 space.ask(cube, ir, &mut dims);
             }
-            space.share(ir);
         }
         dims.extend((0..space.buckets.len()).map(Dim::Tokens));
         dims.extend((0..space.choices.len()).map(Dim::Choice));
         dims.extend([Dim::Family, Dim::Ingress, Dim::Egress, Dim::Detour]);
         dims.extend([Dim::Protocol, Dim::Source, Dim::Destination]);
         dims.insert(Dim::Header(Header::Transport));
-        for field in [SPORT, DPORT, TCP_FLAGS, ICMP_TYPE, ICMP_CODE] {
+        for field in [SPORT, DPORT, TCP_FLAGS, ICMP_TYPE, ICMP_CODE, IP_FRAGMENT] {
             dims.insert(Dim::Field(field));
         }
         space.dims = dims.into_iter().collect();
         space.index = space.dims.iter().cloned().zip(0..).collect();
+        let at = |dim: &Dim| space.index.get(dim).copied().unwrap_or_default();
+        space.fixed = Fixed {
+            source: at(&Dim::Source),
+            destination: at(&Dim::Destination),
+            protocol: at(&Dim::Protocol),
+            ingress: at(&Dim::Ingress),
+            egress: at(&Dim::Egress),
+            detour: at(&Dim::Detour),
+            dport: at(&Dim::Field(DPORT)),
+        };
         space
     }
 
@@ -107,8 +144,8 @@ impl Space {
         for atom in cube.atoms.keys() {
             match atom {
                 Atom::Dynamic { set, dest } => {
-                    let name = ir.dynamic.get(*set).map(|s| s.name.to_string());
-                    dims.insert(Dim::Member(name.unwrap_or_default(), *dest));
+                    let label = ir.dynamic.get(*set).map(|s| self.dynamic_label(s));
+                    dims.insert(Dim::Member(label.unwrap_or_default(), *dest));
                 }
                 Atom::Principal(PrincipalKind::Cgroup, name) => {
                     dims.insert(Dim::Cgroup(name.clone()));
@@ -124,12 +161,31 @@ impl Space {
         }
     }
 
-    /// Adds the buckets and the choices of a policy to those that are known.
-    fn share(&mut self, ir: &Ir) {
+    /// Adds the buckets, dynamic sets and choices of a policy to those that are known.
+    fn share(&mut self, ir: &Ir, alike: &[(&Bucket, &Bucket)]) {
         for bucket in &ir.buckets {
-            if self.bucket(bucket).is_none() {
-                self.buckets.push(bucket.clone());
+            if self.bucket(bucket).is_some() {
+                continue;
             }
+            let known = alike.iter().find(|(_, other)| same(other, bucket));
+            let at = known
+                .and_then(|(first, _)| self.bucket(first))
+                .unwrap_or_else(|| {
+                    self.buckets.push(bucket.clone());
+                    self.buckets.len() - 1
+                });
+            let named = self.by_name.entry(Arc::clone(&bucket.name)).or_default();
+            named.push((bucket.clone(), at));
+        }
+        for set in &ir.dynamic {
+            let mut label = set.name.to_string();
+            if self.dynamic.iter().any(|(known, _)| same_set(known, set)) {
+                continue;
+            }
+            if self.dynamic.iter().any(|(known, _)| known.name == set.name) {
+                label.push_str(" (new)");
+            }
+            self.dynamic.push((set.clone(), label));
         }
         for (_, rule) in ir.rules() {
             let (Some(Verdict::Dnat(nat) | Verdict::Snat(nat)), false) =
@@ -147,13 +203,20 @@ impl Space {
 
     /// The index of a bucket that is the same but for its place.
     pub fn bucket(&self, bucket: &Bucket) -> Option<usize> {
-        let same = |b: &Bucket| {
-            Bucket {
-                span: bucket.span,
-                ..b.clone()
-            } == *bucket
-        };
-        self.buckets.iter().position(same)
+        let named = self.by_name.get(&bucket.name)?;
+        let found = named.iter().find(|(known, _)| same(known, bucket));
+        found.map(|(_, at)| *at)
+    }
+
+    /// What [`Dim::Member`] calls a dynamic set.
+    pub fn dynamic_label(&self, set: &DynamicSet) -> String {
+        let known = self.dynamic.iter().find(|(known, _)| same_set(known, set));
+        known.map_or_else(|| set.name.to_string(), |(_, label)| label.clone())
+    }
+
+    /// Where the dimensions are that every space has.
+    pub(crate) fn at_fixed(&self) -> Fixed {
+        self.fixed
     }
 
     /// The place of a dimension; `None` when no policy asks about it.
@@ -210,6 +273,21 @@ impl Space {
         self.values(region, &Dim::Family)
             .map_or(V4, |values| values.bounds().0)
     }
+}
+
+/// Whether two buckets are the same but for their places.
+pub(crate) fn same(a: &Bucket, b: &Bucket) -> bool {
+    a.name == b.name && alike(a, b)
+}
+
+/// Whether two buckets are the same but for their places and names.
+pub(crate) fn alike(a: &Bucket, b: &Bucket) -> bool {
+    (a.rate, a.key, a.max, a.idle, a.full) == (b.rate, b.key, b.max, b.idle, b.full)
+}
+
+/// Whether two dynamic sets are the same but for their places.
+pub(crate) fn same_set(a: &DynamicSet, b: &DynamicSet) -> bool {
+    a.name == b.name && a.initial == b.initial && (a.key, a.idle, a.max) == (b.key, b.idle, b.max)
 }
 
 /// Every cube that an analysis of the policy can meet.

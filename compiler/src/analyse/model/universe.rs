@@ -4,10 +4,10 @@ use super::Model;
 use super::ifaces::HOST;
 use super::lines::FAMILIES;
 use super::space::{Dim, zones};
-use super::view::Moved;
-use crate::field::Header;
-use crate::ir::{Side, Stage};
-use crate::packet::{AddrSet, Region, Values};
+use super::view::{Moved, View};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Header, IP_FRAGMENT};
+use crate::ir::{Cube, Side, Stage};
+use crate::packet::{AddrSet, IfaceSet, Pattern, Region, Values};
 
 impl Model<'_> {
     /// The packets that can reach a stage: what arrives, what this machine sends, and what it sends
@@ -21,44 +21,42 @@ impl Model<'_> {
                 all = self.fixed(&all, &Dim::Header(Header::Transport), 1);
             }
             let ways = self.ways(stage);
-            out.extend(ways.into_iter().filter_map(|(from, to)| {
+            out.extend(ways.into_iter().filter_map(|[from, to, detour]| {
                 let part = self.space.narrowed(&all, &Dim::Ingress, &from)?;
                 let part = self.space.narrowed(&part, &Dim::Egress, &to)?;
+                let part = self.space.narrowed(&part, &Dim::Detour, &detour)?;
                 Some(self.plausible(part, from == Values::one(HOST)))
             }));
         }
         out
     }
 
-    /// Where packets come from and where their own destination is.
-    fn ways(&self, stage: Stage) -> Vec<(Values, Values)> {
-        let largest = self.space.ifaces.largest();
-        let lo = self.space.ifaces.number("lo").map_or(HOST, |lo| lo);
-        let loopback = Values::one(lo);
+    /// Where packets come from, where their own destination is, and where another one can be. What
+    /// arrives does not leave by `lo`, and what this machine sends to itself does.
+    fn ways(&self, stage: Stage) -> Vec<[Values; 3]> {
+        let loopback = Values::one(self.space.ifaces.loopback());
         let host = Values::one(HOST);
-        let every = Values::Range(HOST, largest);
-        let wire = every
-            .difference(&loopback)
-            .and_then(|v| v.difference(&host));
+        let every = self.space.ifaces.every();
         let anywhere = every.difference(&loopback).unwrap_or_else(|| host.clone());
         let mut ways = Vec::new();
-        if let Some(wire) = wire {
-            ways.push((wire, anywhere));
+        if let Some(wire) = anywhere.difference(&host) {
+            ways.push([wire, anywhere.clone(), anywhere.clone()]);
         }
-        ways.push((loopback, host.clone()));
+        ways.push([loopback, host.clone(), anywhere]);
         if let (false, Some(out)) = (stage == Stage::Guard, every.difference(&host)) {
-            ways.push((host, out));
+            ways.push([host, out.clone(), out]);
         }
         ways
     }
 
     /// A region without what packets from there cannot have: a sender when they arrive, a frame
-    /// when they are this machine's own.
+    /// when they are this machine's own, and a flow in any case.
     fn plausible(&self, mut region: Region, local: bool) -> Region {
         for dim in &self.space.dims {
             let gone = match dim {
                 Dim::Header(Header::Owner) | Dim::Principal(_) | Dim::Cgroup(_) => !local,
                 Dim::Header(Header::Ethernet | Header::Vlan) => local,
+                Dim::Field(f) => [CT_STATE, CT_MARK, CT_DIRECTION].contains(f),
                 _ => false,
             };
             if gone {
@@ -74,25 +72,27 @@ impl Model<'_> {
     }
 
     /// Packets that there cannot be: an address behind a zone is reached by that zone's
-    /// interfaces, unless it is one of this machine's own.
+    /// interfaces, unless it is one of this machine's own; and only later fragments lack the header
+    /// behind IP.
     pub fn impossible(&self, moved: Moved) -> Vec<Region> {
-        let mut out = Vec::new();
+        let mut out: Vec<Region> = FAMILIES.into_iter().map(|f| self.headless(f)).collect();
         for zone in zones(self.policy) {
             let Some(net) = &zone.net else { continue };
-            let reached = Side {
-                host: true,
-                ifaces: zone.ifaces.clone(),
-            };
-            let full = Values::Range(HOST, self.space.ifaces.largest());
-            let elsewhere = match self.space.ifaces.values(&reached) {
-                Some(values) => full.difference(&values),
-                None => Some(full),
-            };
+            let ifaces = &self.space.ifaces;
+            // What this machine sends to itself leaves by `lo`.
+            let own = IfaceSet::of([Pattern::Name("lo".to_owned())]);
+            let reached = [
+                Side::host(),
+                Side::ifaces(own),
+                Side::ifaces(zone.ifaces.clone()),
+            ];
+            let mut reached = reached.iter().filter_map(|side| ifaces.values(side));
+            let elsewhere = reached.try_fold(ifaces.every(), |left, side| left.difference(&side));
             let Some(elsewhere) = elsewhere else { continue };
             for region in self.behind(net, Moved::No) {
                 out.extend(self.space.narrowed(&region, &Dim::Egress, &elsewhere));
             }
-            if moved != Moved::No {
+            if matches!(moved, Moved::Routed | Moved::To(_)) {
                 for region in self.behind(net, moved) {
                     out.extend(self.space.narrowed(&region, &Dim::Detour, &elsewhere));
                 }
@@ -101,18 +101,23 @@ impl Model<'_> {
         out
     }
 
+    /// Whole packets without the header behind IP.
+    fn headless(&self, family: u128) -> Region {
+        let all = self.fixed(&self.space.all(family), &Dim::Header(Header::Transport), 0);
+        self.fixed(&all, &Dim::Field(IP_FRAGMENT), 0)
+    }
+
     /// Packets whose destination, once moved, is in `net`.
     fn behind(&self, net: &AddrSet, moved: Moved) -> Vec<Region> {
-        let cube = crate::ir::Cube {
+        let cube = Cube {
             daddr: net.clone(),
-            families: net.families(),
-            ..crate::ir::Cube::any()
+            ..Cube::any()
         };
-        let view = super::View {
+        let view = View {
             stage: Stage::Filter,
             moved,
             untracked: false,
         };
-        self.regions(&[cube], view)
+        self.tables().wherever(&cube, view)
     }
 }

@@ -4,10 +4,13 @@
 use std::net::IpAddr;
 
 use super::space::{Dim, Space, V4, V6};
+use super::ways::{self, Spoken};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT};
+use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Cube, Ir, NatTarget, Stage};
-use crate::packet::{AddrSet, IntervalSet, Region, Values};
+use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage, Verdict};
+use crate::packet::interval::Int;
+use crate::packet::{AddrSet, Families, IntervalSet, Region, Values};
 
 /// How a stage sees a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +43,33 @@ pub enum Moved {
     Routed,
     /// It goes to another destination.
     To(NatTarget),
+    /// It is delivered to this machine, whatever its destination: to a port of it, or to a proxy.
+    Here,
 }
 
 impl Moved {
+    /// What steer did to a packet according to a decision. A packet that does not go on to filter,
+    /// because it was refused, redirected or proxied, is where it was sent.
+    pub fn by(decision: &Decision, ir: &Ir) -> Self {
+        let (addr, port) = match decision.steered {
+            Some(Steered::Route { .. }) => return Self::Routed,
+            Some(Steered::Dnat { addr, port }) => (addr, port),
+            _ => return Self::No,
+        };
+        let rule = decision.steered_by.and_then(|id| id.of(ir));
+        let Some(Verdict::Dnat(nat)) = rule.and_then(|r| r.verdict.as_ref()) else {
+            return Self::No;
+        };
+        let is = |target: &&NatTarget| match target {
+            NatTarget::Addr(a, p) => (*a, *p) == (addr, port),
+            NatTarget::Prefix { to, len, .. } => {
+                AddrSet::prefix(*to, *len).is_some_and(|net| net.contains(addr))
+            }
+        };
+        let target = nat.v4.iter().chain(&nat.v6).find(is);
+        target.map_or(Self::No, |target| Self::To(*target))
+    }
+
     /// The new port, if there is one.
     fn port(self) -> Option<u16> {
         match self {
@@ -55,7 +82,7 @@ impl Moved {
     fn of_family(self, family: u128) -> bool {
         let is = |addr: IpAddr| addr.is_ipv4() == (family == V4);
         match self {
-            Self::No | Self::Routed => true,
+            Self::No | Self::Routed | Self::Here => true,
             Self::To(NatTarget::Addr(addr, _)) => is(addr),
             Self::To(NatTarget::Prefix { from, .. }) => is(from),
         }
@@ -70,63 +97,146 @@ pub(crate) struct Tables<'a> {
 }
 
 impl Tables<'_> {
-    /// The packets that a cube means, in the eyes of a stage: at most one region per family.
+    /// The packets that a cube means, in the eyes of a stage.
     pub(crate) fn regions(self, cube: &Cube, view: View) -> Vec<Region> {
-        let families = [(V4, cube.families.v4), (V6, cube.families.v6)];
+        let mut out = Vec::new();
+        for family in [V4, V6] {
+            self.within(cube, view, &self.space.all(family), &mut out);
+        }
+        out
+    }
+
+    /// The packets that a cube means when it asks the packet, as it enters the machine, whether it
+    /// is a fragment.
+    pub(crate) fn meant(self, cube: &Cube, view: View) -> Vec<Region> {
+        let mut out = Vec::new();
+        for family in [V4, V6] {
+            let hull = self.space.all(family);
+            if Self::is_of(cube, view, family)
+                && let Some(body) = self.body(cube, view, &hull, Fragments::Seen)
+            {
+                ways::ways(self.space, named(cube), view, &body, &mut out);
+            }
+        }
+        out
+    }
+
+    /// What a cube asks of a packet, wherever it comes from and goes to.
+    pub(crate) fn wherever(self, cube: &Cube, view: View) -> Vec<Region> {
+        let families = [V4, V6].into_iter().filter(|f| Self::is_of(cube, view, *f));
         families
-            .into_iter()
-            .filter(|(_, has)| *has)
-            .filter_map(|(family, _)| self.region(cube, view, family))
+            .filter_map(|f| self.body(cube, view, &self.space.all(f), Fragments::Seen))
             .collect()
     }
 
-    fn region(self, cube: &Cube, view: View, family: u128) -> Option<Region> {
-        if !view.moved.of_family(family) {
-            return None;
+    fn is_of(cube: &Cube, view: View, family: u128) -> bool {
+        let Families { v4, v6 } = cube.families;
+        (if family == V4 { v4 } else { v6 }) && view.moved.of_family(family)
+    }
+
+    /// The packets of `hull`, which is of one family, that a cube means.
+    pub(crate) fn within(self, cube: &Cube, view: View, hull: &Region, out: &mut Vec<Region>) {
+        let family = self.space.family(hull);
+        if !Self::is_of(cube, view, family) || self.misses(cube, view, hull, family) {
+            return;
         }
-        let mut region = self.space.all(family);
-        let mut ask = |dim: &Dim, values: Option<Values>| -> Option<()> {
-            region = self.space.narrowed(&region, dim, &values?)?;
+        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
+            ways::ways(self.space, named(cube), view, &body, out);
+        }
+    }
+
+    /// The packets of `hull` that come from and go to these sides, loopback traffic or not.
+    pub(crate) fn sides(self, cube: &Cube, view: View, hull: &Region, out: &mut Vec<Region>) {
+        let spoken = Spoken {
+            ingress: &cube.ingress,
+            egress: &cube.egress,
+            named: None,
+        };
+        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
+            ways::ways(self.space, spoken, view, &body, out);
+        }
+    }
+
+    /// Whether a glance tells that a cube means nothing of `hull`: most cubes of a long list do
+    /// not.
+    fn misses(self, cube: &Cube, view: View, hull: &Region, family: u128) -> bool {
+        let at = self.space.at_fixed();
+        let apart = |dim: usize, set: &AddrSet| {
+            let Some(values) = hull.dim(dim).filter(|_| !set.is_full()) else {
+                return false;
+            };
+            let (first, last) = values.bounds();
+            match family {
+                V4 => !touches(set.v4.ranges(), first, last),
+                _ => !touches(set.v6.ranges(), first, last),
+            }
+        };
+        let fixed = view.moved == Moved::No;
+        apart(at.source, &cube.saddr)
+            || apart(at.destination, &cube.original)
+            || fixed && apart(at.destination, &cube.daddr)
+            || hull.dim(at.protocol).is_some_and(|values| {
+                let (first, last) = values.bounds();
+                !touches(cube.proto.ranges(), first, last)
+            })
+            || fixed
+                && cube.field(DPORT).is_some_and(|ports| {
+                    let bounds = hull.dim(at.dport).map(Values::bounds);
+                    bounds.is_some_and(|(first, last)| !touches(ports.ranges(), first, last))
+                })
+    }
+
+    /// Everything that a cube asks but where packets come from and go to.
+    fn body(self, cube: &Cube, view: View, hull: &Region, fragments: Fragments) -> Option<Region> {
+        let family = self.space.family(hull);
+        let mut dims = hull.dims().to_vec();
+        let mut ask = |at: usize, values: &Values| -> Option<()> {
+            let dim = dims.get_mut(at)?;
+            if !dim.is_subset(values) {
+                *dim = dim.intersection(values)?;
+            }
             Some(())
         };
-        ask(&Dim::Ingress, self.space.ifaces.values(&cube.ingress))?;
-        let leaves = match view.moved {
-            Moved::No => Dim::Egress,
-            Moved::Routed | Moved::To(_) => Dim::Detour,
-        };
-        ask(&leaves, self.space.ifaces.values(&cube.egress))?;
-        ask(&Dim::Source, numbers(&cube.saddr, family))?;
-        ask(&Dim::Destination, numbers(&cube.original, family))?;
-        ask(
-            &Dim::Destination,
-            destinations(&cube.daddr, family, view.moved),
-        )?;
-        ask(&Dim::Protocol, Values::of(&cube.proto))?;
+        let at = self.space.at_fixed();
+        for (dim, set) in [(at.source, &cube.saddr), (at.destination, &cube.original)] {
+            if !set.is_full() {
+                ask(dim, &numbers(set, family)?)?;
+            }
+        }
+        if !cube.daddr.is_full() {
+            let values = destinations(&cube.daddr, family, view.moved)?;
+            ask(at.destination, &values)?;
+        }
+        ask(at.protocol, &Values::of(&cube.proto)?)?;
         for (field, set) in &cube.fields {
-            if constant(*field, view).is_some_and(|value| set.contains(value)) {
+            match constant(*field, view, fragments) {
                 // The header must be there all the same.
-                ask(&Dim::Field(*field), Values::of(&field.all()))?;
-            } else if constant(*field, view).is_some() {
-                return None;
-            } else {
-                ask(&Dim::Field(*field), Values::of(set))?;
+                Seen::Always(value) if set.contains(value) => {}
+                Seen::Always(_) | Seen::Never => return None,
+                Seen::Own => {
+                    ask(self.space.at(&Dim::Field(*field))?, &Values::of(set)?)?;
+                }
             }
             for header in headers(field.def().header) {
-                ask(&Dim::Header(*header), Some(Values::one(1)))?;
+                ask(self.space.at(&Dim::Header(*header))?, &Values::one(1))?;
             }
         }
         for (atom, answer) in &cube.atoms {
             let (dim, values) = self.atom(atom, *answer, family);
-            ask(&dim, values)?;
+            ask(self.space.at(&dim)?, &values?)?;
         }
-        Some(region)
+        Some(Region::new(dims))
     }
 
     fn atom(self, atom: &Atom, answer: bool, family: u128) -> (Dim, Option<Values>) {
         let (dim, yes) = match atom {
             Atom::Dynamic { set, dest } => {
-                let name = self.ir.dynamic.get(*set).map(|s| s.name.to_string());
-                (Dim::Member(name.unwrap_or_default(), *dest), 1)
+                let label = self
+                    .ir
+                    .dynamic
+                    .get(*set)
+                    .map(|s| self.space.dynamic_label(s));
+                (Dim::Member(label.unwrap_or_default(), *dest), 1)
             }
             Atom::Principal(PrincipalKind::Cgroup, name) => (Dim::Cgroup(name.clone()), 1),
             Atom::Principal(kind, name) => {
@@ -148,19 +258,76 @@ impl Tables<'_> {
     }
 }
 
-/// The value that a field has for every packet in the eyes of a stage. Fragments are put together
-/// before steer, and a packet that opens a flow is a new one of the original direction.
-fn constant(field: Field, view: View) -> Option<u64> {
+/// How fragments look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fragments {
+    /// As they are.
+    Seen,
+    /// Like whole packets.
+    Whole,
+}
+
+impl Fragments {
+    /// Behind guard they are put together.
+    fn of(view: View) -> Self {
+        match view.stage {
+            Stage::Guard => Self::Seen,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// The sides that a cube speaks of.
+fn named(cube: &Cube) -> Spoken<'_> {
+    Spoken {
+        ingress: &cube.ingress,
+        egress: &cube.egress,
+        named: Some([names_loopback(&cube.ingress), names_loopback(&cube.egress)]),
+    }
+}
+
+/// What a stage sees of a field.
+enum Seen {
+    /// The packet's own value.
+    Own,
+    /// This value, whatever the packet's own is.
+    Always(u64),
+    /// Nothing: no packet has the field there.
+    Never,
+}
+
+/// What a stage sees of a field. Fragments are put together before steer, and a packet that opens a
+/// flow is a new one of the original direction.
+fn constant(field: Field, view: View, fragments: Fragments) -> Seen {
     const NEW: u64 = 0;
     const UNTRACKED: u64 = 3;
+    let tracking = [CT_STATE, CT_DIRECTION, CT_MARK].contains(&field);
     match field {
-        f if f == DPORT => view.moved.port().map(u64::from),
-        f if f == IP_FRAGMENT && view.stage != Stage::Guard => Some(0),
-        f if f == CT_STATE && view.untracked => Some(UNTRACKED),
-        f if f == CT_STATE => Some(NEW),
-        f if f == CT_DIRECTION || f == CT_MARK => Some(0),
-        _ => None,
+        f if f == DPORT => match view.moved.port() {
+            Some(port) => Seen::Always(port.into()),
+            None => Seen::Own,
+        },
+        f if f == IP_FRAGMENT && fragments == Fragments::Whole => Seen::Always(0),
+        _ if tracking && view.stage == Stage::Guard => Seen::Never,
+        f if f == CT_STATE && view.untracked => Seen::Always(UNTRACKED),
+        _ if tracking && view.untracked => Seen::Never,
+        f if f == CT_STATE => Seen::Always(NEW),
+        _ if tracking => Seen::Always(0),
+        _ => Seen::Own,
     }
+}
+
+/// Whether one of the ranges, which are in order, has a number from `first` to `last`.
+fn touches<T: Int>(ranges: &[(T, T)], first: u128, last: u128) -> bool {
+    let at = ranges.partition_point(|(_, end)| end.wide() < first);
+    ranges
+        .get(at)
+        .is_some_and(|(start, _)| start.wide() <= last)
+}
+
+/// Whether a side names the loopback interface itself: a cube speaks of loopback traffic only then.
+pub(super) fn names_loopback(side: &Side) -> bool {
+    side.ifaces.include().is_some() && side.ifaces.contains("lo")
 }
 
 /// The headers that a packet must have to have this one.
@@ -187,7 +354,7 @@ fn numbers(set: &AddrSet, family: u128) -> Option<Values> {
 /// The destinations that, moved, are in `set`.
 fn destinations(set: &AddrSet, family: u128, moved: Moved) -> Option<Values> {
     match moved {
-        Moved::No | Moved::Routed => numbers(set, family),
+        Moved::No | Moved::Routed | Moved::Here => numbers(set, family),
         Moved::To(NatTarget::Addr(addr, _)) => {
             let full = AddrSet::full();
             set.contains(addr).then(|| numbers(&full, family))?

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Model;
 use super::space::{Dim, V4};
-use crate::field::{DPORT, Field, Header, SPORT, TCP_FLAGS};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, SPORT, TCP_FLAGS};
 use crate::interpret::{Packet, Place};
 use crate::ir::DynamicId;
 use crate::packet::{Region, Values};
@@ -43,7 +43,7 @@ impl Model<'_> {
         let mut members = BTreeMap::new();
         for (id, set) in self.ir.dynamic.iter().enumerate() {
             for dest in [false, true] {
-                if let Some(answer) = value(&Dim::Member(set.name.to_string(), dest)) {
+                if let Some(answer) = value(&Dim::Member(self.space.dynamic_label(set), dest)) {
                     members.insert((id, dest), answer == 1);
                 }
             }
@@ -75,6 +75,10 @@ impl Model<'_> {
         let mut fields = BTreeMap::new();
         for dim in &self.space.dims {
             let Dim::Field(field) = dim else { continue };
+            if [CT_STATE, CT_MARK, CT_DIRECTION].contains(field) {
+                // What the flow lookup finds is no part of the packet.
+                continue;
+            }
             let def = field.def();
             let carried = def.protocols.is_empty() || def.protocols.contains(&protocol);
             let has = |header| value(&Dim::Header(header)).is_none_or(|v| v == 1);

@@ -1,0 +1,194 @@
+//! The two lists of a phase as one, cut down to what can matter for some packets.
+
+use std::rc::Rc;
+
+use super::align::Alignment;
+use crate::analyse::model::{Ending, FactLine, Model, Phase, View};
+use crate::interpret::Fact;
+use crate::packet::Region;
+use crate::packet::cover::OutOfBudget;
+
+/// What a line does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// What the rule with this index says.
+    Rule(usize),
+    /// What the language says.
+    Fact(Option<Fact>, Ending),
+}
+
+/// A line of either policy, or one that both have.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// What it does in the first and in the second.
+    pub(super) acts: [Option<Act>; 2],
+    /// The packets that it means.
+    pub(super) regions: Rc<[Region]>,
+}
+
+impl Line {
+    pub(super) fn is_common(&self) -> bool {
+        matches!(self.acts, [Some(_), Some(_)])
+    }
+}
+
+/// One of a pair: the first policy's, or the second's.
+pub(super) fn of<T>(pair: &[T; 2], side: usize) -> &T {
+    let [first, second] = pair;
+    if side == 0 { first } else { second }
+}
+
+/// As [`of`], to change it.
+pub(super) fn of_mut<T>(pair: &mut [T; 2], side: usize) -> &mut T {
+    let [first, second] = pair;
+    if side == 0 { first } else { second }
+}
+
+/// Which rules are wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Those that only one of the policies has.
+    Lone,
+}
+
+/// The views of both policies in a phase; `None` of one that is not asked.
+pub(super) type Views = [Option<View>; 2];
+
+/// Two policies, side by side.
+pub(super) struct Pair<'m, 'a> {
+    pub(super) models: [&'m Model<'a>; 2],
+    pub(super) alignment: &'m Alignment<'a>,
+}
+
+impl Pair<'_, '_> {
+    /// The lines of a phase that mean packets of `hull`, in an order that is right for both.
+    pub(super) fn lines(
+        &self,
+        phase: Phase,
+        views: Views,
+        hull: &Region,
+    ) -> Result<Vec<Line>, OutOfBudget> {
+        self.select(phase, views, hull, Which::All)
+    }
+
+    /// As [`Pair::lines`], without those that both policies have.
+    pub(super) fn lone_lines(
+        &self,
+        phase: Phase,
+        views: Views,
+        hull: &Region,
+    ) -> Result<Vec<Line>, OutOfBudget> {
+        let mut out = self.select(phase, views, hull, Which::Lone)?;
+        out.retain(|line| !line.is_common());
+        Ok(out)
+    }
+
+    fn select(
+        &self,
+        phase: Phase,
+        views: Views,
+        hull: &Region,
+        which: Which,
+    ) -> Result<Vec<Line>, OutOfBudget> {
+        let mut out = Vec::new();
+        let facts = [0, 1].map(|side| self.facts(side, phase, views, true));
+        merge_facts(facts, hull, &mut out);
+        self.rules(phase, views, hull, which, &mut out)?;
+        let facts = [0, 1].map(|side| self.facts(side, phase, views, false));
+        merge_facts(facts, hull, &mut out);
+        Ok(out)
+    }
+
+    fn facts(&self, side: usize, phase: Phase, views: Views, before: bool) -> Vec<FactLine> {
+        let (Some(model), Some(Some(view))) = (self.models.get(side), views.get(side)) else {
+            return Vec::new();
+        };
+        if before {
+            model.facts_before(phase, *view)
+        } else {
+            model.facts_behind(phase)
+        }
+    }
+
+    fn rules(
+        &self,
+        phase: Phase,
+        views: Views,
+        hull: &Region,
+        which: Which,
+        out: &mut Vec<Line>,
+    ) -> Result<(), OutOfBudget> {
+        let Some(stage) = phase.stage() else {
+            return Ok(());
+        };
+        let steps = self
+            .alignment
+            .steps
+            .get(&stage)
+            .map_or(&[][..], Vec::as_slice);
+        let mut buffer = Vec::new();
+        let mut add = |side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
+            let (model, view) = (*of(&self.models, side), *of(&views, side));
+            let rule = model.ir.stage(stage).get(index);
+            let (Some(view), Some(rule)) = (view, rule) else {
+                return Ok(());
+            };
+            model.rule_within(rule, view, hull, &mut buffer)?;
+            if !buffer.is_empty() {
+                let regions = buffer.drain(..).collect();
+                out.push(Line { acts, regions });
+            }
+            Ok(())
+        };
+        for step in steps {
+            if which == Which::Lone && step.is_common() {
+                continue;
+            }
+            match step.rules.map(|rule| rule.map(Act::Rule)) {
+                acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => add(0, acts, i)?,
+                [a, b] => {
+                    if let Some(Act::Rule(i)) = a {
+                        add(0, [a, None], i)?;
+                    }
+                    if let Some(Act::Rule(j)) = b {
+                        add(1, [None, b], j)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the facts of both, in the one order that all facts have.
+fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, out: &mut Vec<Line>) {
+    let [left, right] = facts;
+    let mut right = right.into_iter().peekable();
+    let mut add = |acts, line: FactLine| {
+        let regions: Rc<[Region]> = line
+            .regions
+            .iter()
+            .filter_map(|r| r.intersection(hull))
+            .collect();
+        if !regions.is_empty() {
+            out.push(Line { acts, regions });
+        }
+    };
+    let act = |line: &FactLine| Some(Act::Fact(line.fact, line.ending));
+    let known = right.clone().collect::<Vec<_>>();
+    for line in left {
+        if known.contains(&line) {
+            while let Some(other) = right.next_if(|other| *other != line) {
+                add([None, act(&other)], other);
+            }
+            right.next();
+            add([act(&line), act(&line)], line);
+        } else {
+            add([act(&line), None], line);
+        }
+    }
+    for line in right {
+        add([None, act(&line)], line);
+    }
+}

@@ -1,0 +1,573 @@
+//! Both pipelines at once: pieces of the packet space, cut along the lines that decide them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::fate::{Decider, Entry, Fate, Goes, Kind, Source, differences, socket};
+use super::script::{Act, Line, Pair, Views, of, of_mut};
+use crate::analyse::model::{Dim, Ending, Model, Moved, Phase, View};
+use crate::field::IP_FRAGMENT;
+use crate::interpret::{Fact, Outcome, RuleId};
+use crate::ir::{Nat, NatTarget, Rule, Stage, Verdict};
+use crate::packet::cover::OutOfBudget;
+use crate::packet::{Region, Values};
+
+/// Packets whose fate changes.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) kind: Kind,
+    pub(super) region: Region,
+    pub(super) fates: [Fate; 2],
+}
+
+/// A piece before a phase.
+struct Task {
+    region: Region,
+    fates: [Fate; 2],
+    phase: usize,
+}
+
+/// A piece inside of a phase.
+struct Frame {
+    region: Region,
+    fates: [Fate; 2],
+    /// Which policies have not decided yet.
+    open: [bool; 2],
+    /// The lines that meet the piece, and which of them is next.
+    live: Rc<[usize]>,
+    next: usize,
+}
+
+/// The lines of a phase in some views.
+type Known = ((Phase, Views), Rc<[Line]>);
+
+/// The walk through a pair of policies.
+pub(super) struct Walk<'w, 'm, 'a> {
+    pub(super) pair: &'w Pair<'m, 'a>,
+    /// The packets that a rule means which not both have, by phase; `None` when that is not known.
+    pub(super) edits: Option<&'w BTreeMap<Phase, Vec<Region>>>,
+    /// The names that rules of the second policy have in the first.
+    pub(super) renamed: &'w BTreeMap<RuleId, String>,
+    /// How many more comparisons of a piece with a line there may be.
+    pub(super) budget: u64,
+    pub(super) found: Vec<Found>,
+    lines: Vec<Known>,
+    tasks: Vec<Task>,
+}
+
+impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
+    pub(super) fn new(
+        pair: &'w Pair<'m, 'a>,
+        edits: Option<&'w BTreeMap<Phase, Vec<Region>>>,
+        renamed: &'w BTreeMap<RuleId, String>,
+        budget: u64,
+    ) -> Self {
+        Self {
+            pair,
+            edits,
+            renamed,
+            budget,
+            found: Vec::new(),
+            lines: Vec::new(),
+            tasks: Vec::new(),
+        }
+    }
+
+    fn model(&self, side: usize) -> &'m Model<'a> {
+        let [first, second] = self.pair.models;
+        if side == 0 { first } else { second }
+    }
+
+    fn spend(&mut self, steps: u64) -> Result<(), OutOfBudget> {
+        self.budget = self.budget.checked_sub(steps).ok_or(OutOfBudget)?;
+        Ok(())
+    }
+
+    /// Walks through both pipelines with the packets of a region.
+    pub(super) fn run(&mut self, root: &Region) -> Result<(), OutOfBudget> {
+        self.lines.clear();
+        self.tasks = vec![Task {
+            region: root.clone(),
+            fates: [Fate::new(), Fate::new()],
+            phase: 0,
+        }];
+        while let Some(task) = self.tasks.pop() {
+            self.spend(1)?;
+            self.task(task, root)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a rule that not both have means packets of the region, in this phase or later.
+    fn is_edited(&self, region: &Region, phase: usize) -> bool {
+        let Some(edits) = self.edits else {
+            return true;
+        };
+        let phases = Phase::ALL.iter().skip(phase);
+        let mut regions = phases.filter_map(|p| edits.get(p)).flatten();
+        regions.any(|edit| edit.intersects(region))
+    }
+
+    fn task(&mut self, task: Task, root: &Region) -> Result<(), OutOfBudget> {
+        let Task {
+            region,
+            fates,
+            phase: at,
+        } = task;
+        let refused = |f: &Fate| f.end.is_some_and(|end| end != Outcome::Allow);
+        // Once filter has been asked, a packet that one of the two refuses is told by that alone.
+        let told = at == Phase::ALL.len() - 1 && fates.iter().any(refused);
+        let ended = told || fates.iter().all(|f| f.end.is_some());
+        let Some(phase) = Phase::ALL.get(at).copied().filter(|_| !ended) else {
+            return self.finish(&region, &fates);
+        };
+        let [a, b] = &fates;
+        if a.in_step(b) && !self.is_edited(&region, at) {
+            return Ok(());
+        }
+        let views = [0, 1].map(|side| view(of(&fates, side), phase));
+        let lines = self.lines(phase, views, root)?;
+        let frame = Frame {
+            live: meeting(&lines, 0..lines.len(), &region),
+            region,
+            fates,
+            open: views.map(|v| v.is_some()),
+            next: 0,
+        };
+        self.spend(lines.len() as u64 / 8)?;
+        self.phase(&lines, frame, at, phase)
+    }
+
+    fn lines(
+        &mut self,
+        phase: Phase,
+        views: Views,
+        root: &Region,
+    ) -> Result<Rc<[Line]>, OutOfBudget> {
+        let key = (phase, views);
+        if let Some((_, lines)) = self.lines.iter().find(|(k, _)| *k == key) {
+            return Ok(Rc::clone(lines));
+        }
+        let lines: Rc<[Line]> = self.pair.lines(phase, views, root)?.into();
+        self.lines.push((key, Rc::clone(&lines)));
+        Ok(lines)
+    }
+
+    /// First match by first match.
+    fn phase(
+        &mut self,
+        lines: &Rc<[Line]>,
+        first: Frame,
+        at: usize,
+        phase: Phase,
+    ) -> Result<(), OutOfBudget> {
+        let mut frames = vec![first];
+        while let Some(mut frame) = frames.pop() {
+            let left = frame.live.get(frame.next..).unwrap_or_default();
+            self.spend(1 + left.len() as u64 / 8)?;
+            let common = left
+                .iter()
+                .all(|i| lines.get(*i).is_some_and(Line::is_common));
+            let [a, b] = &frame.fates;
+            if common && frame.open == [true, true] && a.in_step(b) {
+                // From here on both decide alike, up to the edits of later phases.
+                if !self.is_edited(&frame.region, at + 1) {
+                    continue;
+                }
+            }
+            let Some((line, acts, region)) = next_line(lines, &mut frame) else {
+                let fates = fall_through(frame.fates, frame.open, phase);
+                self.tasks.push(Task {
+                    region: frame.region,
+                    fates,
+                    phase: at + 1,
+                });
+                continue;
+            };
+            for outside in frame.region.difference(&region) {
+                let left = frame.live.iter().skip(frame.next).copied();
+                frames.push(Frame {
+                    live: meeting(lines, left, &outside),
+                    region: outside,
+                    fates: frame.fates.clone(),
+                    open: frame.open,
+                    next: 0,
+                });
+            }
+            let Some(inside) = frame.region.intersection(&region) else {
+                continue;
+            };
+            self.take(line, acts, inside, &frame, (at, phase), &mut frames);
+        }
+        Ok(())
+    }
+
+    /// A line takes a piece.
+    fn take(
+        &mut self,
+        line: &Line,
+        acts: [Option<Act>; 2],
+        inside: Region,
+        frame: &Frame,
+        (at, phase): (usize, Phase),
+        frames: &mut Vec<Frame>,
+    ) {
+        let both = line.is_common() && acts.iter().all(Option::is_some);
+        let mut pieces = vec![(inside, frame.fates.clone(), frame.open)];
+        for (side, act) in acts.into_iter().enumerate() {
+            let Some(act) = act else { continue };
+            let mut next = Vec::new();
+            for (region, fates, open) in pieces {
+                let own = of(&fates, side).clone();
+                for (region, fate, decided) in self.act(side, act, phase, region, own, both) {
+                    let (mut fates, mut open) = (fates.clone(), open);
+                    *of_mut(&mut fates, side) = fate;
+                    *of_mut(&mut open, side) &= !decided;
+                    next.push((region, fates, open));
+                }
+            }
+            pieces = next;
+        }
+        for (region, fates, open) in pieces {
+            if open == [false, false] {
+                self.tasks.push(Task {
+                    region,
+                    fates,
+                    phase: at + 1,
+                });
+            } else {
+                frames.push(Frame {
+                    region,
+                    fates,
+                    open,
+                    live: Rc::clone(&frame.live),
+                    next: frame.next + 1,
+                });
+            }
+        }
+    }
+
+    /// What a line does to a piece under one policy, and whether it decides. `both`: the other
+    /// policy's does the same at the same time.
+    fn act(
+        &self,
+        side: usize,
+        act: Act,
+        phase: Phase,
+        region: Region,
+        mut fate: Fate,
+        both: bool,
+    ) -> Vec<(Region, Fate, bool)> {
+        match act {
+            Act::Fact(fact, ending) => {
+                pass_fact(&mut fate, fact, ending, phase);
+                vec![(region, fate, true)]
+            }
+            Act::Rule(index) => {
+                let stage = phase.stage().unwrap_or(Stage::Guard);
+                let id = RuleId { stage, index };
+                let Some(rule) = id.of(self.model(side).ir) else {
+                    return vec![(region, fate, false)];
+                };
+                self.effects(side, id, rule, &mut fate, both);
+                let Some(verdict) = &rule.verdict else {
+                    return vec![(region, fate, false)];
+                };
+                let turn = Turn {
+                    model: self.model(side),
+                    id,
+                    rule,
+                };
+                let ends = turn.verdict(verdict, region, fate);
+                ends.into_iter()
+                    .map(|(region, fate)| (region, fate, true))
+                    .collect()
+            }
+        }
+    }
+
+    /// What a rule does besides deciding. An entry in the log that both policies write at the same
+    /// time makes no difference.
+    fn effects(&self, side: usize, id: RuleId, rule: &Rule, fate: &mut Fate, both: bool) {
+        let model = self.model(side);
+        let effects = &rule.effects;
+        if let Some(mark) = effects.mark {
+            fate.set_mark(mark);
+            fate.effects_by.push(id);
+        }
+        if let Some(set) = effects.add.and_then(|at| model.ir.dynamic.get(at)) {
+            fate.added.push(model.space.dynamic_label(set));
+            fate.effects_by.push(id);
+        }
+        if both {
+            return;
+        }
+        if let Some(log) = &effects.log {
+            let name = || {
+                let known = self.renamed.get(&id).filter(|_| side == 1);
+                known.cloned().unwrap_or_else(|| rule.name.to_string())
+            };
+            let bucket = log.at.and_then(|at| model.ir.buckets.get(at));
+            fate.logged.push(Entry {
+                text: log.text.clone().unwrap_or_else(name),
+                is_name: log.text.is_none(),
+                at: bucket.and_then(|b| model.space.bucket(b)),
+            });
+            fate.effects_by.push(id);
+        }
+    }
+
+    fn finish(&mut self, region: &Region, fates: &[Fate; 2]) -> Result<(), OutOfBudget> {
+        let [a, b] = fates;
+        let space = &self.pair.models[0].space;
+        let parts = differences(space, region, a, b).map_err(|_| OutOfBudget)?;
+        self.found
+            .extend(parts.into_iter().map(|(kind, region)| Found {
+                kind,
+                region,
+                fates: fates.clone(),
+            }));
+        Ok(())
+    }
+}
+
+/// How a policy sees a packet in a phase; `None` when it is not asked.
+fn view(fate: &Fate, phase: Phase) -> Option<View> {
+    let asked = match phase {
+        Phase::Filter => !fate.admitted,
+        Phase::Egress => {
+            !fate.untracked && !matches!(fate.goes, Goes::Redirect(_) | Goes::Proxy { .. })
+        }
+        _ => true,
+    };
+    let stage = phase.stage().unwrap_or(Stage::Steer);
+    (asked && fate.end.is_none()).then_some(View {
+        stage,
+        moved: fate.moved,
+        untracked: fate.untracked,
+    })
+}
+
+/// Those of the lines that mean packets of the region.
+fn meeting(lines: &[Line], among: impl Iterator<Item = usize>, region: &Region) -> Rc<[usize]> {
+    let meets = |i: &usize| {
+        let line = lines.get(*i);
+        line.is_some_and(|l| l.regions.iter().any(|r| r.intersects(region)))
+    };
+    among.filter(meets).collect()
+}
+
+/// The first line that takes a part of the piece, for whom, and one of its regions. The frame is
+/// left at that line.
+fn next_line<'l>(
+    lines: &'l [Line],
+    frame: &mut Frame,
+) -> Option<(&'l Line, [Option<Act>; 2], Region)> {
+    while let Some(line) = frame.live.get(frame.next).and_then(|i| lines.get(*i)) {
+        let [a, b] = line.acts;
+        let acts = [a.filter(|_| frame.open[0]), b.filter(|_| frame.open[1])];
+        let region = line.regions.iter().find(|r| r.intersects(&frame.region));
+        if let (true, Some(region)) = (acts.iter().any(Option::is_some), region) {
+            return Some((line, acts, region.clone()));
+        }
+        frame.next += 1;
+    }
+    None
+}
+
+/// No line decides.
+fn fall_through(mut fates: [Fate; 2], open: [bool; 2], phase: Phase) -> [Fate; 2] {
+    for (fate, open) in fates.iter_mut().zip(open) {
+        if open && phase == Phase::Filter {
+            fate.end = Some(Outcome::Deny);
+            fate.by = Decider::Nobody;
+        }
+    }
+    fates
+}
+
+fn pass_fact(fate: &mut Fate, fact: Option<Fact>, ending: Ending, phase: Phase) {
+    let by = fact.map_or(Decider::Nobody, Decider::Fact);
+    match ending {
+        Ending::HandOn if phase == Phase::Filter => fate.by = by,
+        Ending::HandOn => {}
+        Ending::Untracked => fate.untracked = true,
+        Ending::Pass => {
+            fate.end = Some(Outcome::Allow);
+            fate.by = by;
+        }
+        Ending::Drop => {
+            fate.end = Some(Outcome::Deny);
+            fate.by = by;
+        }
+    }
+}
+
+/// A rule decides about a piece.
+struct Turn<'t, 'a> {
+    model: &'t Model<'a>,
+    id: RuleId,
+    rule: &'t Rule,
+}
+
+impl Turn<'_, '_> {
+    /// What becomes of the piece, in parts.
+    fn verdict(&self, verdict: &Verdict, region: Region, mut fate: Fate) -> Vec<(Region, Fate)> {
+        let by = Decider::Rule(self.id);
+        match self.id.stage {
+            Stage::Guard => match verdict {
+                Verdict::Deny => self.refuse(region, fate, Outcome::Deny),
+                Verdict::Notrack => self.notrack(&region, fate),
+                _ => vec![(region, fate)],
+            },
+            Stage::Steer => {
+                fate.steered_by = by;
+                self.steer(verdict, region, fate)
+            }
+            Stage::Filter => match verdict {
+                Verdict::Deny => self.refuse(region, fate, Outcome::Deny),
+                Verdict::Reject(kind) => self.refuse(region, fate, Outcome::Reject(*kind)),
+                _ => {
+                    fate.by = by;
+                    vec![(region, fate)]
+                }
+            },
+            Stage::Egress => {
+                fate.sourced_by = by;
+                self.source(verdict, region, fate)
+            }
+        }
+    }
+
+    fn refuse(&self, region: Region, mut fate: Fate, outcome: Outcome) -> Vec<(Region, Fate)> {
+        fate.end = Some(outcome);
+        fate.by = Decider::Rule(self.id);
+        vec![(region, fate)]
+    }
+
+    /// Fragments stay tracked.
+    fn notrack(&self, region: &Region, fate: Fate) -> Vec<(Region, Fate)> {
+        let untracked = Fate {
+            notrack: true,
+            untracked: true,
+            ..fate.clone()
+        };
+        let part = |value| {
+            self.model
+                .field_part(region, IP_FRAGMENT, &Values::one(value))
+        };
+        let parts = [(part(1), fate), (part(0), untracked)];
+        parts
+            .into_iter()
+            .filter_map(|(region, fate)| Some((region?, fate)))
+            .collect()
+    }
+
+    fn steer(&self, verdict: &Verdict, region: Region, mut fate: Fate) -> Vec<(Region, Fate)> {
+        let space = &self.model.space;
+        let tracked = !fate.untracked;
+        match verdict {
+            Verdict::Deny => return self.refuse(region, fate, Outcome::Deny),
+            Verdict::Redirect { port } if tracked => {
+                fate.goes = Goes::Redirect(*port);
+                fate.admitted = true;
+            }
+            Verdict::Dnat(nat) if tracked => {
+                let parts = self.targets(nat, region, fate);
+                let goes = |(region, mut fate, target): (Region, Fate, NatTarget)| {
+                    fate.goes = Goes::Dnat(target);
+                    fate.moved = Moved::To(target);
+                    fate.admitted = self.rule.admit;
+                    self.admit(region, fate)
+                };
+                return parts.into_iter().flat_map(goes).collect();
+            }
+            Verdict::Proxy(id) => {
+                if let Some(proxy) = self.model.ir.proxies.get(*id) {
+                    fate.set_mark(proxy.mark);
+                    fate.goes = Goes::Proxy {
+                        socket: socket(space.family(&region), proxy.v4, proxy.v6),
+                        mark: proxy.mark,
+                        table: proxy.table,
+                        down: proxy.down,
+                    };
+                    fate.moved = Moved::Here;
+                    fate.admitted = tracked;
+                }
+            }
+            Verdict::Route { table } => {
+                fate.goes = Goes::Route(*table);
+                fate.moved = Moved::Routed;
+                fate.admitted = self.rule.admit && tracked;
+            }
+            _ => fate.admitted = self.rule.admit && tracked,
+        }
+        self.admit(region, fate)
+    }
+
+    /// What steer admits must open a flow all the same.
+    fn admit(&self, region: Region, mut fate: Fate) -> Vec<(Region, Fate)> {
+        if !fate.admitted {
+            return vec![(region, fate)];
+        }
+        fate.by = Decider::Rule(self.id);
+        if !self.model.ir.strict_tcp {
+            return vec![(region, fate)];
+        }
+        let mut out = Vec::new();
+        let mut rest = vec![region];
+        for not_syn in self.model.no_syn() {
+            let mut left = Vec::new();
+            for region in rest {
+                left.extend(region.difference(&not_syn));
+                if let Some(inside) = region.intersection(&not_syn) {
+                    let mut fate = fate.clone();
+                    fate.end = Some(Outcome::Deny);
+                    fate.by = Decider::Fact(Fact::NotSyn);
+                    out.push((inside, fate));
+                }
+            }
+            rest = left;
+        }
+        out.extend(rest.into_iter().map(|region| (region, fate.clone())));
+        out
+    }
+
+    fn source(&self, verdict: &Verdict, region: Region, mut fate: Fate) -> Vec<(Region, Fate)> {
+        match verdict {
+            Verdict::Masquerade => fate.source = Source::Masquerade,
+            Verdict::Snat(nat) => {
+                let parts = self.targets(nat, region, fate);
+                let leaves = |(region, mut fate, target): (Region, Fate, NatTarget)| {
+                    fate.source = Source::Snat(target);
+                    (region, fate)
+                };
+                return parts.into_iter().map(leaves).collect();
+            }
+            _ => {}
+        }
+        vec![(region, fate)]
+    }
+
+    /// The piece by the targets that its packets can get. A family without a target keeps its
+    /// address, and nothing is said of it: compiled policies have one for each family.
+    fn targets(&self, nat: &Nat, region: Region, fate: Fate) -> Vec<(Region, Fate, NatTarget)> {
+        let space = &self.model.space;
+        let v4 = space.family(&region) == crate::analyse::model::V4;
+        let targets = if v4 { &nat.v4 } else { &nat.v6 };
+        if let [target] = targets.as_slice() {
+            return vec![(region, fate, *target)];
+        }
+        let Some(choice) = space.choices.iter().position(|c| c == targets) else {
+            return Vec::new();
+        };
+        let part = |(index, target): (usize, &NatTarget)| {
+            let chosen = Values::one(index as u128);
+            let region = space.narrowed(&region, &Dim::Choice(choice), &chosen)?;
+            let mut fate = fate.clone();
+            fate.choices.push(choice);
+            Some((region, fate, *target))
+        };
+        targets.iter().enumerate().filter_map(part).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! Single packets, judged by one stage alone.
+
+use polc_compiler::analyse::model::{Model, View, Witness};
+use polc_compiler::analyse::reach::{Reach, Status};
+use polc_compiler::field::{Field, ICMP_CODE, ICMP_TYPE};
+use polc_compiler::interpret::{self, Packet, RuleId, State, Track};
+use polc_compiler::ir::{Cube, Ir, Rule, Sense, Stage};
+use polc_compiler::packet::{Region, Values};
+
+/// Random packets for each policy.
+const PACKETS: u64 = 10;
+
+/// Checks that each packet that is shown for a rule is decided by it, and that dead rules decide
+/// none of some random packets. How many packets that was.
+pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 {
+    let mut packets = 0;
+    for rule in found.rules.iter().filter(|r| r.status == Status::Reached) {
+        let shown = model.example(rule.sample.as_ref().unwrap());
+        let held = [false, true].map(|untracked| first(model.ir, rule.id, &shown, untracked));
+        let name = &rule.id.of(model.ir).unwrap().name;
+        assert!(
+            held.contains(&Some(rule.id)),
+            "{name} {held:?} {shown:?}\n{text}"
+        );
+        packets += 1;
+    }
+    let mut random = fastrand::Rng::with_seed(seed);
+    for stage in Stage::ALL {
+        let regions: Vec<Region> = model
+            .lines(View::of(stage))
+            .unwrap()
+            .into_iter()
+            .flat_map(|line| line.regions)
+            .collect();
+        for _ in 0..PACKETS {
+            let universe = model.universe(stage);
+            let within = &universe[random.usize(..universe.len())];
+            let packet = model.witness(&point(&mut random, within, &regions));
+            for (index, rule) in model.ir.stage(stage).iter().enumerate() {
+                let id = RuleId { stage, index };
+                let dead = !matches!(
+                    found.rule(id).unwrap().status,
+                    Status::Reached | Status::Unknown
+                );
+                if dead {
+                    let decided = first(model.ir, id, &packet, false);
+                    assert_ne!(decided, Some(id), "{} {packet:?}\n{text}", rule.name);
+                }
+            }
+            packets += 1;
+        }
+    }
+    packets
+}
+
+/// A point of a region whose numbers are at the ends of what rules ask for, where they can be.
+fn point(random: &mut fastrand::Rng, within: &Region, regions: &[Region]) -> Vec<u128> {
+    let dims = within.dims().iter().enumerate();
+    dims.map(|(at, values)| {
+        let asked = (!regions.is_empty()).then(|| &regions[random.usize(..regions.len())]);
+        let asked = asked.map_or(values, |region| &region.dims()[at]);
+        let number = pick(random, asked);
+        if values.contains(number) {
+            number
+        } else {
+            pick(random, values)
+        }
+    })
+    .collect()
+}
+
+fn pick(random: &mut fastrand::Rng, values: &Values) -> u128 {
+    let ranges = values.ranges();
+    let (first, last) = ranges[random.usize(..ranges.len())];
+    if random.bool() { first } else { last }
+}
+
+/// Whether the language admits a packet before any rule of the stage: neighbour discovery and
+/// packet-too-big.
+fn admitted(ir: &Ir, stage: Stage, packet: &Packet) -> bool {
+    let is = |field: Field, value: u64| packet.field(field) == Some(value);
+    let asked = stage != Stage::Egress && !ir.strict_icmp;
+    let discovery = [2, 133, 134, 135, 136].iter().any(|t| is(ICMP_TYPE, *t));
+    asked
+        && match (packet.saddr.is_ipv4(), packet.proto) {
+            (true, 1) => is(ICMP_TYPE, 3) && is(ICMP_CODE, 4),
+            (false, 58) => discovery,
+            _ => false,
+        }
+}
+
+/// The first rule of the stage, up to `id`, that holds and decides, or that is `id`.
+fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<RuleId> {
+    if admitted(ir, id.stage, &witness.packet) {
+        return None;
+    }
+    let told = State::oracle(witness.within.clone(), witness.members.clone());
+    let mut view = interpret::View::new(&witness.packet, id.stage, 0);
+    if untracked {
+        view.track = Track::Untracked;
+    }
+    let holds = |rule: &Rule| {
+        let cube =
+            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
+        let limits = rule.limits.iter();
+        let mut rates = limits.map(|l| witness.within[l.bucket] == (l.sense == Sense::Within));
+        rule.cubes.iter().any(cube) && rates.all(|held| held)
+    };
+    let rules = ir.stage(id.stage).iter().enumerate().take(id.index + 1);
+    let decides = |(index, rule): &(usize, &Rule)| {
+        (rule.verdict.is_some() || *index == id.index) && holds(rule)
+    };
+    let stage = id.stage;
+    rules
+        .filter(decides)
+        .map(|(index, _)| RuleId { stage, index })
+        .next()
+}
+
+/// Whether a cube speaks of a packet: of loopback traffic only when it names `lo`.
+fn speaks(cube: &Cube, view: &interpret::View) -> bool {
+    let side = match view.packet.ingress {
+        interpret::Place::Host => &cube.egress,
+        interpret::Place::Iface(_) => &cube.ingress,
+    };
+    !view.loopback || side.ifaces.include().is_some() && side.ifaces.contains("lo")
+}

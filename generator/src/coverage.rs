@@ -1,0 +1,143 @@
+//! Which words of the language texts use.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+const WORDS: &[&str] = &[
+    // Verbs.
+    "allow",
+    "deny",
+    "reject",
+    "match",
+    "notrack",
+    "direct",
+    "redirect",
+    "dnat",
+    "proxy",
+    "route",
+    "masquerade",
+    "snat",
+    // Definitions, blocks and options.
+    "set",
+    "dynamic",
+    "service",
+    "zone",
+    "net",
+    "bucket",
+    "template",
+    "apply",
+    "guard",
+    "steer",
+    "egress",
+    "stateless",
+    "strict",
+    "default",
+    "bypass",
+    "balance",
+    "per",
+    "flows",
+    "bytes",
+    "packets",
+    "full",
+    // Clauses.
+    "from",
+    "to",
+    "original",
+    "in",
+    "out",
+    "by",
+    "uid",
+    "gid",
+    "user",
+    "group",
+    "cgroup",
+    "when",
+    "except",
+    "only",
+    "within",
+    "over",
+    "via",
+    "with",
+    "and",
+    "or",
+    "not",
+    "has",
+    "log",
+    "count",
+    "mark",
+    "add",
+    "as",
+    "note",
+    "owner",
+    "ticket",
+    "expires",
+    "review",
+    // Fields.
+    "ip.version",
+    "ip.protocol",
+    "ip.length",
+    "ip.ttl",
+    "ip.dscp",
+    "ip.fragment",
+    "tcp.sport",
+    "tcp.dport",
+    "udp.sport",
+    "udp.dport",
+    "tcp.flags",
+    "tcp.mss",
+    "icmp.type",
+    "icmp.code",
+    "eth.saddr",
+    "eth.daddr",
+    "eth.type",
+    "vlan.id",
+    "vlan.pcp",
+    "meta.mark",
+    "meta.iif",
+    "meta.oif",
+    "meta.length",
+    "meta.pkttype",
+    "ct.state",
+    "ct.mark",
+    "ct.direction",
+    "time.hour",
+    "time.day",
+];
+
+/// How often texts use each verb, definition, clause and field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage(BTreeMap<&'static str, usize>);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self(WORDS.iter().map(|word| (*word, 0)).collect())
+    }
+}
+
+impl Coverage {
+    /// Counts the words of a policy.
+    pub fn add(&mut self, text: &str) {
+        let inside = |c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c));
+        for word in text.split(inside) {
+            if let Some(count) = self.0.get_mut(word) {
+                *count += 1;
+            }
+        }
+    }
+
+    /// The words that nothing used.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let unused = self.0.iter().filter(|(_, count)| **count == 0);
+        unused.map(|(word, _)| *word).collect()
+    }
+}
+
+/// One word a line, with its count.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (word, count) in &self.0 {
+            writeln!(f, "{word:<14}{count:>8}")?;
+        }
+        Ok(())
+    }
+}
