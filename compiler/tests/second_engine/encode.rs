@@ -7,7 +7,7 @@ use polc_compiler::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT,
 };
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rule, Sense, Side, Stage, Verdict};
+use polc_compiler::ir::{Atom, Cube, Ir, Rule, Sense, Side, Stage};
 use polc_compiler::packet::{IfaceSet, IntervalSet, Pattern};
 
 /// Some adjacent variables: the bits of a number, the highest first.
@@ -98,8 +98,7 @@ impl Encoder {
         self.atoms = cubes.iter().flat_map(|c| c.atoms.keys().cloned()).collect();
         self.atoms.sort();
         self.atoms.dedup();
-        self.untracked = ir.guard.iter().any(|r| r.verdict == Some(Verdict::Notrack))
-            || ir.blocks.iter().any(|b| b.stateless);
+        self.untracked = stage != Stage::Egress;
     }
 
     pub(crate) fn nothing(&self) -> Bdd {

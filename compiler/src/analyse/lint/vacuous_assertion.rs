@@ -3,35 +3,31 @@
 use super::page;
 
 page! {
-    /// A claim speaks of no packet: its set is empty, or its conditions exclude one another. It holds
+    /// A claim speaks of no packet: its conditions exclude one another, or its set is empty. It holds
     /// whatever the policy does, so it proves nothing, and whoever reads it believes that something is
     /// proven. `polc prove` and `polc check` report it.
     ///
     /// ## Bad
     ///
     /// ```pol
-    /// set retired = { 192.0.2.9 } - 192.0.2.0/24
-    ///
     /// to host {
-    ///   allow ssh
+    ///   allow https
     ///   default deny
     /// }
     ///
-    /// never allow ssh from @retired to host
+    /// never allow https from 192.0.2.9 to host only v6
     /// ```
     ///
     /// ## Good
     ///
     /// ```pol
-    /// set retired = { 192.0.2.9 }
-    ///
     /// to host {
-    ///   deny  ssh from @retired
-    ///   allow ssh from 192.0.2.0/24
+    ///   deny  https from 192.0.2.9
+    ///   allow https
     ///   default deny
     /// }
     ///
-    /// never allow ssh from @retired to host
+    /// never allow https from 192.0.2.9 to host
     /// ```
     pub(super) static PAGE: VacuousClaim Error, Exact
 }

@@ -4,7 +4,7 @@ use super::judge::Around;
 use super::rows::{Line, Rows};
 use super::{Redundant, RuleReach, Status, Taken};
 use crate::analyse::model::{Model, Moved, View};
-use crate::field::CT_STATE;
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE};
 use crate::interpret::RuleId;
 use crate::ir::{Cube, NatTarget, Stage, Verdict};
 use crate::packet::cover::OutOfBudget;
@@ -89,12 +89,13 @@ fn views(model: &Model, stage: Stage) -> Vec<View> {
             distinct.push(moved);
         }
     }
-    let guard = &model.ir.guard;
-    let untracks = guard
-        .iter()
-        .any(|rule| rule.verdict == Some(Verdict::Notrack))
-        || model.ir.blocks.iter().any(|block| block.stateless);
-    let both = untracks && cubes().any(|cube| cube.field(CT_STATE).is_some());
+    // Multicast listener discovery is never tracked, so there is always something that is not. It
+    // passes egress unasked.
+    let asks = |cube: &Cube| {
+        let mut fields = [CT_STATE, CT_MARK, CT_DIRECTION].into_iter();
+        fields.any(|field| cube.field(field).is_some())
+    };
+    let both = stage != Stage::Egress && cubes().any(asks);
     let tracked: &[bool] = if both { &[false, true] } else { &[false] };
     let views = distinct.into_iter().flat_map(|moved| {
         tracked.iter().map(move |untracked| View {
