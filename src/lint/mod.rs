@@ -136,7 +136,10 @@ pub(crate) fn run(args: &Args) -> Result {
         baseline::subtract(&mut checked, path)?;
     }
     drop(progress);
-    show(&checked, args)?;
+    report::show(args.format, args.output.as_deref(), &checked)?;
+    if let (Format::Human, None) = (args.format, &args.output) {
+        eprintln!("{}", count(&checked));
+    }
     outcome(&checked, args)
 }
 
@@ -168,24 +171,6 @@ fn examine(
     });
     let findings = findings.collect();
     Ok(Checked { session, findings })
-}
-
-/// Prints the report, or writes it.
-fn show(checked: &[Checked], args: &Args) -> std::result::Result<(), Error> {
-    if let (Format::Human, None) = (args.format, &args.output) {
-        for checked in checked {
-            let active: Vec<_> = checked.active().cloned().collect();
-            crate::session::report(&active, checked.sources());
-        }
-        eprintln!("{}", count(checked));
-        return Ok(());
-    }
-    let text = report::render(args.format, checked)?;
-    match &args.output {
-        Some(path) => std::fs::write(path, text)
-            .map_err(|e| Error::Environment(format!("cannot write `{}`: {e}", path.display()))),
-        None => out::print(&text),
-    }
 }
 
 /// How much was looked at and found.

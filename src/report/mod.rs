@@ -17,7 +17,8 @@ use polc_compiler::diagnostic::{Diagnostic, human, json};
 use polc_compiler::source::{SourceMap, Span};
 
 use crate::exit::Error;
-use crate::session::Session;
+use crate::out;
+use crate::session::{self, Session};
 
 /// How findings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -80,8 +81,25 @@ impl Checked {
     }
 }
 
+/// Shows the report: in a file, to people on standard error, to programs on standard output.
+pub(crate) fn show(format: Format, file: Option<&Path>, checked: &[Checked]) -> Result<(), Error> {
+    if let (Format::Human, None) = (format, file) {
+        for checked in checked {
+            let active: Vec<_> = checked.active().cloned().collect();
+            session::report(&active, checked.sources());
+        }
+        return Ok(());
+    }
+    let text = render(format, checked)?;
+    match file {
+        Some(path) => std::fs::write(path, text)
+            .map_err(|e| Error::Environment(format!("cannot write `{}`: {e}", path.display()))),
+        None => out::print(&text),
+    }
+}
+
 /// The report. Silenced findings are in SARIF only, which can say so.
-pub(crate) fn render(format: Format, checked: &[Checked]) -> Result<String, Error> {
+fn render(format: Format, checked: &[Checked]) -> Result<String, Error> {
     match format {
         Format::Human => Ok(human(checked)),
         Format::Concise => Ok(concise::render(checked)),

@@ -29,6 +29,11 @@ impl Budget {
         Self(pieces)
     }
 
+    /// How many are left.
+    pub fn left(self) -> u64 {
+        self.0
+    }
+
     /// Takes one; `false` when there is none left.
     pub fn spend(&mut self) -> bool {
         let left = self.0.checked_sub(1);

@@ -16,6 +16,8 @@
 mod report;
 mod sample;
 
+use std::cell::Cell;
+
 use polc_grammar::ast::ClaimKind;
 
 pub use report::{describe, diagnostic, packet};
@@ -52,6 +54,9 @@ pub struct ClaimResult {
     pub claim: usize,
     /// Whether it holds.
     pub proof: Proof,
+    /// How many classes of packets the search looked at: pieces of the packet space, each of which
+    /// the rules that meet it treat alike.
+    pub classes: u64,
 }
 
 /// Whether something holds for every packet.
@@ -87,6 +92,8 @@ const NOON: u64 = 1_767_787_200_000;
 pub struct Prover<'m> {
     ways: Ways<'m>,
     effort: Effort,
+    /// How many pieces it has looked at.
+    classes: Cell<u64>,
 }
 
 /// What the search for a packet came to.
@@ -112,14 +119,21 @@ pub fn prove_with(policy: &Policy, ir: &Ir, effort: Effort) -> Vec<ClaimResult> 
     let model = Model::new(policy, ir);
     let prover = Prover::new(&model, effort);
     let proof = |claim: &Claim| match &prover {
-        Ok(prover) => prover.claim(claim),
-        Err(OutOfBudget) => Proof::Unknown(TOO_MUCH.to_owned()),
+        Ok(prover) => {
+            let before = prover.classes.get();
+            (prover.claim(claim), prover.classes.get() - before)
+        }
+        Err(OutOfBudget) => (Proof::Unknown(TOO_MUCH.to_owned()), 0),
     };
     let claims = policy.claims.iter().enumerate();
     claims
-        .map(|(claim, c)| ClaimResult {
-            claim,
-            proof: proof(c),
+        .map(|(claim, c)| {
+            let (proof, classes) = proof(c);
+            ClaimResult {
+                claim,
+                proof,
+                classes,
+            }
         })
         .collect()
 }
@@ -132,6 +146,7 @@ impl<'m> Prover<'m> {
         Ok(Self {
             ways: Ways::new(model)?,
             effort,
+            classes: Cell::new(0),
         })
     }
 
@@ -193,7 +208,7 @@ impl<'m> Prover<'m> {
                 opening,
                 class: goal.class(),
             };
-            let found = self.ways.find(asked, Goal::Any, &mut self.budget())?;
+            let found = self.ways_to(asked, Goal::Any)?;
             if found.is_some() {
                 return Ok(Some(asked));
             }
@@ -203,7 +218,7 @@ impl<'m> Prover<'m> {
 
     fn search(&self, asked: Asked, goal: Goal) -> Answer {
         let blind = self.ways.model.blind();
-        match self.ways.find(asked, goal, &mut self.budget()) {
+        match self.ways_to(asked, goal) {
             Ok(Some(found)) => {
                 let shown = Box::new(self.judged(&found));
                 let (expected, actual) = (found.ending, Ending::of(&shown.decision));
@@ -225,8 +240,12 @@ impl<'m> Prover<'m> {
         }
     }
 
-    fn budget(&self) -> Budget {
-        Budget::new(self.effort.pieces)
+    fn ways_to(&self, asked: Asked, goal: Goal) -> Result<Option<Found>, OutOfBudget> {
+        let mut budget = Budget::new(self.effort.pieces);
+        let found = self.ways.find(asked, goal, &mut budget);
+        let looked = self.effort.pieces - budget.left();
+        self.classes.set(self.classes.get() + looked);
+        found
     }
 
     /// What the interpreter says of a packet that was found.
