@@ -9,8 +9,11 @@ use crate::analyse::model::{Dim, Ending, Model, Moved, Phase, View};
 use crate::field::IP_FRAGMENT;
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Nat, NatTarget, Rule, Stage, Verdict};
-use crate::packet::cover::OutOfBudget;
+use crate::packet::cover::{Budget, OutOfBudget, subtract};
 use crate::packet::{Region, Values};
+
+/// The most pieces of one region that are looked at at a time.
+const MOST_PIECES: u64 = 500_000;
 
 /// Packets whose fate changes.
 #[derive(Clone, Debug)]
@@ -165,13 +168,28 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         while let Some(mut frame) = frames.pop() {
             let left = frame.live.get(frame.next..).unwrap_or_default();
             self.spend(1 + left.len() as u64 / 8)?;
-            let common = left
-                .iter()
-                .all(|i| lines.get(*i).is_some_and(Line::is_common));
             let [a, b] = &frame.fates;
-            if common && frame.open == [true, true] && a.in_step(b) {
-                // From here on both decide alike, up to the edits of later phases.
-                if !self.is_edited(&frame.region, at + 1) {
+            let alike = frame.open == [true, true] && a.in_step(b);
+            if alike && !self.is_edited(&frame.region, at + 1) {
+                // What both decide in the same way is of no interest.
+                let head = left.iter().take_while(|i| is_dull(lines, **i)).count();
+                let (head, tail) = left.split_at(head);
+                if tail
+                    .iter()
+                    .all(|i| lines.get(*i).is_some_and(Line::is_common))
+                {
+                    continue;
+                }
+                if !head.is_empty() {
+                    for region in self.without(&frame.region, lines, head)? {
+                        frames.push(Frame {
+                            live: meeting(lines, tail.iter().copied(), &region),
+                            region,
+                            fates: frame.fates.clone(),
+                            open: frame.open,
+                            next: 0,
+                        });
+                    }
                     continue;
                 }
             }
@@ -200,6 +218,20 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             self.take(line, acts, inside, &frame, (at, phase), &mut frames);
         }
         Ok(())
+    }
+
+    /// What some lines leave of a region, in whatever order they are asked.
+    fn without(
+        &mut self,
+        region: &Region,
+        lines: &[Line],
+        some: &[usize],
+    ) -> Result<Vec<Region>, OutOfBudget> {
+        let taken = some.iter().filter_map(|i| lines.get(*i));
+        let taken: Vec<&Region> = taken.flat_map(|l| l.regions.iter()).collect();
+        let left = subtract(region, &taken, &mut Budget::new(MOST_PIECES))?;
+        self.spend(left.len() as u64)?;
+        Ok(left)
     }
 
     /// A line takes a piece.
@@ -346,6 +378,13 @@ fn view(fate: &Fate, phase: Phase) -> Option<View> {
         moved: fate.moved,
         untracked: fate.untracked,
     })
+}
+
+/// Whether a line decides in the same way in both.
+fn is_dull(lines: &[Line], at: usize) -> bool {
+    lines
+        .get(at)
+        .is_some_and(|line| line.is_common() && line.decides)
 }
 
 /// Those of the lines that mean packets of the region.
