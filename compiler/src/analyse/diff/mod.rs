@@ -17,6 +17,7 @@ mod edits;
 mod fate;
 mod observe;
 mod script;
+mod turn;
 mod walk;
 
 use std::collections::BTreeMap;
