@@ -143,10 +143,23 @@ pub fn subtract(
     regions: &[&Region],
     budget: &mut Budget,
 ) -> Result<Vec<Region>, OutOfBudget> {
+    let meeting = regions.iter().copied().filter(|r| r.intersects(target));
+    let meeting: Vec<&Region> = meeting.collect();
+    // Most regions of a large space ask about few dimensions: the others are left out meanwhile.
+    let cut = |at: &usize| {
+        let whole = target.dim(*at);
+        meeting.iter().any(|r| match (whole, r.dim(*at)) {
+            (Some(whole), Some(part)) => !whole.is_subset(part),
+            _ => false,
+        })
+    };
+    let dims: Vec<usize> = (0..target.dims().len()).filter(cut).collect();
+    let small: Vec<Region> = meeting.iter().map(|r| r.only(&dims)).collect();
+    let small: Vec<&Region> = small.iter().collect();
     let mut out = Vec::new();
-    walk(target, regions, budget, &mut |piece, by| {
+    walk(&target.only(&dims), &small, budget, &mut |piece, by| {
         if by.is_none() {
-            out.push(piece);
+            out.push(target.with_only(&dims, &piece));
         }
         true
     })?;

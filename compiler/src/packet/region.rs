@@ -53,6 +53,29 @@ impl Region {
         Some(())
     }
 
+    /// Some of its dimensions, in this order.
+    #[must_use]
+    pub fn only(&self, dims: &[usize]) -> Self {
+        Self::new(
+            dims.iter()
+                .filter_map(|at| self.dim(*at))
+                .cloned()
+                .collect(),
+        )
+    }
+
+    /// The same, with the sets of `other` in these dimensions: the opposite of [`Region::only`].
+    #[must_use]
+    pub fn with_only(&self, dims: &[usize], other: &Self) -> Self {
+        let mut out = self.clone();
+        for (at, values) in dims.iter().zip(other.dims()) {
+            if let Some(dim) = out.dims.get_mut(*at) {
+                dim.clone_from(values);
+            }
+        }
+        out
+    }
+
     fn pairs<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (&'a Values, &'a Values)> {
         self.dims.iter().zip(&other.dims)
     }

@@ -85,7 +85,7 @@ struct Totals {
 #[test]
 fn every_packet_changes_as_reported() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let pairs = usize::try_from(number("POLC_PAIRS").unwrap_or(60)).unwrap();
+    let pairs = usize::try_from(number("POLC_PAIRS").unwrap_or(150)).unwrap();
     let seed = number("POLC_SEED").unwrap_or(1);
     let only = number("POLC_ONLY").map(|n| usize::try_from(n).unwrap());
     let totals = Totals::default();

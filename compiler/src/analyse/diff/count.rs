@@ -33,16 +33,11 @@ pub(super) fn count<'r>(
         kind.sort_unstable();
         kind.dedup();
         // The large ones first: they cover the small ones.
-        kind.sort_by_key(|r| std::cmp::Reverse(r.volume(0..r.dims().len())));
+        kind.sort_by_cached_key(|r| std::cmp::Reverse(r.volume(0..r.dims().len())));
         let all: Vec<&Region> = kind.iter().collect();
         for (at, region) in kind.iter().enumerate() {
             let before = all.get(..at).unwrap_or_default();
-            let meeting: Vec<&Region> = before
-                .iter()
-                .copied()
-                .filter(|r| r.intersects(region))
-                .collect();
-            for part in subtract(region, &meeting, &mut budget).ok()? {
+            for part in subtract(region, before, &mut budget).ok()? {
                 total += part.volume(0..part.dims().len());
             }
         }
@@ -83,15 +78,21 @@ fn project(space: &Space, region: &Region) -> [Option<Region>; 3] {
 /// The same points in fewer boxes: two that differ in one dimension become one.
 pub(super) fn merge(mut boxes: Vec<Region>) -> Vec<Region> {
     const ROUNDS: usize = 8;
-    let dims = boxes.first().map_or(0, |r| r.dims().len());
+    let Some(whole) = boxes.first().cloned() else {
+        return boxes;
+    };
+    // The dimensions in which all are the same are left out meanwhile.
+    let differs = |at: &usize| boxes.iter().any(|r| r.dim(*at) != whole.dim(*at));
+    let dims: Vec<usize> = (0..whole.dims().len()).filter(differs).collect();
+    boxes = boxes.iter().map(|r| r.only(&dims)).collect();
     for _ in 0..ROUNDS {
         let before = boxes.len();
         // What is behind in the order of dimensions was cut last.
-        for at in (0..dims).rev() {
+        for at in (0..dims.len()).rev() {
             let mut groups: BTreeMap<Region, Values> = BTreeMap::new();
             for region in boxes {
                 let Some(own) = region.dim(at).cloned() else {
-                    return vec![region];
+                    continue;
                 };
                 let key = region.with(at, Values::one(0));
                 groups
@@ -108,7 +109,7 @@ pub(super) fn merge(mut boxes: Vec<Region>) -> Vec<Region> {
             break;
         }
     }
-    boxes
+    boxes.iter().map(|r| whole.with_only(&dims, r)).collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod edits;
 mod fate;
 mod observe;
 mod script;
+mod turn;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,9 @@ use crate::interpret::{Decision, RuleId};
 use crate::ir::{Ir, Rule, Stage};
 use crate::packet::Region;
 use crate::policy::Policy;
+
+/// Past so many rules of both policies, a change is shown with one packet.
+const LONG: usize = 4000;
 
 /// How much may be done before the rest is left unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,9 +295,12 @@ fn rules(kind: Kind, fates: &[Fate; 2]) -> [Vec<Decider>; 2] {
 fn illustrate(pair: &Pair, limits: Limits, out: &mut Diff) {
     let [a, b] = pair.models;
     let none = BTreeMap::new();
+    // The interpreter asks rule by rule: of long lists it judges fewer packets.
+    let long = a.ir.rules().count() + b.ir.rules().count() > LONG;
+    let most = if long { 1 } else { limits.witnesses };
     for change in &mut out.changes {
-        let stride = change.boxes.len().div_ceil(limits.witnesses.max(1)).max(1);
-        for region in change.boxes.iter().step_by(stride).take(limits.witnesses) {
+        let stride = change.boxes.len().div_ceil(most.max(1)).max(1);
+        for region in change.boxes.iter().step_by(stride).take(most) {
             let point = a.plain(region);
             let witnesses = [a.witness(&point), b.witness(&point)];
             let chosen = |side: usize| {

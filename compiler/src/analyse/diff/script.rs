@@ -22,6 +22,8 @@ pub(super) enum Act {
 pub(super) struct Line {
     /// What it does in the first and in the second.
     pub(super) acts: [Option<Act>; 2],
+    /// Whether it decides, and does not only log, mark or add.
+    pub(super) decides: bool,
     /// The packets that it means.
     pub(super) regions: Rc<[Region]>,
 }
@@ -137,7 +139,11 @@ impl Pair<'_, '_> {
             model.rule_within(rule, view, hull, &mut buffer)?;
             if !buffer.is_empty() {
                 let regions = buffer.drain(..).collect();
-                out.push(Line { acts, regions });
+                out.push(Line {
+                    acts,
+                    decides: rule.verdict.is_some(),
+                    regions,
+                });
             }
             Ok(())
         };
@@ -172,7 +178,11 @@ fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, out: &mut Vec<Line>) {
             .filter_map(|r| r.intersection(hull))
             .collect();
         if !regions.is_empty() {
-            out.push(Line { acts, regions });
+            out.push(Line {
+                acts,
+                decides: true,
+                regions,
+            });
         }
     };
     let act = |line: &FactLine| Some(Act::Fact(line.fact, line.ending));
