@@ -23,18 +23,29 @@ const FEWEST: usize = 2;
 /// The most different interface conditions of one run.
 const WAYS: usize = 8;
 
-/// Moves runs of `chain` into chains of their own, which are added to `out`.
-pub(super) fn split(chain: &mut Chain, out: &mut Vec<Chain>, names: &mut Names, blocks: &[Block]) {
+/// Moves runs of `chain` into chains of their own, which are added to `out`. Only rules that are
+/// `movable` are part of a run.
+pub(super) fn split(
+    chain: &mut Chain,
+    out: &mut Vec<Chain>,
+    names: &mut Names,
+    blocks: &[Block],
+    movable: &dyn Fn(&Rule) -> bool,
+) {
     let rules = std::mem::take(&mut chain.rules);
     let mut run: Vec<Rule> = Vec::new();
     for rule in rules {
         let continues = run
             .last()
             .is_none_or(|last| last.block == rule.block && last.block.is_some());
-        if !continues {
+        if !continues || !movable(&rule) {
             flush(&mut run, &mut chain.rules, out, names, blocks);
         }
-        run.push(rule);
+        if movable(&rule) {
+            run.push(rule);
+        } else {
+            chain.rules.push(rule);
+        }
     }
     flush(&mut run, &mut chain.rules, out, names, blocks);
 }

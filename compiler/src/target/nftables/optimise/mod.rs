@@ -19,21 +19,56 @@ mod evaluate;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::names::Names;
-use super::tree::{Match, Rule, Table};
+use super::tree::{Chain, Match, Rule, Table, Verdict};
 use crate::ir::Block;
 
 /// Rewrites every chain.
 pub(super) fn run(table: &mut Table, names: &mut Names, sections: &[Block]) {
+    let deciding = deciding(&table.chains);
+    let movable = |rule: &Rule| match &rule.verdict {
+        Some(Verdict::Goto(chain)) => deciding.contains(chain),
+        Some(Verdict::Return) => false,
+        _ => true,
+    };
     let mut chains = Vec::with_capacity(table.chains.len());
     for mut chain in std::mem::take(&mut table.chains) {
-        blocks::split(&mut chain, &mut chains, names, sections);
+        blocks::split(&mut chain, &mut chains, names, sections, &movable);
         chains.push(chain);
     }
     for chain in &mut chains {
         chain.rules = table::build(merge::merge(std::mem::take(&mut chain.rules)));
     }
     table.chains = chains;
+}
+
+/// The chains that decide about every packet that gets into them. Where a packet goes on that
+/// leaves another chain at its end depends on the chain that it came from, so a rule that goes there
+/// cannot move.
+fn deciding(chains: &[Chain]) -> BTreeSet<Arc<str>> {
+    let mut known = BTreeSet::new();
+    loop {
+        let leaves = |rule: &Rule| match &rule.verdict {
+            Some(Verdict::Goto(chain)) => !known.contains(chain),
+            Some(Verdict::Return) => true,
+            _ => false,
+        };
+        let decides = |chain: &&Chain| {
+            chain.rules.last().is_some_and(Rule::is_final) && !chain.rules.iter().any(leaves)
+        };
+        let found: BTreeSet<Arc<str>> = chains
+            .iter()
+            .filter(decides)
+            .map(|c| Arc::clone(&c.name))
+            .collect();
+        if found.len() == known.len() {
+            return known;
+        }
+        known = found;
+    }
 }
 
 /// Whether the rule does nothing but decide, and its conditions can be asked any number of times.
@@ -45,7 +80,7 @@ fn is_plain(rule: &Rule) -> bool {
 const COMMENT: usize = 127;
 
 /// One comment for several rules: their names, as many as there is room for.
-fn comments<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<std::sync::Arc<str>> {
+fn comments<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<Arc<str>> {
     let mut out = String::new();
     let mut last = None;
     for comment in rules.filter_map(|r| r.comment.as_ref()) {
