@@ -118,6 +118,53 @@ impl Certificate {
     }
 }
 
+/// A search without what makes no difference: regions that do not meet the target, and dimensions
+/// in which none cuts it. Most regions of a large space ask about few dimensions.
+struct Small {
+    /// The dimensions that are left.
+    dims: Vec<usize>,
+    target: Region,
+    regions: Vec<Region>,
+    /// The place that each of the regions had.
+    places: Vec<usize>,
+}
+
+impl Small {
+    fn of(target: &Region, regions: &[&Region]) -> Self {
+        let numbered = regions.iter().copied().enumerate();
+        let (places, meeting): (Vec<usize>, Vec<&Region>) =
+            numbered.filter(|(_, r)| r.intersects(target)).unzip();
+        let cut = |at: &usize| {
+            let whole = target.dim(*at);
+            meeting.iter().any(|r| match (whole, r.dim(*at)) {
+                (Some(whole), Some(part)) => !whole.is_subset(part),
+                _ => false,
+            })
+        };
+        let dims: Vec<usize> = (0..target.dims().len()).filter(cut).collect();
+        Self {
+            target: target.only(&dims),
+            regions: meeting.iter().map(|r| r.only(&dims)).collect(),
+            dims,
+            places,
+        }
+    }
+
+    /// As [`walk`], with pieces of `whole`, from which this was made, and the regions' own places.
+    fn walk(
+        &self,
+        whole: &Region,
+        budget: &mut Budget,
+        each: &mut impl FnMut(Region, Option<usize>) -> bool,
+    ) -> Result<(), OutOfBudget> {
+        let regions: Vec<&Region> = self.regions.iter().collect();
+        walk(&self.target, &regions, budget, &mut |piece, by| {
+            let place = by.and_then(|by| self.places.get(by).copied());
+            each(whole.with_only(&self.dims, &piece), place)
+        })
+    }
+}
+
 /// Looks for points of `target` that none of `regions` has.
 pub fn cover(
     target: &Region,
@@ -126,7 +173,8 @@ pub fn cover(
 ) -> Result<Cover, OutOfBudget> {
     let mut certificate = Certificate::default();
     let mut hole = None;
-    walk(target, regions, budget, &mut |piece, by| {
+    let search = Small::of(target, regions);
+    search.walk(target, budget, &mut |piece, by| {
         if let Some(by) = by {
             certificate.parts.push((piece, by));
         } else {
@@ -143,23 +191,11 @@ pub fn subtract(
     regions: &[&Region],
     budget: &mut Budget,
 ) -> Result<Vec<Region>, OutOfBudget> {
-    let meeting = regions.iter().copied().filter(|r| r.intersects(target));
-    let meeting: Vec<&Region> = meeting.collect();
-    // Most regions of a large space ask about few dimensions: the others are left out meanwhile.
-    let cut = |at: &usize| {
-        let whole = target.dim(*at);
-        meeting.iter().any(|r| match (whole, r.dim(*at)) {
-            (Some(whole), Some(part)) => !whole.is_subset(part),
-            _ => false,
-        })
-    };
-    let dims: Vec<usize> = (0..target.dims().len()).filter(cut).collect();
-    let small: Vec<Region> = meeting.iter().map(|r| r.only(&dims)).collect();
-    let small: Vec<&Region> = small.iter().collect();
     let mut out = Vec::new();
-    walk(&target.only(&dims), &small, budget, &mut |piece, by| {
+    let search = Small::of(target, regions);
+    search.walk(target, budget, &mut |piece, by| {
         if by.is_none() {
-            out.push(target.with_only(&dims, &piece));
+            out.push(piece);
         }
         true
     })?;
