@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::cube::{Failed, check, check_here};
+use super::cube::{Failed, check, check_here, misses};
 use super::decision::{
     Answer, Decision, Fact, Mismatch, Outcome, RuleId, Sourced, Steered, Step, Trace,
 };
@@ -171,7 +171,12 @@ impl<'a> Passage<'a> {
                 furthest = Some(f);
             }
         };
+        // Where nobody wants to know why, the quickest questions come first.
+        let hasty = !self.state.trace;
         for cube in &rule.cubes {
+            if hasty && misses(cube, &self.view) {
+                continue;
+            }
             match check_here(cube, &self.view, self.state) {
                 Err(f) => failed(f),
                 Ok(()) => match self.capturable(rule, cube) {

@@ -1,6 +1,6 @@
 //! A policy as sets of packets.
 //!
-//! A [`Model`] turns the rules of each stage into [`Line`]s: lists of [`Region`]s of one [`Space`],
+//! A [`Model`] turns the rules of each stage into [`Line`]s: lists of [`Region`](crate::packet::Region)s of one [`Space`],
 //! whose points are packets as they enter the machine. What steer does to a packet is taken into
 //! account by looking backwards: the regions of a filter rule, for flows that a `dnat` rule sends
 //! to 10.1.0.80, are the packets that the filter rule means once their destination is 10.1.0.80.

@@ -7,7 +7,7 @@
 //!
 //! [`Ways::find`] goes through the ways to outcomes that are wanted, and looks for a packet that
 //! takes one. It intersects regions from stage to stage, leaves a way as soon as nothing is left of
-//! it, and asks [`cover`] whether the earlier lines leave anything.
+//! it, and asks [`cover`](crate::packet::cover::cover()) whether the earlier lines leave anything.
 //!
 //! The packets in question are given as cubes. Their destination (`to`, ports) is where the packet
 //! ends up: it is looked at as filter would see it, so it depends on what steer's line does to the
