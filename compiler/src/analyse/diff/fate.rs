@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::effects::effects;
 use crate::analyse::model::{Dim, Moved, Space, V4};
 use crate::field::{DPORT, META_MARK};
 use crate::interpret::{Fact, Outcome, RuleId};
@@ -243,20 +244,20 @@ pub(super) fn differences(
 }
 
 /// A region, split.
-struct Parts {
-    same: Vec<Region>,
-    other: Vec<Region>,
+pub(super) struct Parts {
+    pub(super) same: Vec<Region>,
+    pub(super) other: Vec<Region>,
 }
 
 impl Parts {
-    fn same(region: &Region) -> Self {
+    pub(super) fn same(region: &Region) -> Self {
         Self {
             same: vec![region.clone()],
             other: vec![],
         }
     }
 
-    fn other(region: &Region) -> Self {
+    pub(super) fn other(region: &Region) -> Self {
         Self {
             same: vec![],
             other: vec![region.clone()],
@@ -433,70 +434,6 @@ fn with_bits(mask: u32, wanted: u32, among: &Values) -> Option<Option<Values>> {
     }
     let set: IntervalSet<u128> = ranges.into_iter().collect();
     Some(Values::of(&set).and_then(|v| v.intersection(among)))
-}
-
-/// Entries and keys that only one of the two leaves. An entry is written where its bucket has a
-/// token for it.
-fn effects(space: &Space, region: &Region, a: &Fate, b: &Fate) -> Parts {
-    let mut added = [a.added.clone(), b.added.clone()];
-    for sets in &mut added {
-        sets.sort_unstable();
-        sets.dedup();
-    }
-    if added[0] != added[1] {
-        return Parts::other(region);
-    }
-    let (mut left, mut right) = (a.logged.clone(), b.logged.clone());
-    left.retain(|entry| {
-        let found = right.iter().position(|other| other == entry);
-        found.map(|at| right.swap_remove(at)).is_none()
-    });
-    entries(space, region, &left, &right)
-}
-
-/// Where two lists of entries come to the same text.
-fn entries(space: &Space, region: &Region, left: &[Entry], right: &[Entry]) -> Parts {
-    let open = left.iter().chain(right).find_map(|e| {
-        e.at.filter(|at| {
-            let values = space.values(region, &Dim::Tokens(*at));
-            values.is_some_and(|v| v.bounds().0 != v.bounds().1)
-        })
-    });
-    if let Some(bucket) = open {
-        let mut out = Parts {
-            same: vec![],
-            other: vec![],
-        };
-        for answer in [0, 1] {
-            let dim = Dim::Tokens(bucket);
-            if let Some(part) = space.narrowed(region, &dim, &Values::one(answer)) {
-                let parts = entries(space, &part, left, right);
-                out.same.extend(parts.same);
-                out.other.extend(parts.other);
-            }
-        }
-        return out;
-    }
-    let written = |list: &[Entry]| {
-        let is = |e: &&Entry| {
-            e.at.is_none_or(|at| {
-                let values = space.values(region, &Dim::Tokens(at));
-                values.is_none_or(|v| v.contains(1))
-            })
-        };
-        let mut texts: Vec<(String, bool)> = list
-            .iter()
-            .filter(is)
-            .map(|e| (e.text.clone(), e.is_name))
-            .collect();
-        texts.sort_unstable();
-        texts
-    };
-    if written(left) == written(right) {
-        Parts::same(region)
-    } else {
-        Parts::other(region)
-    }
 }
 
 /// The socket of a proxy for a family.

@@ -14,6 +14,7 @@
 mod align;
 mod count;
 mod edits;
+mod effects;
 mod fate;
 mod observe;
 mod script;
