@@ -63,7 +63,7 @@ impl<'a> Expectation<'a> {
         let via = self.via.map(|name| format!(" via {name}"));
         let rule = self.rule.map(|name| format!(" by rule `{name}`"));
         let [target, via, rule] = [target, via, rule].map(Option::unwrap_or_default);
-        format!("`{}{target}{via}`{rule}", word(self.outcome))
+        format!("`{}{target}{via}`{rule}", self.outcome.word())
     }
 }
 
@@ -218,23 +218,5 @@ fn target_text(target: &Target) -> String {
         Target::Ref(name) => format!("@{name}"),
         Target::Net(addr, len) => format!("net {addr}/{len}"),
         Target::Name(name) => name.clone(),
-    }
-}
-
-/// The verb as it is written.
-pub(super) fn word(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Allow => "allow",
-        Verb::Deny => "deny",
-        Verb::Reject => "reject",
-        Verb::Match => "match",
-        Verb::Direct => "direct",
-        Verb::Redirect => "redirect",
-        Verb::Dnat => "dnat",
-        Verb::Snat => "snat",
-        Verb::Masquerade => "masquerade",
-        Verb::Proxy => "proxy",
-        Verb::Route => "route",
-        Verb::Notrack => "notrack",
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use polc_grammar::ast::{Flow, Qualifier, Spanned, TestStep, Verb};
 
-use super::expect::{Expectation, deciding, describe, has_outcome, outcome_text, word};
+use super::expect::{Expectation, deciding, describe, has_outcome, outcome_text};
 use super::judge::{Chosen, MOST_FLOWS};
 use super::{Bench, Case, Failure, Judged, Problem, StepResult, coverage};
 use crate::source::Span;
@@ -29,7 +29,7 @@ impl Bench<'_> {
                     expectation.text(),
                     self.expect(&expectation, flow, qualifiers, span),
                 ),
-                Err(problem) => (format!("`{}`", word(outcome.node)), Err(problem)),
+                Err(problem) => (format!("`{}`", outcome.node.word()), Err(problem)),
             },
             TestStep::Send {
                 count,
@@ -255,7 +255,7 @@ fn surplus<'j>(
 }
 
 fn counts_text(counts: &[(Verb, u64)]) -> String {
-    let parts = counts.iter().map(|(v, n)| format!("`{}` {n}", word(*v)));
+    let parts = counts.iter().map(|(v, n)| format!("`{}` {n}", v.word()));
     parts.collect::<Vec<_>>().join(", ")
 }
 

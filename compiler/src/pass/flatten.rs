@@ -8,7 +8,7 @@ use polc_grammar::ast::Verb;
 
 use super::nat;
 use super::settle::{asks_unrouted, settle};
-use super::verb::{check_clauses, word, wrong_stage};
+use super::verb::{check_clauses, wrong_stage};
 use crate::diagnostic::{self, Code, Diagnostic};
 use crate::ir::cube::{MOST_CUBES, both, without};
 use crate::ir::{
@@ -376,7 +376,7 @@ impl Flattener<'_> {
             return None;
         }
         if let Some(help) = wrong_stage(rule.verb, stage) {
-            let title = format!("`{}` does not belong in {}", word(rule.verb), stage.name());
+            let title = format!("`{}` does not belong in {}", rule.verb.word(), stage.name());
             let diagnostic = Diagnostic::error(Code::WrongStage, title, rule.span);
             self.diagnostics.push(diagnostic.help(help));
             return None;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use super::verb::word;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{TCP, UDP};
 use crate::ir::{Balance, Cube, Mark, Nat, NatTarget, Proxy, Reject, Verdict};
@@ -111,7 +110,7 @@ fn nat(
     for target in &targets.list {
         let entry = match *target {
             Target::Port(_) => {
-                let title = format!("`{}` goes to an address", word(rule.verb));
+                let title = format!("`{}` goes to an address", rule.verb.word());
                 let help = "write `=> 192.0.2.10:80`; `redirect` goes to a port of this host";
                 return Err(Diagnostic::error(Code::TypeMismatch, title, targets.span).help(help));
             }

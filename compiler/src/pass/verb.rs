@@ -7,24 +7,6 @@ use crate::ir::Stage;
 use crate::policy::{self, Via};
 use crate::source::Span;
 
-/// The verb as it is written.
-pub(super) fn word(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Allow => "allow",
-        Verb::Deny => "deny",
-        Verb::Reject => "reject",
-        Verb::Match => "match",
-        Verb::Direct => "direct",
-        Verb::Redirect => "redirect",
-        Verb::Dnat => "dnat",
-        Verb::Snat => "snat",
-        Verb::Masquerade => "masquerade",
-        Verb::Proxy => "proxy",
-        Verb::Route => "route",
-        Verb::Notrack => "notrack",
-    }
-}
-
 /// What to do about a verb that the stage does not have; `None` when it has it.
 pub(super) fn wrong_stage(verb: Verb, stage: Stage) -> Option<&'static str> {
     use Stage::{Egress, Filter, Guard, Steer};
@@ -60,7 +42,7 @@ pub(super) fn wrong_stage(verb: Verb, stage: Stage) -> Option<&'static str> {
 pub(super) fn check_clauses(rule: &policy::Rule) -> Result<(), Diagnostic> {
     let clauses = &rule.clauses;
     let wrong = |span: Span, title: String| Err(Diagnostic::error(Code::WrongClause, title, span));
-    let verb = word(rule.verb);
+    let verb = rule.verb.word();
     if let Some(targets) = &clauses.targets
         && !matches!(rule.verb, Verb::Redirect | Verb::Dnat | Verb::Snat)
     {
@@ -68,12 +50,12 @@ pub(super) fn check_clauses(rule: &policy::Rule) -> Result<(), Diagnostic> {
     }
     match (clauses.via, rule.verb) {
         (Some(Via::Proxy(_, span)), verb) if verb != Verb::Proxy => {
-            return wrong(span, format!("`{}` does not go via a proxy", word(verb)));
+            return wrong(span, format!("`{}` does not go via a proxy", verb.word()));
         }
         (Some(Via::Table(_, span)), verb) if verb != Verb::Route => {
             return wrong(
                 span,
-                format!("`{}` does not go via a routing table", word(verb)),
+                format!("`{}` does not go via a routing table", verb.word()),
             );
         }
         _ => {}

@@ -84,6 +84,26 @@ pub enum Verb {
     Notrack,
 }
 
+impl Verb {
+    /// The verb as it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Reject => "reject",
+            Self::Match => "match",
+            Self::Direct => "direct",
+            Self::Redirect => "redirect",
+            Self::Dnat => "dnat",
+            Self::Snat => "snat",
+            Self::Masquerade => "masquerade",
+            Self::Proxy => "proxy",
+            Self::Route => "route",
+            Self::Notrack => "notrack",
+        }
+    }
+}
+
 /// A clause of a rule, group or section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clause {
