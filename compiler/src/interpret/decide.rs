@@ -111,7 +111,13 @@ impl<'a> Passage<'a> {
     /// effects.
     pub(super) fn first_match(&mut self, stage: Stage) -> Option<(RuleId, &'a Verdict, &'a Rule)> {
         let ir = self.ir;
+        let sieve = self.state.sieve.clone().filter(|_| !self.state.trace);
         for (index, rule) in ir.stage(stage).iter().enumerate() {
+            if let Some(sieve) = &sieve
+                && !sieve.admits(stage, index, &self.view)
+            {
+                continue;
+            }
             let id = RuleId { stage, index };
             if !self.holds(id, rule) {
                 continue;

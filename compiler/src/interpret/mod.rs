@@ -27,6 +27,7 @@ mod jhash;
 mod lookup;
 mod packet;
 mod render;
+mod sieve;
 mod state;
 mod steer;
 mod target;
@@ -40,6 +41,7 @@ pub use explain::{Because, Explanation, RulePlace, Why, explain};
 pub use facts::{can_open, is_later_fragment};
 pub use packet::{Packet, Place};
 pub use render::render;
+pub use sieve::Sieve;
 pub use state::State;
 pub use view::{Towards, Track, View};
 

@@ -8,6 +8,7 @@ use super::bucket::Meter;
 use super::dynamic::{Members, Told};
 use super::flow::Flows;
 use super::packet::Packet;
+use super::sieve::Sieve;
 use super::target::Turns;
 use super::view::View;
 use crate::ir::{BucketId, DynamicId, Ir, Mark, ProxyId, Stage, Verdict};
@@ -19,6 +20,9 @@ use crate::target::Options;
 pub struct State {
     /// Whether decisions say how they came about. Judging is faster without.
     pub trace: bool,
+    /// A quick look at the lists of the policy, if there are many packets to come. It changes no
+    /// decision; traces do without.
+    pub sieve: Option<Arc<Sieve>>,
     pub(super) buckets: Vec<Meter>,
     pub(super) sets: Vec<Members>,
     /// The answers of an oracle that has not seen a packet yet.
@@ -103,6 +107,7 @@ impl State {
     fn empty(flows: Option<Flows>) -> Self {
         Self {
             trace: false,
+            sieve: None,
             buckets: Vec::new(),
             sets: Vec::new(),
             oracle: None,

@@ -17,6 +17,7 @@ use std::rc::Rc;
 
 use num_bigint::BigUint;
 
+use super::merge::merge_all;
 use super::{Region, Values};
 
 /// The most pieces that a search looks at before it gives up.
@@ -200,6 +201,28 @@ pub fn subtract(
         true
     })?;
     Ok(out)
+}
+
+/// As [`subtract`], with pieces joined where they differ in one dimension only.
+pub fn remainder(
+    target: &Region,
+    regions: &[&Region],
+    budget: &mut Budget,
+) -> Result<Vec<Region>, OutOfBudget> {
+    let mut out = Vec::new();
+    let search = Small::of(target, regions);
+    let small: Vec<&Region> = search.regions.iter().collect();
+    walk(&search.target, &small, budget, &mut |piece, by| {
+        if by.is_none() {
+            out.push(piece);
+        }
+        true
+    })?;
+    let out = merge_all(out, search.dims.len());
+    let whole = out
+        .iter()
+        .map(|piece| target.with_only(&search.dims, piece));
+    Ok(whole.collect())
 }
 
 /// The fewest of `regions` that the search can find to cover `target`: none of them can be left

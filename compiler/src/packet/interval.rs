@@ -253,7 +253,15 @@ impl<T: Int> IntervalSet<T> {
 
     /// Whether every element is in `other`.
     pub fn is_subset(&self, other: &Self) -> bool {
-        other.is_full() || self.difference(other).is_empty()
+        // Ranges do not touch, so that each has to be inside of a single one.
+        let mut others = other.ranges.iter();
+        let mut at = others.next();
+        self.ranges.iter().all(|(first, last)| {
+            while at.is_some_and(|(_, end)| end < last) {
+                at = others.next();
+            }
+            at.is_some_and(|(begin, _)| begin <= first)
+        })
     }
 }
 

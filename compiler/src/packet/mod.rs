@@ -4,12 +4,14 @@ pub mod addr;
 pub mod cover;
 pub mod iface;
 pub mod interval;
+mod merge;
 mod region;
 mod values;
 
 pub use addr::AddrSet;
 pub use iface::{IfaceSet, Pattern};
 pub use interval::IntervalSet;
+pub use merge::merge;
 pub use region::Region;
 pub use values::Values;
 

@@ -18,6 +18,11 @@ impl Region {
         Self { dims: dims.into() }
     }
 
+    /// A single point.
+    pub fn point(numbers: &[u128]) -> Self {
+        Self::new(numbers.iter().copied().map(Values::one).collect())
+    }
+
     /// The sets, in order.
     pub fn dims(&self) -> &[Values] {
         &self.dims

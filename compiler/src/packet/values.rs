@@ -80,11 +80,13 @@ impl Values {
     /// About how many numbers there are in it.
     #[expect(clippy::cast_precision_loss, reason = "it is about as many")]
     fn size(&self) -> f64 {
+        // Most widths have 64 bits, and those are much quicker to convert.
+        let about = |n: u128| u64::try_from(n).map_or(n as f64, |n| n as f64);
         match self {
-            Self::Range(first, last) => (last - first) as f64 + 1.0,
+            Self::Range(first, last) => about(last - first) + 1.0,
             Self::Many(set) => {
                 let widths: u128 = set.ranges().iter().map(|(a, b)| b - a).sum();
-                widths as f64 + set.ranges().len() as f64
+                about(widths) + set.ranges().len() as f64
             }
         }
     }

@@ -12,7 +12,7 @@ use polc_compiler::interpret::{
 use polc_compiler::ir::Ir;
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::source::SourceMap;
-use polc_compiler::{Files, Options, compile};
+use polc_compiler::{Compilation, Files, Options, compile};
 
 struct NoFiles;
 
@@ -31,13 +31,17 @@ pub(crate) struct Machine {
     pub(crate) now: u64,
 }
 
+pub(crate) fn compiled(text: &str) -> Compilation {
+    let options = Options {
+        as_of: "2026-11-21".to_owned(),
+        ..Options::default()
+    };
+    compile("test.pol", text, &NoFiles, &options)
+}
+
 impl Machine {
     pub(crate) fn new(text: &str) -> Self {
-        let options = Options {
-            as_of: "2026-11-21".to_owned(),
-            ..Options::default()
-        };
-        let result = compile("test.pol", text, &NoFiles, &options);
+        let result = compiled(text);
         let style = Style {
             colour: false,
             width: 100,

@@ -18,6 +18,7 @@ mod matching;
 mod oracle;
 mod proxies;
 mod rates;
+mod sieve;
 mod stages;
 mod stateless;
 mod steer;

@@ -1,6 +1,4 @@
-//! How many packets a set of boxes has, and boxes that people can read.
-
-use std::collections::BTreeMap;
+//! How many packets a set of boxes has.
 
 use num_bigint::BigUint;
 
@@ -73,76 +71,4 @@ fn project(space: &Space, region: &Region) -> [Option<Region>; 3] {
         with(&icmp, &[Dim::Field(ICMP_TYPE), Dim::Field(ICMP_CODE)]),
         with(&others, &[]),
     ]
-}
-
-/// The same points in fewer boxes: two that differ in one dimension become one.
-pub(super) fn merge(mut boxes: Vec<Region>) -> Vec<Region> {
-    const ROUNDS: usize = 8;
-    let Some(whole) = boxes.first().cloned() else {
-        return boxes;
-    };
-    // The dimensions in which all are the same are left out meanwhile.
-    let differs = |at: &usize| boxes.iter().any(|r| r.dim(*at) != whole.dim(*at));
-    let dims: Vec<usize> = (0..whole.dims().len()).filter(differs).collect();
-    boxes = boxes.iter().map(|r| r.only(&dims)).collect();
-    for _ in 0..ROUNDS {
-        let before = boxes.len();
-        // What is behind in the order of dimensions was cut last.
-        for at in (0..dims.len()).rev() {
-            let mut groups: BTreeMap<Region, Values> = BTreeMap::new();
-            for region in boxes {
-                let Some(own) = region.dim(at).cloned() else {
-                    continue;
-                };
-                let key = region.with(at, Values::one(0));
-                groups
-                    .entry(key)
-                    .and_modify(|known| *known = known.union(&own))
-                    .or_insert(own);
-            }
-            boxes = groups
-                .into_iter()
-                .map(|(key, values)| key.with(at, values))
-                .collect();
-        }
-        if boxes.len() == before {
-            break;
-        }
-    }
-    boxes.iter().map(|r| whole.with_only(&dims, r)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::merge;
-    use crate::packet::cover::{Budget, subtract};
-    use crate::packet::{Region, Values};
-
-    fn region(dims: [(u128, u128); 3]) -> Region {
-        Region::new(dims.iter().map(|(a, n)| Values::Range(*a, a + n)).collect())
-    }
-
-    proptest! {
-        #[test]
-        fn merging_keeps_every_point_and_keeps_boxes_apart(
-            list in prop::collection::vec(prop::array::uniform3((0u128..5, 0u128..3)), 1..8),
-        ) {
-            // Boxes that do not overlap.
-            let all: Vec<Region> = list.into_iter().map(region).collect();
-            let mut apart: Vec<Region> = Vec::new();
-            for region in &all {
-                let known: Vec<&Region> = apart.iter().collect();
-                apart.extend(subtract(region, &known, &mut Budget::default()).unwrap());
-            }
-            let merged = merge(apart.clone());
-            prop_assert!(merged.len() <= apart.len());
-            for x in 0..8 { for y in 0..8 { for z in 0..8 {
-                let point = [x, y, z];
-                let times = |boxes: &[Region]| boxes.iter().filter(|r| r.contains(&point)).count();
-                prop_assert_eq!(times(&apart), times(&merged));
-            }}}
-        }
-    }
 }

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use num_bigint::BigUint;
+use rayon::prelude::*;
 
 use self::align::Alignment;
 pub use self::fate::{Decider, Entry, Fate, Goes, Kind, Source};
@@ -35,11 +36,14 @@ use super::model::{Model, Space, Witness};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::interpret::{Decision, RuleId};
 use crate::ir::{Ir, Rule, Stage};
-use crate::packet::Region;
+use crate::packet::{Region, merge};
 use crate::policy::Policy;
 
 /// Past so many rules of both policies, a change is shown with one packet.
 const LONG: usize = 4000;
+
+/// How many regions are walked through before it is asked whether it was too much.
+const AT_A_TIME: usize = 16;
 
 /// How much may be done before the rest is left unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,13 +208,24 @@ fn search(
     };
     let [a, _] = pair.models;
     let roots = edits::roots(&a.entering(), edits.as_ref());
-    let mut walk = Walk::new(pair, edits.as_ref(), names, limits.steps);
-    for root in &roots {
-        if walk.run(root).is_err() {
-            return (walk.found, Some(Unknown::Budget));
+    let mut found = Vec::new();
+    let mut steps = limits.steps;
+    // What is found must not depend on how many walk at a time: each gets what all before have left.
+    for some in roots.chunks(AT_A_TIME) {
+        let walked = some.par_iter().map(|root| {
+            let mut walk = Walk::new(pair, edits.as_ref(), names, steps);
+            let ended = walk.run(root);
+            (walk.found, steps - walk.budget, ended)
+        });
+        for (more, spent, ended) in walked.collect::<Vec<_>>() {
+            found.extend(more);
+            match steps.checked_sub(spent) {
+                Some(left) if ended.is_ok() => steps = left,
+                _ => return (found, Some(Unknown::Budget)),
+            }
         }
     }
-    (walk.found, None)
+    (found, None)
 }
 
 /// Groups what was found.
@@ -244,10 +259,10 @@ fn changes(space: &Space, found: Vec<Found>) -> Vec<Change> {
             });
         }
     }
-    for change in &mut out {
-        change.boxes = count::merge(std::mem::take(&mut change.boxes));
+    out.par_iter_mut().for_each(|change| {
+        change.boxes = merge(std::mem::take(&mut change.boxes));
         change.count = count::count(space, &change.boxes);
-    }
+    });
     out.sort_by(|x, y| {
         (x.kind, y.count.as_ref(), &x.rules).cmp(&(y.kind, x.count.as_ref(), &y.rules))
     });

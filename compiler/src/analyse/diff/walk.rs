@@ -10,7 +10,7 @@ use crate::analyse::model::{Ending, Model, Phase, View};
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Rule, Stage};
 use crate::packet::Region;
-use crate::packet::cover::{Budget, OutOfBudget, subtract};
+use crate::packet::cover::{Budget, OutOfBudget, remainder};
 
 /// The most pieces of one region that are looked at at a time.
 const MOST_PIECES: u64 = 500_000;
@@ -229,7 +229,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     ) -> Result<Vec<Region>, OutOfBudget> {
         let taken = some.iter().filter_map(|i| lines.get(*i));
         let taken: Vec<&Region> = taken.flat_map(|l| l.regions.iter()).collect();
-        let left = subtract(region, &taken, &mut Budget::new(MOST_PIECES))?;
+        let left = remainder(region, &taken, &mut Budget::new(MOST_PIECES))?;
         self.spend(left.len() as u64)?;
         Ok(left)
     }

@@ -3,12 +3,14 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
 use crate::analyse::model::{Model, Moved};
 use crate::analyse::reach::{Reach, reach};
 use crate::diagnostic::{Diagnostic, Edit, Fix};
+use crate::interpret::Sieve;
 use crate::ir::{Cube, Ir};
 use crate::packet::Region;
 use crate::policy::Policy;
@@ -33,6 +35,7 @@ pub struct Context<'a> {
     model: OnceCell<Model<'a>>,
     world: OnceCell<World>,
     reach: OnceCell<Reach>,
+    sieve: OnceCell<Arc<Sieve>>,
     /// What the last question was about: most lints ask one of every rule.
     pub(super) last_asked: RefCell<Option<Asked>>,
     /// How many rules come from each place.
@@ -58,6 +61,7 @@ impl<'a> Context<'a> {
             model: OnceCell::new(),
             world: OnceCell::new(),
             reach: OnceCell::new(),
+            sieve: OnceCell::new(),
             last_asked: RefCell::default(),
             rules_at: OnceCell::new(),
             defects: RefCell::default(),
@@ -78,6 +82,11 @@ impl<'a> Context<'a> {
     /// Which rules decide anything.
     pub fn reach(&self) -> &Reach {
         self.reach.get_or_init(|| reach(self.model()))
+    }
+
+    /// The policy's rules, for many packets.
+    pub(super) fn sieve(&self) -> Arc<Sieve> {
+        Arc::clone(self.sieve.get_or_init(|| Arc::new(Sieve::new(self.ir))))
     }
 
     /// Whether a place is in the policy's own file: what others use is not judged by one user.

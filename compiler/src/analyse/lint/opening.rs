@@ -6,7 +6,8 @@ use super::Context;
 use super::index::Lines;
 use super::words::words;
 use super::world::{Way, chosen, filter_view, moves};
-use crate::analyse::model::{Dim, Line, Moved};
+use crate::analyse::model::{Dim, Line, Model, Moved};
+use crate::analyse::reach::Status;
 use crate::interpret::RuleId;
 use crate::ir::{Cube, Stage, Verdict};
 use crate::packet::cover::{Budget, Cover, OutOfBudget, cover};
@@ -70,6 +71,9 @@ impl Context<'_> {
         let (Some(rule), Some(steer)) = (id.of(self.ir), &world.steer) else {
             return Err(OutOfBudget);
         };
+        if self.is_dead(id) {
+            return Ok(None);
+        }
         match (id.stage, &rule.verdict) {
             (Stage::Filter, Some(_)) => first(&world.ways, |way| {
                 self.through_filter(way, id.index, question)
@@ -81,6 +85,12 @@ impl Context<'_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether it is known that a rule decides nothing.
+    fn is_dead(&self, id: RuleId) -> bool {
+        let reach = self.reach().rule(id);
+        reach.is_some_and(|r| !matches!(r.status, Status::Reached | Status::Unknown))
     }
 
     fn through_steer(
@@ -213,7 +223,7 @@ impl Context<'_> {
                 let mut closed = closed(&target);
                 let denied = world.denied.iter();
                 closed.extend(denied.filter(|d| d.intersects(&target)));
-                if let Cover::Hole(region) = cover(&target, &closed, &mut budget)? {
+                if let Some(region) = hole(model, &target, &closed, &mut budget)? {
                     let example = self.shown(id, &region);
                     return Ok(example.map(|example| Opening { region, example }));
                 }
@@ -236,7 +246,7 @@ impl Context<'_> {
         for target in line.regions.iter().flat_map(|r| meets(r, asked)) {
             let earlier = guard.earlier(at, &target).into_iter();
             let earlier: Vec<&Region> = earlier.map(|(_, region)| region).collect();
-            if let Cover::Hole(region) = cover(&target, &earlier, &mut budget)? {
+            if let Some(region) = hole(self.model(), &target, &earlier, &mut budget)? {
                 let stage = Stage::Guard;
                 let example = self.shown(RuleId { stage, index }, &region);
                 return Ok(example.map(|example| Opening { region, example }));
@@ -269,6 +279,23 @@ impl Context<'_> {
     pub fn in_words(&self, region: &Region) -> String {
         let model = self.model();
         words(model, &model.example(region).packet)
+    }
+}
+
+/// Points of a region that are in none of some others: one that reads well, if it will do.
+fn hole(
+    model: &Model,
+    target: &Region,
+    closed: &[&Region],
+    budget: &mut Budget,
+) -> Result<Option<Region>, OutOfBudget> {
+    let plain = model.plain(target);
+    if !closed.iter().any(|other| other.contains(&plain)) {
+        return Ok(Some(Region::point(&plain)));
+    }
+    match cover(target, closed, budget)? {
+        Cover::Hole(region) => Ok(Some(region)),
+        Cover::Whole(_) => Ok(None),
     }
 }
 

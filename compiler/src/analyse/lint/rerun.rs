@@ -49,6 +49,7 @@ impl Context<'_> {
     fn judged(&self, id: RuleId, witness: &Witness) -> Decision {
         let mut state = State::oracle(witness.within.clone(), witness.members.clone());
         state.trace = id.stage == Stage::Guard;
+        state.sieve = Some(self.sieve());
         state.choose_target(witness.choices.iter().max().copied());
         judge(self.ir, &witness.packet, &mut state, 0)
     }

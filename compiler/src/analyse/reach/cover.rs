@@ -1,6 +1,6 @@
 //! Whether rows cover a region: quick ways first.
 
-use super::points::{points, single};
+use super::points::points;
 use super::rows::Rows;
 use crate::packet::Region;
 use crate::packet::cover::{Budget, Certificate, Cover, OutOfBudget, cover};
@@ -38,10 +38,10 @@ impl Rows<'_> {
                 parts: vec![(region.clone(), at)],
             }));
         }
-        let plain = std::iter::once_with(|| self.model.plain(region));
+        let plain = std::iter::once_with(|| self.plain(region));
         let mut tries = plain.chain(points(region));
         if let Some(point) = tries.find(|p| !by.iter().any(|other| other.contains(p))) {
-            return Ok(Left::Some(single(&point)));
+            return Ok(Left::Some(Region::point(&point)));
         }
         match cover(region, &by, &mut budget(by.len()))? {
             Cover::Hole(hole) => Ok(Left::Some(hole)),

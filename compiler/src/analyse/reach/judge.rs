@@ -30,7 +30,7 @@ impl<'m> Rows<'m> {
             taken: Taken::Exactly(0),
             redundant: Redundant::No,
             duplicate_of: None,
-            sample: self.regions(line).next().cloned(),
+            sample: self.regions(line).next().map(|region| self.whole(region)),
         };
         if line.rows.is_empty() {
             return out;
@@ -44,7 +44,7 @@ impl<'m> Rows<'m> {
             }
             Ok(Some(sample)) => {
                 out.status = Status::Reached;
-                out.sample = Some(sample);
+                out.sample = Some(self.whole(&sample));
                 out.taken = self.taken(line, around);
                 out.redundant = self.redundant(line, around);
                 if matches!(out.taken, Taken::Exactly(share) if share >= MOSTLY) {

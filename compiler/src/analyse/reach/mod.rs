@@ -112,7 +112,8 @@ pub enum Redundant {
 impl Reach {
     /// What is known of a rule.
     pub fn rule(&self, id: RuleId) -> Option<&RuleReach> {
-        self.rules.iter().find(|r| r.id == id)
+        let found = self.rules.binary_search_by_key(&id, |r| r.id);
+        found.ok().and_then(|at| self.rules.get(at))
     }
 }
 

@@ -37,8 +37,3 @@ fn number(values: &Values, choice: u64) -> u128 {
         _ => last,
     }
 }
-
-/// The region of one point.
-pub(super) fn single(point: &[u128]) -> Region {
-    Region::new(point.iter().copied().map(Values::one).collect())
-}

@@ -1,4 +1,7 @@
 //! The rules of a stage, prepared for many questions.
+//!
+//! The regions of a stage are alike in most dimensions, for its rules ask about few. Only those in
+//! which some differ are kept: what holds in them holds in all.
 
 use std::ops::Range;
 
@@ -15,6 +18,7 @@ pub(super) struct Row {
     pub(super) line: usize,
     /// Whether the line decides what it means.
     decides: bool,
+    /// In the dimensions of [`Rows::dims`].
     pub(super) region: Region,
 }
 
@@ -46,6 +50,10 @@ pub(super) struct Rows<'m> {
     /// Their regions, in order.
     pub(super) all: Vec<Row>,
     index: Index,
+    /// The dimensions in which some regions differ.
+    dims: Vec<usize>,
+    /// A region in all dimensions; `None` when there are no rows.
+    pattern: Option<Region>,
 }
 
 impl Line<'_> {
@@ -103,6 +111,11 @@ impl<'m> Rows<'m> {
                 rows: first..rows.len(),
             });
         }
+        let pattern = rows.first().map(|row| row.region.clone());
+        let dims = differing(&rows);
+        for row in &mut rows {
+            row.region = row.region.only(&dims);
+        }
         let regions: Vec<&Region> = rows.iter().map(|row| &row.region).collect();
         let index = Index::of(&regions);
         Ok(Self {
@@ -110,7 +123,25 @@ impl<'m> Rows<'m> {
             lines,
             all: rows,
             index,
+            dims,
+            pattern,
         })
+    }
+
+    /// A part of a row's region in all dimensions.
+    pub(super) fn whole(&self, region: &Region) -> Region {
+        let pattern = self.pattern.as_ref();
+        pattern.map_or_else(
+            || region.clone(),
+            |pattern| pattern.with_only(&self.dims, region),
+        )
+    }
+
+    /// The point of a region that reads best.
+    pub(super) fn plain(&self, region: &Region) -> Vec<u128> {
+        let point = self.model.plain(&self.whole(region));
+        let numbers = self.dims.iter().filter_map(|at| point.get(*at));
+        numbers.copied().collect()
     }
 
     pub(super) fn line(&self, at: usize) -> Option<&Line<'m>> {
@@ -158,6 +189,18 @@ impl<'m> Rows<'m> {
     pub(super) fn decides(&self, row: usize) -> bool {
         self.all.get(row).is_some_and(|row| row.decides)
     }
+}
+
+/// The dimensions in which the regions are not all alike.
+fn differing(rows: &[Row]) -> Vec<usize> {
+    let Some((first, others)) = rows.split_first() else {
+        return Vec::new();
+    };
+    let differ = |at: &usize| {
+        let values = first.region.dim(*at);
+        others.iter().any(|row| row.region.dim(*at) != values)
+    };
+    (0..first.region.dims().len()).filter(differ).collect()
 }
 
 /// The number of the loopback interface.

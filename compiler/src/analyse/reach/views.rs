@@ -1,5 +1,7 @@
 //! A stage as its rules see it, in every way in which a packet can come to it.
 
+use rayon::prelude::*;
+
 use super::judge::Around;
 use super::rows::{Line, Rows};
 use super::{Redundant, RuleReach, Status, Taken};
@@ -41,19 +43,20 @@ fn one(
 ) -> Result<Vec<RuleReach>, OutOfBudget> {
     let rows = Rows::of(model, view)?;
     let duplicates = rows.duplicates();
-    let mut out = Vec::with_capacity(rows.lines.len());
-    for (line, duplicate_of) in rows.lines.iter().zip(duplicates) {
-        let Some(id) = line.id() else { continue };
-        let around = around(&rows, line);
+    for line in rows.lines.iter().filter(|line| line.id().is_some()) {
         if !*more {
             *more = !rows.conflicts(line, conflicts);
         }
-        out.push(RuleReach {
-            duplicate_of,
-            ..rows.judge(line, id, &around)
-        });
     }
-    Ok(out)
+    let lines = rows.lines.par_iter().zip(duplicates);
+    let judged = lines.filter_map(|(line, duplicate_of)| {
+        let around = around(&rows, line);
+        Some(RuleReach {
+            duplicate_of,
+            ..rows.judge(line, line.id()?, &around)
+        })
+    });
+    Ok(judged.collect())
 }
 
 fn around(rows: &Rows, line: &Line) -> Around {
