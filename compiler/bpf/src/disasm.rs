@@ -57,7 +57,7 @@ fn show(f: &mut Formatter<'_>, program: &Program, function: &Function) -> fmt::R
             let SourceLine {
                 file, line, text, ..
             } = line;
-            writeln!(f, "    ; {file}:{line}: {text}")?;
+            writeln!(f, "    ; {file}:{line}: {}", text.trim())?;
         }
         writeln!(
             f,

@@ -1,8 +1,6 @@
 //! What must hold of a program before its jumps are laid out.
 
-use super::{
-    AsmError, Assembler, Draft, ENTRY, FunctionId, Isa, Label, LabelState, MAX_SLOTS, STACK,
-};
+use super::{AsmError, Assembler, Draft, FunctionId, Isa, Label, LabelState, MAX_SLOTS, STACK};
 use crate::insn::{AluOp, Bits, ByteOrder, Insn, Operand, Reg, Wide, Width};
 
 /// Checks a program.
@@ -136,7 +134,7 @@ fn references(
         return Ok(());
     };
     // The entry gets the context, and is not for calling.
-    if *callee != ENTRY && callee.0 <= asm.others.len() {
+    if *callee != FunctionId::ENTRY && callee.0 <= asm.others.len() {
         return Ok(());
     }
     let function = draft.name.clone();

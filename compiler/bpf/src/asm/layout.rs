@@ -2,7 +2,8 @@
 //!
 //! Every jump begins short. Those that do not reach their target become long, which moves what
 //! follows, so that others may no longer reach: this is repeated until all do. A jump never
-//! becomes short again, so there is an end; each round is linear, and few are needed.
+//! becomes short again, so there is an end; and each round makes jumps long that would just about
+//! reach, so that a few linear rounds are enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,13 @@ use crate::insn::{Bits, Cond, Insn, Operand, Reg};
 /// How far a jump of 16 bits goes when there is a longer one, in slots.
 ///
 /// The kernel replaces instructions by longer sequences (accesses to the context, helpers that it
-/// inlines) and gives up (`ENOMEM` or `ERANGE`) when a jump of 16 bits no longer reaches. An
-/// eighth of what the encoding allows leaves room for that; a sequence is seldom longer than
-/// eight.
+/// inlines) and gives up ("cannot be patched due to 16-bit range") when a jump of 16 bits no longer
+/// reaches. An eighth of what the encoding allows leaves room for that: an access to the context
+/// becomes up to four instructions, an inlined lookup about eight.
 const SAFE_REACH: i32 = 4095;
+
+/// How much less far than in the round before a jump may go and stay short.
+const LESS_EACH_ROUND: usize = 256;
 
 /// Lays out a program that was checked.
 pub(super) fn program(asm: Assembler, isa: Isa) -> Result<Program, AsmError> {
@@ -90,22 +94,28 @@ struct Layout {
 impl Layout {
     /// Makes jumps long until all reach their targets.
     fn settle(&mut self, insns: &[Insn<Label>]) {
-        loop {
+        for reach in (0..=SAFE_REACH).rev().step_by(LESS_EACH_ROUND) {
             self.place(insns);
-            let mut settled = true;
-            for index in 0..insns.len() {
-                let short = self.long.get(index) == Some(&false);
-                if short && self.distance(index).is_some_and(|d| d.abs() > SAFE_REACH) {
-                    if let Some(long) = self.long.get_mut(index) {
-                        *long = true;
-                    }
-                    settled = false;
-                }
-            }
-            if settled {
+            if self.beyond(SAFE_REACH).next().is_none() {
                 return;
             }
+            let too_far: Vec<usize> = self.beyond(reach).collect();
+            for index in too_far {
+                if let Some(long) = self.long.get_mut(index) {
+                    *long = true;
+                }
+            }
         }
+        // Hardly any jump is short any more.
+        self.place(insns);
+    }
+
+    /// The short jumps whose targets are farther away than `reach`.
+    fn beyond(&self, reach: i32) -> impl Iterator<Item = usize> {
+        let jumps = self.long.iter().enumerate();
+        jumps.filter_map(move |(index, long)| {
+            (!long && self.distance(index)?.abs() > reach).then_some(index)
+        })
     }
 
     /// Computes the slots at which instructions begin.

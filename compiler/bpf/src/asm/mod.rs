@@ -106,16 +106,13 @@ pub struct Assembler {
     foreign: Option<AsmError>,
 }
 
-/// The function that a program begins with.
-const ENTRY: FunctionId = FunctionId(0);
-
 impl Assembler {
     /// Begins a program with its entry function. The kernel shows 15 characters of its name.
     pub fn new(name: &str) -> Self {
         Self {
             entry: Draft::new(name),
             others: Vec::new(),
-            current: ENTRY,
+            current: FunctionId::ENTRY,
             labels: Vec::new(),
             names: BTreeMap::new(),
             foreign: None,

@@ -25,11 +25,16 @@ pub use operand::{AluOp, AtomicOp, Bits, ByteOrder, Cond, Operand, Reg, SwapBits
 /// The size of an encoded slot, in bytes.
 pub const SLOT: usize = 8;
 
-/// A function of a program: the number [`Assembler::function`] gave it; the program's entry is 0.
+/// A function of a program: the number [`Assembler::function`] gave it.
 ///
 /// [`Assembler::function`]: crate::asm::Assembler::function
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId(pub(crate) usize);
+
+impl FunctionId {
+    /// The function that a program begins with.
+    pub const ENTRY: Self = Self(0);
+}
 
 /// A value of 64 bits that is part of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,8 +129,8 @@ impl<Target> Insn<Target> {
         }
     }
 
-    /// The same with another target.
-    pub(crate) fn retarget<Other>(self, to: impl FnOnce(Target) -> Other) -> Insn<Other> {
+    /// The same with another target, if it has one.
+    pub fn retarget<Other>(self, to: impl FnOnce(Target) -> Other) -> Insn<Other> {
         match self {
             Self::Jump { target } => Insn::Jump { target: to(target) },
             Self::JumpFar { target } => Insn::JumpFar { target: to(target) },
