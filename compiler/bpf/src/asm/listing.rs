@@ -54,7 +54,7 @@ impl Assembler {
         self.push(Insn::Swap { order, bits, dst });
     }
 
-    /// Turns the bytes round. Needs [`Isa::V4`].
+    /// Turns the bytes round. Needs [`Isa::V4`](super::Isa::V4).
     pub fn bswap(&mut self, bits: SwapBits, dst: Reg) {
         let order = ByteOrder::Reversed;
         self.push(Insn::Swap { order, bits, dst });

@@ -53,7 +53,7 @@ pub const STACK: i16 = 512;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Linux before 6.6: no `gotol`, so that a function has to stay short, and no
-    /// [`ByteOrder::Reversed`].
+    /// [`ByteOrder::Reversed`](crate::insn::ByteOrder::Reversed).
     V3,
     /// Linux since 6.6.
     #[default]

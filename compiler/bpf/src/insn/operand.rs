@@ -110,7 +110,7 @@ impl SwapBits {
     }
 }
 
-/// The byte order that [`Insn::Swap`] makes.
+/// The byte order that [`Insn::Swap`](super::Insn::Swap) makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ByteOrder {
     /// From or to little-endian: on a little-endian machine this only cuts off.

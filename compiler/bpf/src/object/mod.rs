@@ -10,7 +10,8 @@
 //!   instructions come from, if any are known;
 //! - `license` is [`LICENSE`].
 //!
-//! The same object gives the same bytes.
+//! Relocations are those of the kernel's `Documentation/bpf/llvm_reloc.rst`; what sections mean
+//! to loaders is libbpf's convention. The same object gives the same bytes.
 
 mod check;
 mod section;

@@ -72,7 +72,7 @@ fn holds(cond: Cond, bits: Bits, left: u64, constant: i32) -> bool {
     let (left, right, signed_left, signed_right) = match bits {
         Bits::B64 => (left, right, left.cast_signed(), right.cast_signed()),
         Bits::B32 => {
-            let half = left as u32;
+            let half = u32::try_from(left & u64::from(u32::MAX)).unwrap();
             let unsigned = constant.cast_unsigned();
             let signed = half.cast_signed();
             (half.into(), unsigned.into(), signed.into(), constant.into())
@@ -101,9 +101,10 @@ fn described(blocks: &[Block]) -> Vec<usize> {
     {
         passed.push(at);
         value = value.wrapping_add(i64::from(STEP).cast_unsigned());
-        at = match holds(block.cond, block.bits, value, block.constant) {
-            true => block.target.index(blocks.len()),
-            false => at + 1,
+        at = if holds(block.cond, block.bits, value, block.constant) {
+            block.target.index(blocks.len())
+        } else {
+            at + 1
         };
     }
     passed

@@ -11,6 +11,9 @@ use polc_bpf::object::{Object, Section};
 use crate::sample::{DROP, PASS};
 use crate::support::{answer, frame_from, load_classifier, load_xdp, possible};
 
+/// Where `gso_segs` lies in `__sk_buff`.
+const GSO_SEGS: i16 = 164;
+
 /// Enough for 48,000 slots.
 const RULES: u16 = 6000;
 
@@ -98,7 +101,6 @@ fn the_kernel_may_lengthen_what_is_jumped_over() {
     if !possible() {
         return;
     }
-    const GSO_SEGS: i16 = 164;
     for loads in [4000, 10_000] {
         let mut asm = Assembler::new("many_loads");
         let out = asm.label("out");

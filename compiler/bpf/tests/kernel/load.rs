@@ -1,16 +1,20 @@
 //! aya loads objects, and the kernel runs their programs.
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
-use aya::programs::{CgroupSockAddr, SkLookup};
+use aya::programs::{CgroupSockAddr, SkLookup, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use polc_bpf::asm::{Assembler, Isa};
+use polc_bpf::insn::Cond::Ne;
 use polc_bpf::insn::Helper;
-use polc_bpf::insn::Reg::R0;
-use polc_bpf::map::{Map as MapDefinition, MapType, Shape};
+use polc_bpf::insn::Reg::{R0, R1, R9};
+use polc_bpf::insn::Width::B;
+use polc_bpf::map::{Map as MapDefinition, MapFlags, MapType, Shape};
 use polc_bpf::object::{Object, Section};
 
 use crate::sample::{self, DROP, INNER_ENTRIES, PASS};
-use crate::support::{BpfFs, answer, frame_from, load_classifier, load_xdp, possible, run};
+use crate::support::{
+    BpfFs, ObjectFile, answer, frame_from, load_classifier, load_xdp, possible, run,
+};
 
 #[test]
 fn programs_do_what_they_say() {
@@ -21,7 +25,7 @@ fn programs_do_what_they_say() {
     load_xdp(&mut loaded, "edge_xdp");
     let ask = |loaded: &Ebpf, last: u8| {
         let program = loaded.program("edge_xdp").unwrap();
-        let program: &aya::programs::Xdp = program.try_into().unwrap();
+        let program: &Xdp = program.try_into().unwrap();
         answer(program, &frame_from([192, 0, 2, last]))
     };
     for last in [1, 2] {
@@ -60,6 +64,44 @@ fn functions_are_called_and_called_back() {
     assert_eq!(answer(program, &frame).cast_signed(), -1);
     let dropped: Array<_, u64> = loaded.map("dropped").unwrap().try_into().unwrap();
     assert_eq!(dropped.get(&0, 0).unwrap(), 1);
+}
+
+/// The verifier follows only the branch that read-only data leaves open: the other would be
+/// refused.
+#[test]
+fn read_only_data_is_constant() {
+    if !possible() {
+        return;
+    }
+    let object = |constant: u8| {
+        let mut asm = Assembler::new("constant");
+        let wrong = asm.label("wrong");
+        asm.load_data(R1, "setting", 0);
+        asm.load(B, R1, R1, 0);
+        asm.jump_if(Ne, R1, 0, wrong);
+        asm.mov(R0, 2);
+        asm.exit();
+        asm.bind(wrong);
+        asm.mov(R0, R9);
+        asm.exit();
+        let mut object = Object::new();
+        object.data("setting", vec![constant]);
+        object.program(Section::Xdp, asm.finish(Isa::V3).unwrap());
+        object.write().unwrap()
+    };
+    let mut loaded = Ebpf::load(&object(0)).unwrap();
+    load_xdp(&mut loaded, "constant");
+    let fs = BpfFs::new();
+    let file = ObjectFile::new(&object(0));
+    run(
+        "bpftool",
+        &["prog", "load", &file.path(), &fs.at("constant")],
+    );
+
+    let mut loaded = Ebpf::load(&object(1)).unwrap();
+    let program: &mut Xdp = loaded.program_mut("constant").unwrap().try_into().unwrap();
+    let refusal = format!("{:?}", program.load().unwrap_err());
+    assert!(refusal.contains("R9 !read_ok"), "{refusal}");
 }
 
 #[test]
@@ -115,7 +157,7 @@ fn every_type_of_map_can_be_made() {
     if !possible() {
         return;
     }
-    let no_prealloc = polc_bpf::map::MapFlags::NO_PREALLOC;
+    let no_prealloc = MapFlags::NO_PREALLOC;
     let inner = Shape::new(MapType::Hash, 4, 4, 16);
     let mut object = Object::new();
     for (name, shape) in [
