@@ -106,7 +106,7 @@ impl Layout {
                 }
             }
         }
-        // Hardly any jump is short any more.
+        // What is short now went over few slots in the last round, which at most tripled.
         self.place(insns);
     }
 
