@@ -3,8 +3,8 @@
 //! `cargo bench --bench lint [-- FILE…]`: three policies of 10,000 rules are made up, of the kinds
 //! that filters in the field have; a FILE is one in the five-field format (see
 //! `polc_generator::filters`), whose rules allow and deny in turn, for the format does not say. Times
-//! are minima of several runs; the search for dead rules uses all processors. Ratios are to the compilation of the same policy
-//! in the same run.
+//! are minima of several runs; the search for dead rules uses all processors. Ratios are to the
+//! compilation of the same policy in the same run.
 
 #![expect(
     clippy::print_stdout,
