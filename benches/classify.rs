@@ -53,13 +53,13 @@ fn head(title: &str) {
     );
 }
 
-fn line(name: &str, how: &str, build: Duration, plan: &Plan, own: f64, plain: f64) {
+fn line(name: &str, how: &str, build: Duration, plan: &Plan, own: f64, naive: f64) {
     println!(
         "{name:<34}{how:>9} {:>10.2} {:>11} {:>6} {own:>9.1} {:>8.1}",
         build.as_secs_f64() * 1e3,
         plan.blob.len(),
         plan.steps.len(),
-        plain / own,
+        naive / own,
     );
 }
 
@@ -123,14 +123,14 @@ fn points(problem: &Problem) -> Vec<Vec<u128>> {
 fn rules(name: &str, problem: &Problem) {
     let points = points(problem);
     let few = &points[..(POINTS * 8 / problem.rows().len()).clamp(64, POINTS)];
-    let plain = per_point(few, |point| problem.first_match(point));
+    let naive = per_point(few, |point| problem.first_match(point));
     let limits = Limits::default();
     for strategy in ["", "product", "vectors"] {
-        let make = || match strategy {
+        let plan_of = || match strategy {
             "" => choose(problem, &limits),
             name => only(name, problem, &limits),
         };
-        let (build, made) = fastest(ROUNDS, make);
+        let (build, made) = fastest(ROUNDS, plan_of);
         match made {
             Ok(plan) => {
                 let own = per_point(&points, |point| plan.eval(point).expect("it is whole"));
@@ -139,7 +139,7 @@ fn rules(name: &str, problem: &Problem) {
                 } else {
                     "only"
                 };
-                line(name, &format!("{how} "), build, &plan, own, plain);
+                line(name, &format!("{how} "), build, &plan, own, naive);
                 println!("{:>43}", plan.strategy);
             }
             Err(refused) => {
@@ -170,24 +170,25 @@ fn prefix(addr: IpAddr, len: u8) -> (u128, u128) {
 }
 
 /// One set, in every kind of table that can hold it.
-fn set(name: &str, spec: &FieldSpec, ranges: Vec<(u128, u128)>) {
+fn set(name: &str, spec: &FieldSpec, ranges: &[(u128, u128)]) {
     let mut rng = fastrand::Rng::with_seed(SEED);
     let asked: Vec<u128> = (0..POINTS)
-        .map(|n| match n % 2 {
-            0 => rng.u128(..) & spec.max() >> 3 | (u128::from(spec.bits == 128) << 125),
-            _ => {
-                let (first, last) = ranges[rng.usize(0..ranges.len())];
-                rng.u128(first..=last)
+        .map(|n| {
+            if n % 2 == 0 {
+                // Anywhere: of IPv6, anywhere in 2000::/3.
+                return rng.u128(..) & (spec.max() >> 3) | (u128::from(spec.bits == 128) << 125);
             }
+            let (first, last) = ranges[rng.usize(0..ranges.len())];
+            rng.u128(first..=last)
         })
         .collect();
-    let (merging, set) = fastest(ROUNDS, || IntervalSet::from_ranges(ranges.clone()));
+    let (merging, set) = fastest(ROUNDS, || IntervalSet::from_ranges(ranges.to_vec()));
     let values = Values::Many(set);
     let (cutting, partition) = fastest(ROUNDS, || Partition::of_sets(spec.bits, &[&values]));
-    let plain = per_point(&asked, |n| partition.at(*n));
+    let naive = per_point(&asked, |n| partition.at(*n));
     println!(
         "{name}: {} pieces; merging {:.1} ms, cutting {:.1} ms",
-        partition.len(),
+        partition.count(),
         merging.as_secs_f64() * 1e3,
         cutting.as_secs_f64() * 1e3
     );
@@ -214,7 +215,7 @@ fn set(name: &str, spec: &FieldSpec, ranges: Vec<(u128, u128)>) {
             build,
             plan,
             own,
-            plain,
+            naive,
         );
         patches(&table, &asked);
     }
@@ -238,7 +239,9 @@ fn patches(table: &AddressTable, asked: &[u128]) {
         longest = longest.max(start.elapsed());
         made += 1;
         bytes += writes.iter().map(|w| w.bytes.len()).sum::<usize>();
-        writes.iter().for_each(|write| write.apply(&mut blob));
+        for write in &writes {
+            write.apply(&mut blob);
+        }
     }
     let each = bytes / made.max(1);
     let longest = longest.as_secs_f64() * 1e6;
@@ -278,19 +281,34 @@ fn file(path: &str) {
             .push(range);
     }
     head("sets");
-    set(name, &spec, words.values().flatten().copied().collect());
+    let all: Vec<_> = words.values().flatten().copied().collect();
+    set(name, &spec, &all);
+    if words.len() > 1 {
+        head("a rule for each word");
+        rules(name, &self::words(spec, words.into_values().collect()));
+    }
+}
+
+/// Networks as a routing table has them: what counts is which of 250 lists has one.
+fn routes(count: usize) {
+    let mut lists = vec![Vec::new(); 250];
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    for (addr, len) in networks4(count, SEED) {
+        lists[rng.usize(0..250)].push(prefix(addr.into(), len));
+    }
+    rules(
+        &format!("{count} networks"),
+        &words(FieldSpec::address4("a"), lists),
+    );
+}
+
+/// A rule for each list of ranges.
+fn words(spec: FieldSpec, lists: Vec<Vec<(u128, u128)>>) -> Problem {
     let row = |(rule, ranges): (u32, Vec<(u128, u128)>)| Row {
         region: Region::new(vec![Values::Many(IntervalSet::from_ranges(ranges))]),
         rule,
     };
-    let rows: Vec<Row> = (1..).zip(words.into_values()).map(row).collect();
-    if rows.len() > 1 {
-        head("a rule for each word");
-        rules(
-            name,
-            &Problem::new(vec![spec], rows, 0).expect("addresses fit"),
-        );
-    }
+    Problem::new(vec![spec], (1..).zip(lists).map(row).collect(), 0).expect("addresses fit")
 }
 
 fn main() {
@@ -311,24 +329,31 @@ fn main() {
             rules(&format!("{} {count}", kind.name()), &problem);
         }
     }
+    head("networks in 250 rules");
+    for count in [10_000, 100_000, 1_000_000] {
+        routes(count);
+    }
     head("sets");
     for count in [10_000, 100_000, 1_000_000] {
-        let nets = networks4(count, SEED).into_iter();
-        let nets = nets.map(|(addr, len)| prefix(addr.into(), len)).collect();
+        let range = |(addr, len): (IpAddr, u8)| prefix(addr, len);
+        let of = |list: &mut dyn Iterator<Item = (IpAddr, u8)>| list.map(range).collect();
+        let nets: Vec<_> = of(&mut networks4(count, SEED)
+            .into_iter()
+            .map(|(a, l)| (a.into(), l)));
         set(
             &format!("{count} networks"),
             &FieldSpec::address4("a"),
-            nets,
+            &nets,
         );
-        let hosts = hosts4(count, SEED).into_iter();
-        let hosts = hosts.map(|addr| prefix(addr.into(), 32)).collect();
-        set(&format!("{count} hosts"), &FieldSpec::address4("a"), hosts);
-        let nets = networks6(count, SEED).into_iter();
-        let nets = nets.map(|(addr, len)| prefix(addr.into(), len)).collect();
+        let hosts: Vec<_> = of(&mut hosts4(count, SEED).into_iter().map(|a| (a.into(), 32)));
+        set(&format!("{count} hosts"), &FieldSpec::address4("a"), &hosts);
+        let nets: Vec<_> = of(&mut networks6(count, SEED)
+            .into_iter()
+            .map(|(a, l)| (a.into(), l)));
         set(
             &format!("{count} IPv6 networks"),
             &FieldSpec::address6("a"),
-            nets,
+            &nets,
         );
     }
 }

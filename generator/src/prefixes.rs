@@ -66,9 +66,10 @@ pub fn hosts4(count: usize, seed: u64) -> Vec<Ipv4Addr> {
     let places = places4(&mut dice);
     let mut out = BTreeSet::new();
     while out.len() < count {
-        let addr = match dice.chance(25) {
-            true => dice.bits(),
-            false => busy(&mut dice, &places) << 16 | dice.bits() & 0xffff,
+        let addr = if dice.chance(25) {
+            dice.bits()
+        } else {
+            busy(&mut dice, &places) << 16 | dice.bits() & 0xffff
         };
         out.insert(Ipv4Addr::from(addr));
     }

@@ -95,7 +95,10 @@ pub(crate) fn points(problem: &Problem, seed: u64, count: usize) -> Vec<Vec<u128
         }
     }
     let mut point = |at: usize| -> Vec<u128> {
-        let row = (at % 3 == 0).then(|| rng.choice(problem.rows())).flatten();
+        let row = at
+            .is_multiple_of(3)
+            .then(|| rng.choice(problem.rows()))
+            .flatten();
         let fields = problem.fields().iter().zip(&ends_of).enumerate();
         fields
             .map(|(field, (spec, ends))| {

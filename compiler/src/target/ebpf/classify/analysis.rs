@@ -118,7 +118,9 @@ impl Column<'_> {
             let mut bits = any.clone();
             let sets = self.pool.numbers(*class);
             for rows in sets.iter().filter_map(|set| self.askers.get(*set as usize)) {
-                rows.iter().for_each(|row| bits.set(*row as usize));
+                for row in rows {
+                    bits.set(*row as usize);
+                }
             }
             bits
         };

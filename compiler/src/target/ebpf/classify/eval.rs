@@ -3,6 +3,8 @@
 //! With the plan of `plan`'s example, the point `(22, 17)` loads 1 and 0, then entry 2 of the last
 //! table, and ends with 7.
 
+use std::ops::ControlFlow;
+
 use super::plan::{Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
 
 /// More slots than any plan has.
@@ -19,7 +21,7 @@ impl Plan {
             slots: [0; SLOTS],
         };
         for step in &self.steps {
-            if let Some(answer) = run.step(step)? {
+            if let ControlFlow::Break(answer) = run.step(step)? {
                 return Some(answer);
             }
         }
@@ -48,7 +50,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn step(&mut self, step: &Step) -> Option<Option<u32>> {
+    fn step(&mut self, step: &Step) -> Option<ControlFlow<u32>> {
         match step {
             Step::Set { to, value } => self.set(*to, u64::from(*value)),
             Step::Load { to, table, index } => {
@@ -69,11 +71,16 @@ impl Run<'_> {
                 for test in tests {
                     hold = hold && self.holds(test)?;
                 }
-                return Some(hold.then_some(*answer));
+                if hold {
+                    return Some(ControlFlow::Break(*answer));
+                }
+                Some(())
             }
-            Step::Answer { slot } => return Some(u32::try_from(self.get(*slot)).ok()),
+            Step::Answer { slot } => {
+                return u32::try_from(self.get(*slot)).ok().map(ControlFlow::Break);
+            }
         }?;
-        Some(None)
+        Some(ControlFlow::Continue(()))
     }
 
     fn get(&self, slot: Slot) -> u64 {
@@ -106,6 +113,8 @@ impl Run<'_> {
             let of = match term.of {
                 Operand::Part(part) => self.part(part)?,
                 Operand::Slot(slot) => self.get(slot),
+                Operand::High(slot) => self.get(slot) >> 32,
+                Operand::Low(slot) => self.get(slot) & u64::from(u32::MAX),
             };
             sum = sum.wrapping_add(of.wrapping_mul(term.times.into()));
         }
@@ -238,12 +247,12 @@ mod tests {
     #[test]
     fn the_example_of_the_plan() {
         let mut draft = Draft::default();
-        let mut port = vec![0u32; 65_536];
-        port[22] = 1;
+        let mut ports = vec![0u32; 65_536];
+        ports[22] = 1;
         let mut protocol = vec![0u32; 256];
         protocol[6] = 1;
         let (a, b, c) = (Slot(0), Slot(1), Slot(2));
-        for (to, data, bits) in [(a, port, 16), (b, protocol, 8)] {
+        for (to, data, bits) in [(a, ports, 16), (b, protocol, 8)] {
             let table = draft.table(Data::of(data, Width::U8));
             let part = Part {
                 field: to.0.into(),

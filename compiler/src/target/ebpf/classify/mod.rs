@@ -6,7 +6,7 @@
 //!
 //! For example, a thousand rows about two addresses, two ports and a protocol become five lookups,
 //! one for each field, that say which *class* its number is in: two numbers are in one class when
-//! the same rows have them. Three more lookups combine classes, and the last one is the answer:
+//! the same rows have them. A few more lookups combine classes, and the last one is the answer:
 //!
 //! ```text
 //! source, destination, sport, dport, protocol
@@ -51,7 +51,8 @@ pub struct Limits {
     pub straight_rows: usize,
     /// The most ranges that these rows have together.
     pub straight_ranges: usize,
-    /// The largest multibit table, in bytes, before a denser kind of table is taken.
+    /// The largest multibit table, in bytes, before a denser kind of table is taken. Equal blocks
+    /// are counted as often as they occur.
     pub multibit_bytes: usize,
     /// The largest blob with combined classes, in bytes.
     pub product_bytes: usize,
@@ -66,7 +67,7 @@ impl Default for Limits {
         Self {
             straight_rows: 24,
             straight_ranges: 96,
-            multibit_bytes: 8 << 20,
+            multibit_bytes: 12 << 20,
             product_bytes: 16 << 20,
             vector_bytes: 64 << 20,
             work: 1 << 29,

@@ -68,7 +68,7 @@ impl Partition {
     }
 
     /// How many pieces there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.starts.len()
     }
 
@@ -102,8 +102,8 @@ impl Partition {
     pub fn map(&self, mut value: impl FnMut(u32) -> u32) -> Self {
         let mut out = Self {
             bits: self.bits,
-            starts: Vec::with_capacity(self.len()),
-            values: Vec::with_capacity(self.len()),
+            starts: Vec::with_capacity(self.count()),
+            values: Vec::with_capacity(self.count()),
         };
         for (start, old) in self.starts.iter().zip(&self.values) {
             out.cut(*start, value(*old));
@@ -147,7 +147,7 @@ mod tests {
         ];
         assert_eq!(pieces, expected);
         assert_eq!([9, 10, 255].map(|n| cut.at(n)), [0, 1, 0]);
-        assert_eq!(cut.map(|v| v.min(1)).len(), 3);
+        assert_eq!(cut.map(|v| v.min(1)).count(), 3);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         let ends = IntervalSet::from_ranges(vec![(0u128, 0), (u128::MAX, u128::MAX)]);
         let cut = Partition::of_sets(128, &[&Values::Many(ends)]);
         assert_eq!(
-            (cut.len(), cut.at(0), cut.at(1), cut.at(u128::MAX)),
+            (cut.count(), cut.at(0), cut.at(1), cut.at(u128::MAX)),
             (3, 1, 0, 1)
         );
         let full = Partition::of_sets(8, &[&Values::Range(0, 255)]);

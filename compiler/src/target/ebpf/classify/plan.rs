@@ -100,6 +100,10 @@ pub enum Operand {
     Part(Part),
     /// A slot.
     Slot(Slot),
+    /// The upper 32 bits of a slot.
+    High(Slot),
+    /// The lower 32 bits of a slot.
+    Low(Slot),
 }
 
 /// An operand times a constant.
@@ -114,10 +118,12 @@ pub struct Term {
 impl Term {
     /// Bits of a field.
     pub fn part(part: Part) -> Self {
-        Self {
-            of: Operand::Part(part),
-            times: 1,
-        }
+        Self::of(Operand::Part(part))
+    }
+
+    /// An operand as it is.
+    pub fn of(of: Operand) -> Self {
+        Self { of, times: 1 }
     }
 
     /// A slot times a constant.

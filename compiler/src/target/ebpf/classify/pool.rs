@@ -55,7 +55,7 @@ impl Pool {
         }
         let (mut left, mut right) = self.nodes.get(node as usize).copied().unwrap_or_default();
         let below = level - 1;
-        if number / 64 >> below & 1 == 0 {
+        if (number / 64) >> below & 1 == 0 {
             left = self.toggle_below(below, left, number);
         } else {
             right = self.toggle_below(below, right, number);

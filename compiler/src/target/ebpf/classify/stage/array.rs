@@ -44,7 +44,7 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
 }
 
 impl Shape {
-    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
+    pub(super) fn patch(self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
         let count = usize::try_from(change.last - change.first).map_err(|_| NoRoom::Full)?;
         let first = u64::try_from(change.first).map_err(|_| NoRoom::Full)?;
         let entries = vec![u64::from(change.value); count.saturating_add(1).min(1 << WIDEST)];

@@ -44,9 +44,9 @@ impl Hosts {
             .pieces()
             .max_by_key(|(first, last, _)| last - first);
         let miss = longest?.2;
-        let mut keys = Vec::with_capacity(partition.len());
+        let mut keys = Vec::with_capacity(partition.count());
         for (first, last, value) in partition.pieces().filter(|piece| piece.2 != miss) {
-            let room = (partition.len() * RUN).saturating_sub(keys.len());
+            let room = (partition.count() * RUN).saturating_sub(keys.len());
             if last - first >= room as u128 {
                 return None;
             }

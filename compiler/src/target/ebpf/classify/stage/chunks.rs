@@ -64,7 +64,7 @@ impl Chunks {
 
     /// How many entries they have room for.
     pub(super) fn room(&self, growth: Growth) -> usize {
-        growth.room(self.keys.len(), 256)
+        growth.room(self.keys.len(), 4096)
     }
 
     /// Adds the tables to a plan.
@@ -116,7 +116,7 @@ pub(super) fn halvings(keys: usize) -> u8 {
 
 impl ChunkTables {
     /// The step that looks for a part in the chunk that a slot refers to.
-    pub(super) fn step(&self, slot: Slot, flag: u64, part: Part) -> Step {
+    pub(super) fn step(self, slot: Slot, flag: u64, part: Part) -> Step {
         Step::Search {
             slot,
             flag,

@@ -2,8 +2,8 @@
 //!
 //! Tables are indexed and compared by at most 64 bits. A wider field is looked up by its upper bits
 //! first. Where a piece begins in the middle of what shares these, the result is a reference to a
-//! chunk with the pieces of the lower 64 bits. For example, the only member 2001:db8::1 gives three
-//! pieces of the upper half: 0 up to 2001:db7:ffff:ffff, a reference for 2001:db8:0:0, and 0 after
+//! chunk with the pieces of the lower 64 bits. For example, the only member `2001:db8::1` gives three
+//! pieces of the upper half: 0 up to `2001:db7:ffff:ffff`, a reference for `2001:db8:0:0`, and 0 after
 //! it; the chunk has the result 0 from 0, 1 from 1, and 0 from 2.
 
 use super::super::draft::FLAG;
@@ -66,8 +66,8 @@ impl Head {
     pub(in super::super) fn of(partition: &Partition) -> Self {
         let mut cuts = Cuts {
             bits: partition.bits(),
-            starts: Vec::with_capacity(partition.len()),
-            values: Vec::with_capacity(partition.len()),
+            starts: Vec::with_capacity(partition.count()),
+            values: Vec::with_capacity(partition.count()),
         };
         if partition.bits() > 64 {
             return split(partition, cuts);

@@ -40,7 +40,7 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
     let entry = if partition.bits() <= 32 { 4 } else { 12 };
     Estimate {
         kind: StageKind::Dxr,
-        bytes: root * 4 + (partition.len() + root.min(partition.len())) * entry,
+        bytes: root * 4 + (partition.count() + root.min(partition.count())) * entry,
         reads: 6,
     }
 }
@@ -54,10 +54,10 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
     let (cuts, tails) = head(draft, order);
     let key_bits = cuts.bits - root_bits;
     let (root, chunks) = fill(&cuts, root_bits);
-    let room = super::super::draft::room(chunks.room(order.growth));
+    let spare = super::super::draft::room(chunks.room(order.growth));
     let results = Results {
         largest: order.largest,
-        references: u32::try_from(room - 1).unwrap_or(FLAG - 1),
+        references: u32::try_from(spare - 1).unwrap_or(FLAG - 1),
     };
     let shape = Shape {
         root: draft.table(results.data(root)),
@@ -141,7 +141,7 @@ impl Shape {
         if (first, last) == (base, base | low) {
             return Ok(change.value);
         }
-        let mut pieces = Pieces::of(patcher, &self.chunks, old)?;
+        let mut pieces = Pieces::of(patcher, self.chunks, old)?;
         let before = pieces.clone();
         // What the ends leave over of the lower bits, and what is between them as a whole.
         let tail = (1u128 << self.tails.shift) - 1;
@@ -168,6 +168,6 @@ impl Shape {
         if pieces == before {
             return Ok(old);
         }
-        pieces.place(patcher, &self.chunks)
+        pieces.place(patcher, self.chunks)
     }
 }

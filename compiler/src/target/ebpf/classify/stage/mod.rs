@@ -206,7 +206,7 @@ pub(super) fn choose(spec: &FieldSpec, partition: &Partition, limits: &Limits) -
     if spec.bits <= 16 {
         return array::estimate(spec.bits, partition);
     }
-    if !spec.is_address() || partition.len() <= FEW {
+    if !spec.is_address() || partition.count() <= FEW {
         return searched;
     }
     let multibit = multibit::estimate(partition);
@@ -271,7 +271,7 @@ impl Tails {
         base: u128,
         old: u32,
     ) -> Result<u32, NoRoom> {
-        let tables = self.tables.as_ref().ok_or(NoRoom::Kind)?;
+        let tables = self.tables.ok_or(NoRoom::Kind)?;
         let end = base | u128::from(u64::MAX);
         let (first, last) = (change.first.max(base), change.last.min(end));
         let low = |number: u128| u64::try_from(number - base).unwrap_or(u64::MAX);

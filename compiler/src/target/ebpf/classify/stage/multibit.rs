@@ -50,9 +50,10 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
     let mut shift = head.cuts.bits;
     let mut levels = Vec::new();
     for bits in strides(head.cuts.bits) {
-        let blocks = match shift == head.cuts.bits {
-            true => 1,
-            false => blocks(&head.cuts.starts, shift),
+        let blocks = if levels.is_empty() {
+            1
+        } else {
+            blocks(&head.cuts.starts, shift)
         };
         levels.push((blocks, bits));
         shift -= bits;
@@ -88,7 +89,7 @@ fn blocks(starts: &[u64], shift: u8) -> usize {
 
 pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
     let bits = order.partition.bits();
-    if bits.min(64) < 24 || bits % 8 != 0 || (65..88).contains(&bits) {
+    if bits.min(64) < 24 || !bits.is_multiple_of(8) || (65..88).contains(&bits) {
         return Err(Unfit::Bits(bits));
     }
     let (cuts, tails) = head(draft, order);
@@ -165,7 +166,7 @@ impl Blocks {
     fn room(&self, growth: Growth) -> usize {
         match self.bits {
             16 => 1,
-            bits => growth.room(self.entries.len() >> bits, 16),
+            bits => growth.room(self.entries.len() >> bits, 256),
         }
     }
 

@@ -182,7 +182,7 @@ impl Pieces {
     /// What a result or reference stands for.
     pub(super) fn of(
         patcher: &Patcher<'_>,
-        tables: &ChunkTables,
+        tables: ChunkTables,
         result: u32,
     ) -> Result<Self, NoRoom> {
         if result & FLAG == 0 {
@@ -229,7 +229,7 @@ impl Pieces {
     pub(super) fn place(
         &self,
         patcher: &mut Patcher<'_>,
-        tables: &ChunkTables,
+        tables: ChunkTables,
     ) -> Result<u32, NoRoom> {
         if let [(_, value)] = self.0.as_slice() {
             return Ok(*value);

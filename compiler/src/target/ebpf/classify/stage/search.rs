@@ -15,8 +15,8 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
     };
     Estimate {
         kind: StageKind::Search,
-        bytes: partition.len() * (key + 4),
-        reads: usize::from(halvings(partition.len())) + 1,
+        bytes: partition.count() * (key + 4),
+        reads: usize::from(halvings(partition.count())) + 1,
     }
 }
 

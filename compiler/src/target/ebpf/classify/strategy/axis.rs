@@ -13,7 +13,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::super::Limits;
-use super::super::analysis::Analysis;
+use super::super::analysis::{Analysis, Column};
 use super::super::bits::Bits;
 use super::super::draft::{Data, Draft};
 use super::super::plan::{Slot, Step, Term};
@@ -43,7 +43,7 @@ enum Tree {
 impl Axis {
     /// A single field. See to it beforehand that the vectors have room.
     pub(super) fn of(analysis: &Analysis<'_>, column: usize) -> Self {
-        let vectors = analysis.columns.get(column).map(|c| c.vectors());
+        let vectors = analysis.columns.get(column).map(Column::vectors);
         Self {
             vectors: vectors.unwrap_or_default(),
             columns: vec![column],
@@ -84,16 +84,14 @@ impl Axis {
         for a in &self.vectors {
             for b in &other.vectors {
                 later.count(a.common(b), &mut rows);
-                let class = match known.get(rows.as_slice()) {
-                    Some(class) => *class,
-                    None => {
-                        let class = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
-                        vectors.push(Bits::of(size, rows.iter().map(|row| *row as usize)));
-                        known.insert(rows.as_slice().into(), class);
-                        check(vectors.len() * size / 8, limits.vector_bytes)?;
-                        class
-                    }
-                };
+                if let Some(class) = known.get(rows.as_slice()) {
+                    table.push(*class);
+                    continue;
+                }
+                let class = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+                vectors.push(Bits::of(size, rows.iter().map(|row| *row as usize)));
+                known.insert(rows.as_slice().into(), class);
+                check(vectors.len() * size / 8, limits.vector_bytes)?;
                 table.push(class);
             }
         }
@@ -190,7 +188,7 @@ impl Tree {
 }
 
 /// What rows ask of the fields that are not combined yet.
-struct Later {
+pub(super) struct Later {
     /// Rows with the same number ask the same.
     group: Vec<u32>,
     /// The group that takes anything.
@@ -201,7 +199,7 @@ struct Later {
 }
 
 impl Later {
-    fn of(analysis: &Analysis<'_>, combined: &[usize]) -> Self {
+    pub(super) fn of(analysis: &Analysis<'_>, combined: &[usize]) -> Self {
         let columns = analysis.columns.iter().enumerate();
         let later: Vec<_> = columns.filter(|(at, _)| !combined.contains(at)).collect();
         let mut groups: FxHashMap<Vec<Option<u32>>, u32> = FxHashMap::default();
@@ -219,8 +217,13 @@ impl Later {
         }
     }
 
+    /// Which rows ask the same as a row.
+    pub(super) fn group(&self, row: u32) -> u32 {
+        self.group.get(row as usize).copied().unwrap_or_default()
+    }
+
     /// The rows that count, in order.
-    fn count(&mut self, rows: impl Iterator<Item = usize>, out: &mut Vec<u32>) {
+    pub(super) fn count(&mut self, rows: impl Iterator<Item = usize>, out: &mut Vec<u32>) {
         self.now += 1;
         out.clear();
         for row in rows {

@@ -4,7 +4,7 @@
 //! classes, and one of 500 destination classes is in 2,000,000 cells, of which a table has to say
 //! something.
 
-use super::super::analysis::Analysis;
+use super::super::analysis::{Analysis, Column};
 
 /// How many rows are named.
 const NAMED: usize = 10;
@@ -22,7 +22,7 @@ pub struct Blame {
 
 /// The rows that cost most, the worst first.
 pub(super) fn worst(analysis: &Analysis<'_>) -> Vec<Blame> {
-    let spreads: Vec<Vec<usize>> = analysis.columns.iter().map(|c| c.spread()).collect();
+    let spreads: Vec<Vec<usize>> = analysis.columns.iter().map(Column::spread).collect();
     let rules = analysis.rows.iter().map(|row| row.rule).enumerate();
     let mut all: Vec<Blame> = rules
         .map(|(row, rule)| {

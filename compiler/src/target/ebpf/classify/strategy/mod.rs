@@ -4,8 +4,8 @@
 //! how long a lookup takes, and what builds it. [`ALL`] has a line for each.
 //!
 //! For example, 10,000 rows whose sources and destinations have 4,000 classes each: `straight`
-//! refuses so many rows, `direct` more than one field, `product` starts and finds that its first
-//! table would have 16 million entries. `vectors` builds, and the plan's notes say why the others
+//! refuses so many rows, `direct` more than one field, `product` sees that its first table would have
+//! 16 million entries. `vectors` builds, and the plan's notes say why the others
 //! did not, naming the two fields.
 
 mod axis;

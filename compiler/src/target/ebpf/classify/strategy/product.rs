@@ -1,22 +1,32 @@
 //! Classes of all fields, combined two at a time, until one table has the answers.
 //!
 //! Source (500 classes), destination (400), port (60) and protocol (5): the small ones make 90
-//! classes together, the addresses 200,000 pairs. Of these pairs many have the same answers for
-//! all 90: each such row of answers is kept once, and the table of the pairs says where it begins.
-//! An answer is then at `row + class`: the sixth read, after four fields and one other pair.
+//! classes together, the *inner* side; the addresses make 200,000 pairs, of which 20,000 are
+//! different, the *outer* side. What an outer class answers to the 90 inner ones follows from the
+//! few rows that it has, for example rows 3, 7 and 12, which ask for port 22, for TCP, and for
+//! nothing. The table does not depend on which rows these are, only on what they ask: it says 1, 2
+//! or 3 for each inner class, and serves all outer classes whose rows ask the same in this order. A
+//! list for each outer class then turns 1, 2 and 3 into the answers of rows 3, 7 and 12; entry 0 is
+//! the default. A lookup is
+//!
+//! ```text
+//! record = records[pair]            where its positions and its answers begin
+//! position = positions[low(record) + inner]
+//! answer = answers[high(record) + position]
+//! ```
 //!
 //! Sizes are known before a table is begun: pairs are the product of two numbers of classes, and
-//! nothing is built when they are too many. Rows of answers are counted while they are found, and
-//! the first beyond the limit ends it.
+//! nothing is built when they are too many. Positions and answers are counted while they are found,
+//! and the first beyond the limit ends it.
 
 use rustc_hash::FxHashMap;
 
 use super::super::Limits;
-use super::super::analysis::Analysis;
+use super::super::analysis::{Analysis, Column};
 use super::super::draft::{Data, Draft};
-use super::super::plan::{Step, Term};
+use super::super::plan::{Operand, Step, Term};
 use super::super::stage;
-use super::axis::{Axis, allowed, pairs};
+use super::axis::{Axis, Later, pairs};
 use super::{Offer, Refusal, read_cost, stage_cost, within};
 
 pub(super) fn propose<'a>(
@@ -31,9 +41,13 @@ pub(super) fn propose<'a>(
         .iter()
         .map(|c| stage::choose(c.spec, &c.partition, limits));
     let fields: f64 = estimates.map(stage_cost).sum();
-    let tables = u32::try_from(columns.len() - 1).unwrap_or(u32::MAX);
+    let mut classes: Vec<usize> = columns.iter().map(Column::classes).collect();
+    classes.sort_unstable();
+    let outer: usize = classes.iter().rev().take(2).product();
+    let tables = u32::try_from(columns.len() - 2).unwrap_or(u32::MAX);
+    let large = outer.saturating_mul(2).min(limits.product_bytes);
     Ok(Offer {
-        cost: fields + f64::from(tables) * read_cost(limits.product_bytes / 4),
+        cost: fields + f64::from(tables) * read_cost(1 << 16) + 4.0 * read_cost(large / 4),
         build: Box::new(|| build(analysis, limits)),
     })
 }
@@ -49,20 +63,24 @@ enum Order {
 
 fn build(analysis: &Analysis<'_>, limits: &Limits) -> Result<Draft, Refusal> {
     let mut columns: Vec<usize> = (0..analysis.columns.len()).collect();
-    let classes = |at: &usize| analysis.columns.get(*at).map_or(0, |c| c.classes());
+    let classes = |at: &usize| analysis.columns.get(*at).map_or(0, Column::classes);
     columns.sort_by_key(classes);
     let bytes = columns.iter().map(classes).sum::<usize>() * analysis.rows.len() / 8;
     if bytes > limits.vector_bytes {
         let limit = limits.vector_bytes;
         return Err(Refusal::Bytes { bytes, limit });
     }
-    let made = with_order(Order::Outer, analysis, &columns, limits);
-    match made {
-        Err(_) if columns.len() > 2 => with_order(Order::Rising, analysis, &columns, limits),
+    // The second try has to be a short one.
+    let short = Limits {
+        work: limits.work / 16,
+        ..limits.clone()
+    };
+    match with_order(Order::Outer, analysis, &columns, limits) {
+        Err(_) if columns.len() > 2 => with_order(Order::Rising, analysis, &columns, &short),
         made => made,
     }
     // The first order is the one that most often works: its refusal says more.
-    .or_else(|last| Err(refused(analysis, &columns, limits).unwrap_or(last)))
+    .map_err(|last| refused(analysis, &columns, limits).unwrap_or(last))
 }
 
 /// What the two fields with the most classes are refused for.
@@ -105,50 +123,107 @@ fn fold(analysis: &Analysis<'_>, columns: &[usize], limits: &Limits) -> Result<A
     axes.try_fold(first, |all, next| all.combine(&next, analysis, limits))
 }
 
-/// The table with the answers, and all steps.
+/// The tables with positions and answers, and all steps.
 fn answers(
     outer: &Axis,
     inner: &Axis,
     analysis: &Analysis<'_>,
     limits: &Limits,
 ) -> Result<Draft, Refusal> {
-    let (rules, default) = (analysis.rules(), analysis.problem.default());
-    let roomy = Limits {
-        product_bytes: usize::MAX,
-        ..limits.clone()
-    };
-    allowed(outer, inner, analysis, &roomy)?;
-    let mut known: FxHashMap<Vec<u32>, u32> = FxHashMap::default();
-    let (mut places, mut table) = (Vec::with_capacity(outer.classes()), Vec::new());
-    for rows in &outer.vectors {
-        let rows: Vec<usize> = rows.ones().collect();
-        let answer = |has: &super::super::bits::Bits| {
-            let row = rows.iter().find(|row| has.has(**row));
-            row.and_then(|row| rules.get(*row))
-                .copied()
-                .unwrap_or(default)
-        };
-        let row: Vec<u32> = inner.vectors.iter().map(answer).collect();
-        let next = u32::try_from(table.len()).unwrap_or(u32::MAX);
-        let place = *known.entry(row).or_insert_with_key(|row| {
-            table.extend_from_slice(row);
-            next
-        });
-        places.push(place);
-        if table.len() > limits.product_bytes {
-            return Err(Refusal::Bytes {
-                bytes: table.len(),
-                limit: limits.product_bytes,
-            });
+    let mut tables = Tables::of(analysis);
+    let mut later = Later::of(analysis, &outer.columns);
+    let mut rows = Vec::new();
+    for vector in &outer.vectors {
+        later.count(vector.ones(), &mut rows);
+        let asks = rows.iter().map(|row| later.group(*row)).collect();
+        tables.add(&rows, asks, inner);
+        let bytes = tables.positions.len() + tables.answers.len();
+        if bytes > limits.product_bytes {
+            let limit = limits.product_bytes;
+            return Err(Refusal::Bytes { bytes, limit });
         }
     }
     let mut draft = Draft::default();
-    let place = |class: u32| places.get(class as usize).copied().unwrap_or_default();
-    let row = outer.emit(&mut draft, analysis, limits, place)?;
-    let class = inner.emit(&mut draft, analysis, limits, |class| class)?;
-    let (to, table) = (draft.slot(), draft.table(Data::narrow(table)));
-    let index = vec![Term::slot(row, 1), Term::slot(class, 1)];
-    draft.push(Step::Load { to, table, index });
-    draft.push(Step::Answer { slot: to });
+    let record_of = |class: u32| tables.record_of.get(class as usize);
+    let record = |class: u32| record_of(class).copied().unwrap_or_default();
+    let outer = outer.emit(&mut draft, analysis, limits, record)?;
+    let inner = inner.emit(&mut draft, analysis, limits, |class| class)?;
+    let mut load = |data: Data, index: Vec<Term>| {
+        let (to, table) = (draft.slot(), draft.table(data));
+        draft.push(Step::Load { to, table, index });
+        to
+    };
+    let record = load(Data::wide(tables.records), vec![Term::slot(outer, 1)]);
+    let index = vec![Term::of(Operand::Low(record)), Term::slot(inner, 1)];
+    let position = load(Data::narrow(tables.positions), index);
+    let index = vec![Term::of(Operand::High(record)), Term::slot(position, 1)];
+    let slot = load(Data::narrow(tables.answers), index);
+    draft.push(Step::Answer { slot });
     within(draft, limits.product_bytes)
+}
+
+/// Everything behind the outer class, each thing once.
+struct Tables {
+    rules: Vec<u32>,
+    default: u32,
+    /// The record of each outer class.
+    record_of: Vec<u32>,
+    records: Vec<u64>,
+    known_records: FxHashMap<u64, u32>,
+    positions: Vec<u32>,
+    /// Where the positions begin of rows that ask this.
+    known_positions: FxHashMap<Vec<u32>, u32>,
+    answers: Vec<u32>,
+    /// Where these answers begin.
+    known_answers: FxHashMap<Vec<u32>, u32>,
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+impl Tables {
+    fn of(analysis: &Analysis<'_>) -> Self {
+        Self {
+            rules: analysis.rules(),
+            default: analysis.problem.default(),
+            record_of: Vec::new(),
+            records: Vec::new(),
+            known_records: FxHashMap::default(),
+            positions: Vec::new(),
+            known_positions: FxHashMap::default(),
+            answers: Vec::new(),
+            known_answers: FxHashMap::default(),
+        }
+    }
+
+    /// Adds an outer class with these rows, which ask this of the inner fields.
+    fn add(&mut self, rows: &[u32], asks: Vec<u32>, inner: &Axis) {
+        let next = number(self.positions.len());
+        let positions = *self.known_positions.entry(asks).or_insert_with(|| {
+            self.positions.extend(inner.vectors.iter().map(|has| {
+                let first = rows.iter().position(|row| has.has(*row as usize));
+                first.map_or(0, |at| number(at + 1))
+            }));
+            next
+        });
+        let rule = |row: &u32| self.rules.get(*row as usize).copied();
+        let rules = rows.iter().map(|row| rule(row).unwrap_or(self.default));
+        let list = std::iter::once(self.default).chain(rules).collect();
+        let next = number(self.answers.len());
+        let answers = *self
+            .known_answers
+            .entry(list)
+            .or_insert_with_key(|list: &Vec<u32>| {
+                self.answers.extend_from_slice(list);
+                next
+            });
+        let record = u64::from(answers) << 32 | u64::from(positions);
+        let next = number(self.records.len());
+        let record = *self.known_records.entry(record).or_insert_with(|| {
+            self.records.push(record);
+            next
+        });
+        self.record_of.push(record);
+    }
 }
