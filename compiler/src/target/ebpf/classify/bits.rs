@@ -24,10 +24,14 @@ impl Bits {
         }
     }
 
-    /// Whether it has a number.
-    pub(super) fn has(&self, number: usize) -> bool {
-        let word = self.0.get(number / 64);
-        word.is_some_and(|word| word >> (number % 64) & 1 == 1)
+    /// Takes the numbers of the other away, and says whether it had any of them.
+    pub(super) fn remove(&mut self, other: &Self) -> bool {
+        let mut had = 0;
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            had |= *word & other;
+            *word &= !other;
+        }
+        had != 0
     }
 
     /// The words.
@@ -65,6 +69,8 @@ mod tests {
         assert_eq!(a.words(), [2, 1 | 1 << 35]);
         assert_eq!(a.ones().collect::<Vec<_>>(), [1, 64, 99]);
         assert_eq!(a.common(&b).collect::<Vec<_>>(), [1, 99]);
-        assert!(b.has(2) && !b.has(3) && !b.has(1000));
+        let mut rest = a.clone();
+        assert!(rest.remove(&b) && !rest.remove(&b));
+        assert_eq!(rest.ones().collect::<Vec<_>>(), [64]);
     }
 }

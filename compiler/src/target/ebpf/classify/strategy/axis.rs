@@ -217,6 +217,20 @@ impl Later {
         }
     }
 
+    /// The classes of an axis that some row has that asks the same, for each thing asked.
+    pub(super) fn cover(&self, axis: &Axis) -> Vec<Bits> {
+        let mut cover = vec![Bits::none(axis.classes()); self.seen.len()];
+        for (class, rows) in axis.vectors.iter().enumerate() {
+            let groups = rows.ones().filter_map(|row| self.group.get(row));
+            for group in groups {
+                if let Some(classes) = cover.get_mut(*group as usize) {
+                    classes.set(class);
+                }
+            }
+        }
+        cover
+    }
+
     /// Which rows ask the same as a row.
     pub(super) fn group(&self, row: u32) -> u32 {
         self.group.get(row as usize).copied().unwrap_or_default()

@@ -7,7 +7,7 @@
 //! nothing. The table does not depend on which rows these are, only on what they ask: it says 1, 2
 //! or 3 for each inner class, and serves all outer classes whose rows ask the same in this order. A
 //! list for each outer class then turns 1, 2 and 3 into the answers of rows 3, 7 and 12; entry 0 is
-//! the default. A lookup is
+//! the default. A row that the rows before it leave no inner class to is left out of both. A lookup is
 //!
 //! ```text
 //! record = records[pair]            where its positions and its answers begin
@@ -23,6 +23,7 @@ use rustc_hash::FxHashMap;
 
 use super::super::Limits;
 use super::super::analysis::{Analysis, Column};
+use super::super::bits::Bits;
 use super::super::draft::{Data, Draft};
 use super::super::plan::{Operand, Step, Term};
 use super::super::stage;
@@ -130,13 +131,13 @@ fn answers(
     analysis: &Analysis<'_>,
     limits: &Limits,
 ) -> Result<Draft, Refusal> {
-    let mut tables = Tables::of(analysis);
     let mut later = Later::of(analysis, &outer.columns);
+    let mut tables = Tables::of(analysis, later.cover(inner));
     let mut rows = Vec::new();
     for vector in &outer.vectors {
         later.count(vector.ones(), &mut rows);
-        let asks = rows.iter().map(|row| later.group(*row)).collect();
-        tables.add(&rows, asks, inner);
+        let asking = rows.iter().map(|row| (*row, later.group(*row)));
+        tables.add(asking, inner.classes());
         let bytes = tables.positions.len() + tables.answers.len();
         if bytes > limits.product_bytes {
             let limit = limits.product_bytes;
@@ -166,6 +167,8 @@ fn answers(
 struct Tables {
     rules: Vec<u32>,
     default: u32,
+    /// Which inner classes rows have, by what they ask.
+    cover: Vec<Bits>,
     /// The record of each outer class.
     record_of: Vec<u32>,
     records: Vec<u64>,
@@ -183,10 +186,11 @@ fn number(length: usize) -> u32 {
 }
 
 impl Tables {
-    fn of(analysis: &Analysis<'_>) -> Self {
+    fn of(analysis: &Analysis<'_>, cover: Vec<Bits>) -> Self {
         Self {
             rules: analysis.rules(),
             default: analysis.problem.default(),
+            cover,
             record_of: Vec::new(),
             records: Vec::new(),
             known_records: FxHashMap::default(),
@@ -197,19 +201,25 @@ impl Tables {
         }
     }
 
-    /// Adds an outer class with these rows, which ask this of the inner fields.
-    fn add(&mut self, rows: &[u32], asks: Vec<u32>, inner: &Axis) {
-        let next = number(self.positions.len());
-        let positions = *self.known_positions.entry(asks).or_insert_with(|| {
-            self.positions.extend(inner.vectors.iter().map(|has| {
-                let first = rows.iter().position(|row| has.has(*row as usize));
-                first.map_or(0, |at| number(at + 1))
-            }));
-            next
-        });
-        let rule = |row: &u32| self.rules.get(*row as usize).copied();
-        let rules = rows.iter().map(|row| rule(row).unwrap_or(self.default));
-        let list = std::iter::once(self.default).chain(rules).collect();
+    /// Adds an outer class with these rows, each with what it asks of the inner fields.
+    fn add(&mut self, rows: impl Iterator<Item = (u32, u32)>, classes: usize) {
+        let mut left = Bits::of(classes, 0..classes);
+        let (mut asks, mut list) = (Vec::new(), vec![self.default]);
+        for (row, ask) in rows {
+            let Some(cover) = self.cover.get(ask as usize) else {
+                continue;
+            };
+            if left.remove(cover) {
+                asks.push(ask);
+                list.push(
+                    self.rules
+                        .get(row as usize)
+                        .copied()
+                        .unwrap_or(self.default),
+                );
+            }
+        }
+        let positions = self.positions_of(asks, classes);
         let next = number(self.answers.len());
         let answers = *self
             .known_answers
@@ -225,5 +235,30 @@ impl Tables {
             next
         });
         self.record_of.push(record);
+    }
+
+    /// Where the positions begin of rows that ask this, in this order.
+    fn positions_of(&mut self, asks: Vec<u32>, classes: usize) -> u32 {
+        let next = self.positions.len();
+        *self
+            .known_positions
+            .entry(asks)
+            .or_insert_with_key(|asks: &Vec<u32>| {
+                self.positions.resize(next + classes, 0);
+                // The first row counts: it is written last.
+                for (at, ask) in asks.iter().enumerate().rev() {
+                    for class in self
+                        .cover
+                        .get(*ask as usize)
+                        .into_iter()
+                        .flat_map(Bits::ones)
+                    {
+                        if let Some(position) = self.positions.get_mut(next + class) {
+                            *position = number(at + 1);
+                        }
+                    }
+                }
+                number(next)
+            })
     }
 }
