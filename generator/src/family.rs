@@ -37,6 +37,11 @@ impl Kind {
 
 /// A policy with so many rules in one section about forwarded traffic.
 pub fn family(kind: Kind, rules: usize, seed: u64) -> String {
+    filters::policy(kind.name(), family_filters(kind, rules, seed))
+}
+
+/// The same rules as filters with their actions, in order.
+pub fn family_filters(kind: Kind, rules: usize, seed: u64) -> Vec<(Action, Filter)> {
     let mut maker = Maker {
         dice: Dice::new(seed),
         weights: Weights::of(kind),
@@ -45,7 +50,7 @@ pub fn family(kind: Kind, rules: usize, seed: u64) -> String {
         placed: Vec::new(),
     };
     maker.fill(rules);
-    filters::policy(kind.name(), maker.ordered())
+    maker.ordered().collect()
 }
 
 type Lengths = [(u32, u8); 10];

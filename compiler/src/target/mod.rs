@@ -3,6 +3,7 @@
 //! A target sees the IR, never syntax, and either expresses all of a policy or says at which rule
 //! it cannot. A new target is a module and its line in [`all`].
 
+pub mod ebpf;
 pub mod nftables;
 mod routing;
 

@@ -1,0 +1,243 @@
+//! Hosts in buckets, each of one line of the cache or half of one: one read, whatever the number.
+//!
+//! 192.0.2.1 is looked for in the one bucket that its hash selects, by comparing all eight keys in
+//! it. Free entries of a bucket hold a key that belongs in another bucket, so that they never
+//! match. The number of buckets is doubled until none overflows.
+
+use super::super::draft::{Data, Draft};
+use super::super::partition::Partition;
+use super::super::plan::{Part, Slot, Step, TableId, Width, hash};
+use super::{Change, Estimate, Growth, NoRoom, Order, Patcher, Results, StageKind, Unfit, part};
+
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The keys.
+    pub keys: TableId,
+    /// The values of the keys, unless all are 1.
+    pub values: Option<TableId>,
+    /// How many words a key has.
+    pub words: u8,
+    /// How many entries a bucket has.
+    pub ways: u8,
+    /// The number of buckets less one.
+    pub buckets: u32,
+    /// What the hash begins with.
+    pub seed: u64,
+    /// The value of all other numbers.
+    pub miss: u32,
+}
+
+/// More numbers for each piece than this are not hosts.
+const RUN: usize = 4;
+
+/// The pieces that are not like most of the numbers, and the value of these.
+struct Hosts {
+    keys: Vec<(u128, u32)>,
+    miss: u32,
+}
+
+impl Hosts {
+    /// `None` when too many numbers differ.
+    fn of(partition: &Partition) -> Option<Self> {
+        let longest = partition
+            .pieces()
+            .max_by_key(|(first, last, _)| last - first);
+        let miss = longest?.2;
+        let mut keys = Vec::with_capacity(partition.count());
+        for (first, last, value) in partition.pieces().filter(|piece| piece.2 != miss) {
+            let room = (partition.count() * RUN).saturating_sub(keys.len());
+            if last - first >= room as u128 {
+                return None;
+            }
+            keys.extend((first..=last).map(|key| (key, value)));
+        }
+        Some(Self { keys, miss })
+    }
+}
+
+pub(super) fn estimate(partition: &Partition) -> Option<Estimate> {
+    let hosts = Hosts::of(partition)?;
+    Some(Estimate {
+        kind: StageKind::Bucket,
+        // About one host in a bucket of eight.
+        bytes: hosts.keys.len().next_power_of_two() * 32,
+        reads: 1,
+    })
+}
+
+/// The words of a key, and how many keys are in a bucket.
+fn layout(field: u16, bits: u8) -> (Vec<Part>, u8) {
+    match bits {
+        0..=32 => (vec![part(field, 0, bits)], 8),
+        33..=64 => (vec![part(field, 0, bits)], 4),
+        _ => (vec![part(field, 64, bits - 64), part(field, 0, 64)], 4),
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "halves of the key")]
+fn words(key: u128, count: u8) -> Vec<u64> {
+    match count {
+        1 => vec![key as u64],
+        _ => vec![(key >> 64) as u64, key as u64],
+    }
+}
+
+pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
+    let hosts = Hosts::of(order.partition).ok_or(Unfit::Hosts)?;
+    let (parts, ways) = layout(order.field, order.partition.bits());
+    let count = u8::try_from(parts.len()).unwrap_or(2);
+    let filled = match order.like {
+        Some(super::Shape::Bucket(like)) => {
+            Filled::with(&hosts, count, ways, like.buckets + 1, like.seed)
+        }
+        _ => Filled::of(&hosts, count, ways, order.growth),
+    };
+    let filled = filled.ok_or(Unfit::Hosts)?;
+    let keys = match order.partition.bits() {
+        0..=32 => {
+            let narrow = |key: &u64| u32::try_from(*key).unwrap_or_default();
+            Data::of(filled.keys.iter().map(narrow).collect(), Width::U32)
+        }
+        _ => Data::wide(filled.keys),
+    };
+    let results = Results {
+        largest: order.largest,
+        references: 0,
+    };
+    let single = order.largest <= 1 && hosts.miss == 0;
+    let shape = Shape {
+        keys: draft.table(keys),
+        values: (!single).then(|| draft.table(results.data(filled.values))),
+        words: count,
+        ways,
+        buckets: filled.buckets,
+        seed: filled.seed,
+        miss: hosts.miss,
+    };
+    let to = draft.slot();
+    draft.push(Step::Bucket {
+        to,
+        words: parts,
+        keys: shape.keys,
+        values: shape.values,
+        ways,
+        buckets: shape.buckets,
+        seed: shape.seed,
+        miss: shape.miss,
+    });
+    Ok((to, super::Shape::Bucket(shape)))
+}
+
+/// Buckets with their keys.
+struct Filled {
+    keys: Vec<u64>,
+    values: Vec<u32>,
+    buckets: u32,
+    seed: u64,
+}
+
+impl Filled {
+    /// Tries seeds, and then twice the buckets, until every key has a place.
+    fn of(hosts: &Hosts, count: u8, ways: u8, growth: Growth) -> Option<Self> {
+        let wanted = growth.room(hosts.keys.len(), 64) * 2 / usize::from(ways);
+        let mut buckets = u32::try_from(wanted).ok()?.max(2).next_power_of_two();
+        loop {
+            for seed in 1..=2 {
+                if let Some(filled) = Self::with(hosts, count, ways, buckets, seed) {
+                    return Some(filled);
+                }
+            }
+            // More than thirty-two for each host: this does not come out even.
+            if buckets as usize > wanted.saturating_mul(64).max(1024) {
+                return None;
+            }
+            buckets = buckets.checked_mul(2)?;
+        }
+    }
+
+    fn with(hosts: &Hosts, count: u8, ways: u8, buckets: u32, seed: u64) -> Option<Self> {
+        let entries = buckets as usize * usize::from(ways);
+        let mut used = vec![0u8; buckets as usize];
+        let mut places = Vec::with_capacity(hosts.keys.len());
+        for (key, _) in &hosts.keys {
+            let bucket = hash(seed, words(*key, count)) & u64::from(buckets - 1);
+            let bucket = usize::try_from(bucket).ok()?;
+            let way = used.get_mut(bucket).filter(|used| **used < ways)?;
+            places.push(bucket * usize::from(ways) + usize::from(*way));
+            *way += 1;
+        }
+        let mut filled = Self {
+            keys: Vec::with_capacity(entries * usize::from(count)),
+            values: vec![hosts.miss; entries],
+            buckets: buckets - 1,
+            seed,
+        };
+        for bucket in 0..buckets {
+            let free = filler(seed, buckets - 1, bucket, count);
+            (0..ways).for_each(|_| filled.keys.extend_from_slice(&free));
+        }
+        for ((key, value), entry) in hosts.keys.iter().zip(places) {
+            let words = words(*key, count);
+            let at = entry * words.len();
+            filled
+                .keys
+                .get_mut(at..at + words.len())?
+                .copy_from_slice(&words);
+            *filled.values.get_mut(entry)? = *value;
+        }
+        Some(filled)
+    }
+}
+
+/// The smallest key that is in another bucket: what free entries hold.
+fn filler(seed: u64, buckets: u32, bucket: u32, count: u8) -> Vec<u64> {
+    let elsewhere =
+        |key: &Vec<u64>| hash(seed, key.iter().copied()) & u64::from(buckets) != u64::from(bucket);
+    let keys = (0..).map(|key| words(key, count));
+    keys.take(1 << 16).find(elsewhere).unwrap_or_default()
+}
+
+impl Shape {
+    /// Keys of one word are written at once. A reader that meets the two words of a longer key
+    /// half written takes it for one that is not there.
+    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
+        if change.last - change.first >= RUN as u128 * 64 {
+            return Err(NoRoom::Kind);
+        }
+        (change.first..=change.last).try_for_each(|key| self.put(patcher, key, change.value))
+    }
+
+    fn put(&self, patcher: &mut Patcher<'_>, key: u128, value: u32) -> Result<(), NoRoom> {
+        let key = words(key, self.words);
+        let buckets = u64::from(self.buckets);
+        let bucket = hash(self.seed, key.iter().copied()) & buckets;
+        let first = bucket * u64::from(self.ways);
+        let (mut free, mut found) = (None, None);
+        for entry in first..first + u64::from(self.ways) {
+            let at = entry * u64::from(self.words);
+            let there = (at..at + u64::from(self.words)).map(|at| patcher.read(self.keys, at));
+            let there: Vec<u64> = there.collect::<Result<_, _>>()?;
+            if there == key {
+                found = Some(entry);
+            } else if hash(self.seed, there) & buckets != bucket {
+                free = free.or(Some(entry));
+            }
+        }
+        let (entry, key) = match (found, value == self.miss) {
+            (None, true) => return Ok(()),
+            (Some(entry), true) => {
+                let bucket = u32::try_from(bucket).unwrap_or_default();
+                (entry, filler(self.seed, self.buckets, bucket, self.words))
+            }
+            (Some(entry), false) => (entry, key),
+            (None, false) => (free.ok_or(NoRoom::Full)?, key),
+        };
+        match self.values {
+            Some(values) => patcher.write_results(values, entry, &[value])?,
+            None if value > 1 => return Err(NoRoom::Value(value)),
+            None => {}
+        }
+        patcher.write(self.keys, entry * u64::from(self.words), &key)
+    }
+}
