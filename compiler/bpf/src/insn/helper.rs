@@ -71,6 +71,7 @@ helpers! {
     ForEachMapElem = 164 "for_each_map_elem",
     Loop = 181 "loop",
     SetRetval = 187 "set_retval",
+    XdpGetBuffLen = 188 "xdp_get_buff_len",
     XdpLoadBytes = 189 "xdp_load_bytes",
 }
 

@@ -261,12 +261,17 @@ pub enum Step {
     },
 }
 
+/// What the hash of a key multiplies with.
+pub const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// How many lower bits of a product the hash of a key leaves out.
+pub const HASH_SHIFT: i32 = 24;
+
 /// The hash of a key's words; the bucket is `hash & buckets`.
 pub fn hash(seed: u64, words: impl IntoIterator<Item = u64>) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     words.into_iter().fold(seed, |hash, word| {
-        let mixed = (hash ^ word).wrapping_mul(ODD);
-        (mixed ^ mixed >> 32).wrapping_mul(ODD) >> 24
+        let mixed = (hash ^ word).wrapping_mul(HASH_FACTOR);
+        (mixed ^ mixed >> 32).wrapping_mul(HASH_FACTOR) >> HASH_SHIFT
     })
 }
 

@@ -1,4 +1,4 @@
-//! An entry for every number: ports and everything narrower.
+//! An entry for every number: ports, with a number for none, and everything narrower.
 //!
 //! A protocol that is 6, of 8 bits, is 256 entries of one byte, of which entry 6 is 1.
 
@@ -7,8 +7,8 @@ use super::super::partition::Partition;
 use super::super::plan::{Slot, Step, TableId, Term, Width};
 use super::{Change, Estimate, NoRoom, Order, Patcher, StageKind, Unfit, part};
 
-/// The widest field.
-const WIDEST: u8 = 16;
+/// The widest field: a port, and one more number for packets without ports.
+const WIDEST: u8 = 17;
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

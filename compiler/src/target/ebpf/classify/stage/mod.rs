@@ -2,7 +2,7 @@
 //!
 //! | kind | for | reads | update in place |
 //! |---|---|---|---|
-//! | [`array`] | up to 16 bits | 1 | yes |
+//! | [`array`] | up to 17 bits | 1 | yes |
 //! | [`multibit`] | addresses, when the table is small enough | 1 to 3 (v4), 1 to 7 (v6) | yes |
 //! | [`dxr`] | addresses beyond that | 1 and a search among the pieces of a /18 or /20 | yes |
 //! | [`bucket`] | addresses that are nearly all hosts | 1 line of the cache | yes |

@@ -1,0 +1,103 @@
+//! What follows from an answer: counters, and the verdict.
+//!
+//! An answer is the number of an action and, above it, that of the rule's counter.
+
+use std::collections::BTreeMap;
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Reg::{R0, R1, R2, R7, R10};
+use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::{AluOp, Helper};
+
+use super::hook::Hook;
+use super::record::{Item, Record};
+use crate::field::META_LENGTH;
+
+/// The map with packets and bytes of each counter.
+pub(super) const COUNTERS: &str = "counters";
+
+/// How many bits of an answer say which action it is.
+const ACTION_BITS: i32 = 8;
+
+/// What happens to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Action {
+    /// Whether it goes on.
+    pub(super) passes: bool,
+    /// Whether a counter counts it.
+    pub(super) counts: bool,
+}
+
+/// The actions of a program.
+#[derive(Debug, Default)]
+pub(super) struct Actions {
+    numbers: BTreeMap<Action, u32>,
+}
+
+impl Actions {
+    /// The answer that means an action, with a counter if it counts.
+    pub(super) fn answer(&mut self, passes: bool, counter: Option<u32>) -> u32 {
+        let action = Action {
+            passes,
+            counts: counter.is_some(),
+        };
+        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        let number = *self.numbers.entry(action).or_insert(next);
+        number | counter.unwrap_or(0) << ACTION_BITS
+    }
+
+    /// Whether an action counts.
+    pub(super) fn count(&self) -> bool {
+        self.numbers.keys().any(|action| action.counts)
+    }
+
+    /// Writes what follows from the answer in `R0`.
+    pub(super) fn write(&self, asm: &mut Assembler, hook: Hook, record: &mut Record) {
+        let key = record.reserve(8);
+        asm.mov(R7, R0);
+        asm.alu(AluOp::Rsh, R7, ACTION_BITS);
+        asm.alu(AluOp::And, R0, (1 << ACTION_BITS) - 1);
+        let labels: Vec<(Action, Label)> = self
+            .numbers
+            .iter()
+            .map(|(action, number)| {
+                let label = asm.label("action");
+                asm.jump_if(Eq, R0, i32::try_from(*number).unwrap_or(-1), label);
+                (*action, label)
+            })
+            .collect();
+        // No answer has another action.
+        asm.mov(R0, hook.drop());
+        asm.exit();
+        for (action, label) in labels {
+            asm.bind(label);
+            if action.counts {
+                count(asm, record, key);
+            }
+            let verdict = if action.passes { hook.pass() } else { hook.drop() };
+            asm.mov(R0, verdict);
+            asm.exit();
+        }
+    }
+}
+
+/// Counts the packet under the number in `R7`. Each processor has counters of its own, so that
+/// nothing needs to be atomic.
+fn count(asm: &mut Assembler, record: &Record, key: i16) {
+    let missing = asm.label("uncounted");
+    asm.store(W, R10, key, R7);
+    asm.load_map(R1, COUNTERS);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(key));
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Eq, R0, 0, missing);
+    asm.load(DW, R1, R0, 0);
+    asm.add(R1, 1);
+    asm.store(DW, R0, 0, R1);
+    record.get(asm, R2, Item::Field(META_LENGTH));
+    asm.load(DW, R1, R0, 8);
+    asm.add(R1, R2);
+    asm.store(DW, R0, 8, R1);
+    asm.bind(missing);
+}

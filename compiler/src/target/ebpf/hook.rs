@@ -1,0 +1,125 @@
+//! The places in the kernel where programs run.
+
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R10};
+use polc_bpf::insn::Width::W;
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::{Cond, Helper, Reg};
+use polc_bpf::object::Section;
+
+/// A hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hook {
+    /// Before the kernel has made a packet of the frame: what arrives by an interface.
+    Xdp,
+    /// What arrives by an interface, as a packet.
+    Ingress,
+}
+
+/// Where `struct xdp_md` and `struct __sk_buff` have the first byte and what is behind the last one
+/// that can be read directly, and the length (include/uapi/linux/bpf.h).
+struct Context {
+    data: i16,
+    end: i16,
+    length: Option<i16>,
+}
+
+impl Hook {
+    /// The section of an object in which its programs stand.
+    pub(super) fn section(self) -> Section {
+        match self {
+            Self::Xdp => Section::Xdp,
+            Self::Ingress => Section::Classifier,
+        }
+    }
+
+    /// What a program returns to hand the packet on: `XDP_PASS`, and `TCX_NEXT`, after which other
+    /// owners' programs run.
+    pub(super) fn pass(self) -> i32 {
+        match self {
+            Self::Xdp => 2,
+            Self::Ingress => -1,
+        }
+    }
+
+    /// What it returns to drop it: `XDP_DROP`, `TCX_DROP`.
+    pub(super) fn drop(self) -> i32 {
+        match self {
+            Self::Xdp => 1,
+            Self::Ingress => 2,
+        }
+    }
+
+    fn context(self) -> Context {
+        match self {
+            Self::Xdp => Context {
+                data: 0,
+                end: 4,
+                length: None,
+            },
+            Self::Ingress => Context {
+                data: 76,
+                end: 80,
+                length: Some(0),
+            },
+        }
+    }
+
+    /// `R1 =` the frame's length. The context is in `R6`. Changes `R0` to `R5`.
+    pub(super) fn length(self, asm: &mut Assembler) {
+        match self.context().length {
+            Some(at) => asm.load(W, R1, R6, at),
+            None => {
+                asm.mov(R1, R6);
+                asm.call(Helper::XdpGetBuffLen);
+                asm.mov(R1, R0);
+            }
+        }
+    }
+
+    /// Goes to `short` when the frame has fewer than `size` bytes from offset `R7` on. Changes `R1`
+    /// and `R2`.
+    pub(super) fn shorter(self, asm: &mut Assembler, size: Reg, short: Label) {
+        let context = self.context();
+        match context.length {
+            Some(at) => {
+                asm.load(W, R2, R6, at);
+                asm.mov(R1, R7);
+            }
+            None => {
+                asm.load(W, R1, R6, context.data);
+                asm.load(W, R2, R6, context.end);
+                asm.add(R1, R7);
+            }
+        }
+        asm.add(R1, size);
+        asm.jump_if(Cond::Gt, R1, R2, short);
+    }
+
+    /// `R1 =` a pointer to `size` bytes of the frame from offset `R7` on; goes to `fail` when it has
+    /// fewer. Bytes that a packet keeps elsewhere are copied to `scratch` on the stack. Changes `R0`
+    /// to `R5`.
+    pub(super) fn read(self, asm: &mut Assembler, size: i32, scratch: i16, fail: Label) {
+        let context = self.context();
+        asm.load(W, R1, R6, context.data);
+        asm.load(W, R2, R6, context.end);
+        asm.add(R1, R7);
+        asm.mov(R3, R1);
+        asm.add(R3, size);
+        if context.length.is_none() {
+            asm.jump_if(Cond::Gt, R3, R2, fail);
+            return;
+        }
+        let ready = asm.label("ready");
+        asm.jump_if(Cond::Le, R3, R2, ready);
+        asm.mov(R1, R6);
+        asm.mov(R2, R7);
+        asm.mov(R3, R10);
+        asm.add(R3, i32::from(scratch));
+        asm.mov(R4, size);
+        asm.call(Helper::SkbLoadBytes);
+        asm.jump_if(Cond::Ne, R0, 0, fail);
+        asm.mov(R1, R10);
+        asm.add(R1, i32::from(scratch));
+        asm.bind(ready);
+    }
+}

@@ -1,0 +1,96 @@
+//! The first bit that several vectors have in common.
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R5, R7, R8, R9};
+use polc_bpf::insn::{AluOp, Reg};
+
+use super::super::classify::plan::{Slot, Step, TableId};
+use super::{Lookup, multiply};
+
+/// No data word of a summary is looked at more often than it has bits.
+const MOST: i32 = 64;
+
+impl Lookup<'_> {
+    /// `R7` has the words that are left of a summary, `R8` the number of one, `R9` counts down.
+    pub(super) fn first_common(&self, asm: &mut Assembler, step: &Step) {
+        let Step::FirstCommon {
+            to,
+            sources,
+            stride,
+            summary,
+            none,
+        } = step
+        else {
+            return;
+        };
+        let found = asm.label("common");
+        for at in 0..*summary {
+            let [next, over] = ["word", "over"].map(|name| asm.label(name));
+            asm.load_wide(R8, u64::from(at));
+            self.common(asm, R7, sources, *stride, R8);
+            asm.mov(R9, MOST);
+            asm.bind(next);
+            asm.jump_if(Eq, R7, 0, over);
+            lowest(asm, R8, R7);
+            asm.add(R8, i32::try_from(at * 64).unwrap_or(0));
+            asm.mov(R3, R8);
+            asm.add(R3, i32::try_from(*summary).unwrap_or(0));
+            self.common(asm, R0, sources, *stride, R3);
+            let empty = asm.label("empty");
+            asm.jump_if(Eq, R0, 0, empty);
+            asm.mov(R7, R0);
+            lowest(asm, R0, R7);
+            asm.alu(AluOp::Lsh, R8, 6);
+            asm.add(R0, R8);
+            asm.jump(found);
+            asm.bind(empty);
+            asm.mov(R0, R7);
+            asm.add(R0, -1);
+            asm.alu(AluOp::And, R7, R0);
+            asm.add(R9, -1);
+            asm.jump_if(Ne, R9, 0, next);
+            asm.bind(over);
+        }
+        asm.load_wide(R0, u64::from(*none));
+        asm.bind(found);
+        self.set(asm, *to, R0);
+    }
+
+    /// `dst =` what all vectors have at an index, which `R8` or `R3` has. Changes `R0` to `R5`
+    /// without `R3`.
+    fn common(
+        &self,
+        asm: &mut Assembler,
+        dst: Reg,
+        sources: &[(Slot, TableId)],
+        stride: u32,
+        index: Reg,
+    ) {
+        asm.mov(R5, -1);
+        for (slot, table) in sources {
+            self.get(asm, R2, *slot);
+            // The product may need `R2` for a large factor, which strides never are.
+            multiply(asm, R2, stride);
+            asm.add(R2, index);
+            self.entry(asm, R1, *table, R2);
+            asm.alu(AluOp::And, R5, R1);
+        }
+        asm.mov(dst, R5);
+    }
+}
+
+/// `dst =` the number of the lowest bit that `src`, which is not 0, has. Changes `R1` and `R2`.
+fn lowest(asm: &mut Assembler, dst: Reg, src: Reg) {
+    asm.mov(R1, src);
+    asm.mov(dst, 0);
+    for width in [32, 16, 8, 4, 2, 1] {
+        let set: Label = asm.label("low");
+        asm.mov(R2, R1);
+        asm.alu(AluOp::Lsh, R2, 64 - width);
+        asm.jump_if(Ne, R2, 0, set);
+        asm.alu(AluOp::Rsh, R1, width);
+        asm.add(dst, width);
+        asm.bind(set);
+    }
+}

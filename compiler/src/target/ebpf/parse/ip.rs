@@ -1,0 +1,247 @@
+//! IP of both versions, and the IPv6 extension headers.
+
+use polc_bpf::asm::Label;
+use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R7, R8, R9, R10};
+use polc_bpf::insn::Width::{B, DW, W};
+use polc_bpf::insn::{AluOp, SwapBits};
+
+use super::super::record::Item;
+use super::{MOST_EXTENSIONS, Parser};
+use crate::field::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH};
+
+/// No header of a frame begins behind this.
+const FARTHEST: i32 = 0x3fff;
+
+const HOP_BY_HOP: i32 = 0;
+const ROUTING: i32 = 43;
+const FRAGMENT: i32 = 44;
+const AUTHENTICATION: i32 = 51;
+const DESTINATION: i32 = 60;
+
+impl Parser<'_> {
+    /// IPv4, and what it carries.
+    pub(super) fn ip4(&mut self, begin: Label) {
+        let malformed = self.exits.malformed;
+        self.asm.bind(begin);
+        self.asm.note("ipv4");
+        self.whole_length();
+        self.read(20);
+        self.version(4);
+        self.asm.alu(AluOp::And, R0, 0x0f);
+        self.asm.alu(AluOp::Lsh, R0, 2);
+        self.asm.jump_if(Lt, R0, 20, malformed);
+        self.be16(R8, R1, 2);
+        self.asm.jump_if(Lt, R8, R0, malformed);
+        self.put(IP_LENGTH, R8);
+        self.byte(IP_TTL, 8, 0);
+        self.byte(IP_DSCP, 1, 2);
+        for (item, offset) in [(Item::Source, 12), (Item::Destination, 16)] {
+            if self.record.has(item) {
+                self.asm.load(W, R2, R1, offset);
+                self.asm.to_be(SwapBits::B32, R2);
+                self.record.put_address(self.asm, item, None, R2);
+            }
+        }
+        self.asm.load(B, R9, R1, 9);
+        self.be16(R3, R1, 6);
+        self.fragment4();
+        self.asm.alu(AluOp::And, R3, 0x1fff);
+        let headless = self.asm.label("headless");
+        self.hook.shorter(self.asm, R0, malformed);
+        self.asm.jump_if(Ne, R3, 0, headless);
+        // A packet that is shorter than it says has no transport header.
+        self.hook.shorter(self.asm, R8, headless);
+        self.asm.add(R7, R0);
+        self.asm.alu(AluOp::Sub, R8, R0);
+        self.transport(false, headless);
+        self.asm.bind(headless);
+        self.record.put(self.asm, Item::Protocol, R9);
+        self.asm.jump(self.exits.v4);
+    }
+
+    /// Whether it is a fragment: more follow, or some came before. The word is in `R3`.
+    fn fragment4(&mut self) {
+        if self.wants(IP_FRAGMENT) {
+            let whole = self.asm.label("whole");
+            self.asm.mov(R2, R3);
+            self.asm.alu(AluOp::And, R2, 0x3fff);
+            self.asm.jump_if(Eq, R2, 0, whole);
+            self.asm.mov(R2, 1);
+            self.asm.bind(whole);
+            self.put(IP_FRAGMENT, R2);
+        }
+    }
+
+    /// `R0 =` the first byte, whose upper half must be `version`.
+    fn version(&mut self, version: i32) {
+        self.asm.load(B, R0, R1, 0);
+        self.asm.mov(R2, R0);
+        self.asm.alu(AluOp::Rsh, R2, 4);
+        self.asm.jump_if(Ne, R2, version, self.exits.malformed);
+    }
+
+    /// A field that is a byte, or its upper bits.
+    fn byte(&mut self, field: crate::field::Field, offset: i16, shift: i32) {
+        if self.wants(field) {
+            self.asm.load(B, R2, R1, offset);
+            if shift > 0 {
+                self.asm.alu(AluOp::Rsh, R2, shift);
+            }
+            self.put(field, R2);
+        }
+    }
+
+    /// How many bytes the packet has, whatever its header says.
+    fn whole_length(&mut self) {
+        if self.wants(META_LENGTH) {
+            self.hook.length(self.asm);
+            self.asm.alu(AluOp::Sub, R1, R7);
+            self.put(META_LENGTH, R1);
+        }
+    }
+
+    /// IPv6, and what it carries.
+    pub(super) fn ip6(&mut self, begin: Label) {
+        self.asm.bind(begin);
+        self.asm.note("ipv6");
+        self.whole_length();
+        self.read(40);
+        self.version(6);
+        self.be16(R8, R1, 4);
+        self.length6();
+        self.byte(IP_TTL, 7, 0);
+        if self.wants(IP_DSCP) {
+            self.be16(R2, R1, 0);
+            self.asm.alu(AluOp::Rsh, R2, 6);
+            self.asm.alu(AluOp::And, R2, 0x3f);
+            self.put(IP_DSCP, R2);
+        }
+        for (item, offset) in [(Item::Source, 8), (Item::Destination, 24)] {
+            if self.record.has(item) {
+                for (half, at) in [(R2, offset), (R3, offset + 8)] {
+                    self.asm.load(DW, half, R1, at);
+                    self.asm.to_be(SwapBits::B64, half);
+                }
+                self.record.put_address(self.asm, item, Some(R2), R3);
+            }
+        }
+        self.asm.load(B, R9, R1, 6);
+        if self.wants(IP_FRAGMENT) {
+            self.asm.mov(R2, 0);
+            self.put(IP_FRAGMENT, R2);
+        }
+        let headless = self.asm.label("headless");
+        self.payload6();
+        self.extensions(headless);
+        // A packet that is shorter than it says has no transport header.
+        self.asm.load(W, R0, R10, self.spare);
+        self.asm.jump_if(Ne, R0, 0, headless);
+        self.transport(true, headless);
+        self.asm.bind(headless);
+        self.record.put(self.asm, Item::Protocol, R9);
+        self.asm.jump(self.exits.v6);
+    }
+
+    /// The longest packets are longer than the field's values.
+    fn length6(&mut self) {
+        if self.wants(IP_LENGTH) {
+            let longer = self.asm.label("longer");
+            self.asm.mov(R2, R8);
+            self.asm.add(R2, 40);
+            self.asm.jump_if(Gt, R2, 0xffff, longer);
+            self.put(IP_LENGTH, R2);
+            self.asm.bind(longer);
+        }
+    }
+
+    /// `R8 =` how many bytes there are behind the header, of a packet that says how many; notes
+    /// whether there should be more.
+    fn payload6(&mut self) {
+        let [short, rest, bounded] =
+            ["short", "rest", "bounded"].map(|name| self.asm.label(name));
+        self.asm.add(R7, 40);
+        self.asm.store(DW, R10, self.spare, 0);
+        // A length of 0 is that of a jumbogram: all that is there.
+        self.asm.jump_if(Eq, R8, 0, rest);
+        self.hook.shorter(self.asm, R8, short);
+        self.asm.jump(bounded);
+        self.asm.bind(short);
+        self.asm.store(W, R10, self.spare, 1);
+        self.asm.bind(rest);
+        self.hook.length(self.asm);
+        self.asm.mov(R8, R1);
+        self.asm.alu(AluOp::Sub, R8, R7);
+        self.asm.bind(bounded);
+    }
+
+    /// Follows the extension headers. Goes to `headless` with a later fragment.
+    fn extensions(&mut self, headless: Label) {
+        let malformed = self.exits.malformed;
+        let [next, options, authentication, fragment, step, done] = [
+            "next_header",
+            "options",
+            "authentication",
+            "fragment",
+            "step",
+            "payload",
+        ]
+        .map(|name| self.asm.label(name));
+        let count = self.spare + 4;
+        self.asm.bind(next);
+        for header in [HOP_BY_HOP, ROUTING, DESTINATION] {
+            self.asm.jump_if(Eq, R9, header, options);
+        }
+        self.asm.jump_if(Eq, R9, AUTHENTICATION, authentication);
+        self.asm.jump_if(Ne, R9, FRAGMENT, done);
+        self.extension();
+        self.asm.jump(fragment);
+
+        self.asm.bind(options);
+        self.extension();
+        self.size(1, 3);
+        self.asm.jump(step);
+
+        self.asm.bind(authentication);
+        self.extension();
+        self.size(2, 2);
+        self.asm.jump(step);
+
+        self.asm.bind(fragment);
+        if self.wants(IP_FRAGMENT) {
+            self.asm.mov(R2, 1);
+            self.put(IP_FRAGMENT, R2);
+        }
+        self.be16(R2, R1, 2);
+        self.asm.load(B, R9, R1, 0);
+        self.asm.alu(AluOp::Rsh, R2, 3);
+        self.asm.jump_if(Ne, R2, 0, headless);
+        self.asm.mov(R2, 8);
+
+        self.asm.bind(step);
+        self.asm.jump_if(Gt, R2, R8, malformed);
+        self.asm.alu(AluOp::Sub, R8, R2);
+        self.asm.add(R7, R2);
+        self.asm.jump_if(Gt, R7, FARTHEST, malformed);
+        self.asm.load(W, R2, R10, count);
+        self.asm.add(R2, 1);
+        self.asm.store(W, R10, count, R2);
+        self.asm.jump_if(Lt, R2, MOST_EXTENSIONS, next);
+        self.asm.jump(malformed);
+        self.asm.bind(done);
+    }
+
+    /// `R1 =` the first 8 bytes of an extension header.
+    fn extension(&mut self) {
+        self.asm.jump_if(Lt, R8, 8, self.exits.malformed);
+        self.read(8);
+    }
+
+    /// `R2 =` the length of an extension header that says it in units, and `R9 =` what comes next.
+    fn size(&mut self, more: i32, shift: i32) {
+        self.asm.load(B, R2, R1, 1);
+        self.asm.add(R2, more);
+        self.asm.alu(AluOp::Lsh, R2, shift);
+        self.asm.load(B, R9, R1, 0);
+    }
+}

@@ -1,0 +1,82 @@
+//! Ethernet and VLAN tags.
+
+use polc_bpf::asm::Label;
+use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R7, R9};
+use polc_bpf::insn::{AluOp, SwapBits, Width};
+
+use super::Parser;
+use crate::field::{ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, VLAN_ID, VLAN_PCP};
+
+/// Tags of IEEE 802.1Q and 802.1ad, and one that was in use before them.
+const TAGS: [i32; 3] = [0x8100, 0x88a8, 0x9100];
+
+/// The most tags of a frame.
+const MOST_TAGS: usize = 4;
+
+const IPV4: i32 = 0x0800;
+const IPV6: i32 = 0x86dd;
+
+impl Parser<'_> {
+    /// Reads up to the IP header, and goes to one of the labels that it returns, IPv4 and IPv6.
+    pub(super) fn link(&mut self) -> [Label; 2] {
+        self.asm.note("ethernet");
+        self.asm.mov(R7, 0);
+        self.read(14);
+        self.mac(ETH_DADDR, 0);
+        self.mac(ETH_SADDR, 6);
+        self.be16(R9, R1, 12);
+        self.asm.mov(R7, 14);
+        let untagged = self.asm.label("untagged");
+        for number in 0..MOST_TAGS {
+            let tagged = self.asm.label("tagged");
+            for tag in TAGS {
+                self.asm.jump_if(Eq, R9, tag, tagged);
+            }
+            self.asm.jump(untagged);
+            self.asm.bind(tagged);
+            self.read(4);
+            if number == 0 {
+                self.tag();
+            }
+            self.be16(R9, R1, 2);
+            self.asm.add(R7, 4);
+        }
+        for tag in TAGS {
+            self.asm.jump_if(Eq, R9, tag, self.exits.malformed);
+        }
+        self.asm.bind(untagged);
+        self.put(ETH_TYPE, R9);
+        let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];
+        let [v4, v6] = families;
+        self.asm.jump_if(Eq, R9, IPV4, v4);
+        self.asm.jump_if(Ne, R9, IPV6, self.exits.other);
+        self.asm.jump(v6);
+        families
+    }
+
+    /// An address of 48 bits.
+    fn mac(&mut self, field: Field, offset: i16) {
+        if !self.wants(field) {
+            return;
+        }
+        self.be16(R0, R1, offset);
+        self.asm.alu(AluOp::Lsh, R0, 32);
+        self.asm.load(Width::W, R2, R1, offset + 2);
+        self.asm.to_be(SwapBits::B32, R2);
+        self.asm.alu(AluOp::Or, R0, R2);
+        self.put(field, R0);
+    }
+
+    /// The outermost tag is the one that counts.
+    fn tag(&mut self) {
+        if self.wants(VLAN_ID) || self.wants(VLAN_PCP) {
+            self.be16(R0, R1, 0);
+            self.asm.mov(R2, R0);
+            self.asm.alu(AluOp::And, R0, 0x0fff);
+            self.asm.alu(AluOp::Rsh, R2, 13);
+            self.put(VLAN_ID, R0);
+            self.put(VLAN_PCP, R2);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From the bytes of a frame to a [`Record`].
+//!
+//! It reads what the interpreter's frame reader reads, and skips what nobody asks. A frame that
+//! carries something else than IP is none of a policy's business; one whose headers cannot be read,
+//! or whose chain of extension headers is longer than [`MOST_EXTENSIONS`], has no packet that
+//! could be judged, and is dropped.
+//!
+//! Registers: `R6` is the context, `R7` where in the frame the next header begins, `R8` how many
+//! bytes the packet has from there on, `R9` the protocol.
+
+mod ip;
+mod link;
+mod transport;
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Reg::{R1, R6};
+use polc_bpf::insn::{Reg, SwapBits, Width};
+
+use super::hook::Hook;
+use super::record::{Item, Record};
+use crate::field::{
+    DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_DSCP, IP_FRAGMENT,
+    IP_LENGTH, IP_TTL, META_LENGTH, SPORT, TCP_FLAGS, VLAN_ID, VLAN_PCP,
+};
+
+/// The most IPv6 extension headers of a packet.
+const MOST_EXTENSIONS: i32 = 32;
+
+/// The fields that are read.
+const READ: &[Field] = &[
+    SPORT,
+    DPORT,
+    TCP_FLAGS,
+    ICMP_TYPE,
+    ICMP_CODE,
+    IP_TTL,
+    IP_DSCP,
+    IP_LENGTH,
+    IP_FRAGMENT,
+    ETH_SADDR,
+    ETH_DADDR,
+    ETH_TYPE,
+    VLAN_ID,
+    VLAN_PCP,
+    META_LENGTH,
+];
+
+/// Whether a field can be read from a frame.
+pub(super) fn reads(field: Field) -> bool {
+    READ.contains(&field)
+}
+
+/// Where a program goes from the parser.
+#[derive(Clone, Copy)]
+pub(super) struct Exits {
+    /// With an IPv4 packet.
+    pub(super) v4: Label,
+    /// With an IPv6 packet.
+    pub(super) v6: Label,
+    /// With something else.
+    pub(super) other: Label,
+    /// With a frame that cannot be read.
+    pub(super) malformed: Label,
+}
+
+/// The parser of one program.
+struct Parser<'p> {
+    asm: &'p mut Assembler,
+    hook: Hook,
+    record: &'p Record,
+    exits: Exits,
+    /// Where bytes are copied to: as many as the longest header that is read at once.
+    scratch: i16,
+    /// A place for a number that is needed for a while.
+    spare: i16,
+}
+
+/// Writes the parser of a frame with an Ethernet header. The context is in `R1`.
+pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exits: Exits) {
+    let scratch = record.reserve(40);
+    let spare = record.reserve(8);
+    asm.part("parse");
+    asm.mov(R6, R1);
+    record.clear(asm);
+    let mut parser = Parser {
+        asm,
+        hook,
+        record,
+        exits,
+        scratch,
+        spare,
+    };
+    let [v4, v6] = parser.link();
+    parser.ip4(v4);
+    parser.ip6(v6);
+}
+
+impl Parser<'_> {
+    /// `R1 =` a pointer to the next `size` bytes.
+    fn read(&mut self, size: i32) {
+        self.hook
+            .read(self.asm, size, self.scratch, self.exits.malformed);
+    }
+
+    /// `dst =` a number of 16 bits behind `base`.
+    fn be16(&mut self, dst: Reg, base: Reg, offset: i16) {
+        self.asm.load(Width::H, dst, base, offset);
+        self.asm.to_be(SwapBits::B16, dst);
+    }
+
+    fn wants(&self, field: Field) -> bool {
+        self.record.has(Item::Field(field))
+    }
+
+    fn put(&mut self, field: Field, value: Reg) {
+        self.record.put(self.asm, Item::Field(field), value);
+    }
+}

@@ -1,0 +1,156 @@
+//! What a program knows of a packet: numbers at fixed places of its stack, in host order.
+//!
+//! Only what the rules ask for has a place. A field that a packet can lack has the number behind its
+//! largest one when it is missing, so that no set of its values holds: 65536 is the port of a
+//! packet without ports.
+
+use std::collections::BTreeMap;
+
+use polc_bpf::asm::Assembler;
+use polc_bpf::insn::Reg::R10;
+use polc_bpf::insn::{Reg, Width};
+
+use crate::field::{Field, Header};
+
+/// Something that can be known of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Item {
+    /// The source address: 128 bits, of which IPv4 uses the lowest 32.
+    Source,
+    /// The destination address.
+    Destination,
+    /// The protocol number.
+    Protocol,
+    /// A field.
+    Field(Field),
+}
+
+impl Item {
+    /// How many bytes its place has.
+    fn size(self) -> i16 {
+        match self {
+            Self::Source | Self::Destination => 16,
+            Self::Protocol => 4,
+            Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
+            Self::Field(_) => 8,
+        }
+    }
+
+    /// The number that says that the packet does not have it; `None` when every packet does.
+    pub(super) fn absent(self) -> Option<u64> {
+        match self {
+            Self::Field(field) if field.def().header != Header::Network => {
+                Some(field.largest() + 1)
+            }
+            _ => None,
+        }
+    }
+
+    /// How wide its numbers are, the one for a missing field included.
+    pub(super) fn bits(self, v6: bool) -> u8 {
+        match self {
+            Self::Source | Self::Destination if v6 => 128,
+            Self::Source | Self::Destination => 32,
+            Self::Protocol => 8,
+            Self::Field(field) => {
+                let largest = self.absent().unwrap_or(field.largest());
+                u8::try_from(u64::BITS - largest.leading_zeros()).unwrap_or(64)
+            }
+        }
+    }
+}
+
+/// Where on the stack everything is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record {
+    places: BTreeMap<Item, i16>,
+    /// The lowest place in use, a multiple of 8.
+    lowest: i16,
+}
+
+impl Record {
+    /// A record with a place for each of the items.
+    pub(super) fn of(items: impl IntoIterator<Item = Item>) -> Self {
+        let mut record = Self::default();
+        for item in items {
+            if !record.has(item) {
+                let place = record.reserve(item.size());
+                record.places.insert(item, place);
+            }
+        }
+        record
+    }
+
+    /// Whether an item has a place.
+    pub(super) fn has(&self, item: Item) -> bool {
+        self.places.contains_key(&item)
+    }
+
+    /// Whether one of some fields has a place.
+    pub(super) fn has_any(&self, fields: &[Field]) -> bool {
+        fields.iter().any(|field| self.has(Item::Field(*field)))
+    }
+
+    /// The items.
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
+        self.places.keys().copied()
+    }
+
+    /// Takes some bytes, at a multiple of 8.
+    pub(super) fn reserve(&mut self, bytes: i16) -> i16 {
+        self.lowest -= (bytes + 7) / 8 * 8;
+        self.lowest
+    }
+
+    /// Notes an item that is in a register, if it has a place.
+    pub(super) fn put(&self, asm: &mut Assembler, item: Item, value: Reg) {
+        if let Some(at) = self.places.get(&item) {
+            asm.store(width(item), R10, *at, value);
+        }
+    }
+
+    /// Notes the parts of an address, if it has a place.
+    pub(super) fn put_address(&self, asm: &mut Assembler, item: Item, high: Option<Reg>, low: Reg) {
+        if let Some(at) = self.places.get(&item) {
+            asm.store(Width::DW, R10, *at, low);
+            match high {
+                Some(high) => asm.store(Width::DW, R10, at + 8, high),
+                None => asm.store(Width::DW, R10, at + 8, 0),
+            }
+        }
+    }
+
+    /// Notes that the packet has none of the fields that packets can lack.
+    pub(super) fn clear(&self, asm: &mut Assembler) {
+        for (item, at) in &self.places {
+            let Some(absent) = item.absent() else {
+                continue;
+            };
+            match i32::try_from(absent) {
+                Ok(absent) => asm.store(width(*item), R10, *at, absent),
+                Err(_) => {
+                    asm.load_wide(Reg::R1, absent);
+                    asm.store(width(*item), R10, *at, Reg::R1);
+                }
+            }
+        }
+    }
+
+    /// Loads an item that is no address.
+    pub(super) fn get(&self, asm: &mut Assembler, dst: Reg, item: Item) {
+        if let Some(at) = self.places.get(&item) {
+            asm.load(width(item), dst, R10, *at);
+        }
+    }
+
+    /// Loads the lower, or the upper, 64 bits of an address.
+    pub(super) fn get_half(&self, asm: &mut Assembler, dst: Reg, item: Item, upper: bool) {
+        if let Some(at) = self.places.get(&item) {
+            asm.load(Width::DW, dst, R10, at + if upper { 8 } else { 0 });
+        }
+    }
+}
+
+fn width(item: Item) -> Width {
+    if item.size() == 4 { Width::W } else { Width::DW }
+}
