@@ -3,7 +3,10 @@
 //!
 //! Two numbers of a field are in one class when the same rows have them. With rows about the ports
 //! 22, 80 and 22 or 443, the classes are: 22 (rows 0 and 2), 80 (row 1), 443 (row 2), and all others
-//! (no row). A field with one class is asked by no row, and no plan reads it.
+//! (no row). A field with one class is asked by no row, and no plan reads it. When rows ask about one
+//! field only, the first row of a number says all, and 22 is in a class with row 0.
+
+use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -51,7 +54,13 @@ impl<'a> Analysis<'a> {
         let kept = useful(problem.rows().len(), &sets);
         let rows = kept.iter().filter_map(|row| problem.rows().get(*row));
         let columns = (0..).zip(fields).zip(&sets);
-        let columns = columns.filter_map(|((field, spec), sets)| column(field, spec, sets, &kept));
+        let asked = |sets: &&Sets<'_>| {
+            let mut asks = kept.iter().filter_map(|row| sets.of_row.get(*row));
+            asks.any(Option::is_some)
+        };
+        let alone = sets.iter().filter(asked).count() == 1;
+        let columns =
+            columns.filter_map(|((field, spec), sets)| column(field, spec, sets, &kept, alone));
         Self {
             problem,
             rows: rows.collect(),
@@ -187,6 +196,7 @@ fn column<'a>(
     spec: &'a FieldSpec,
     sets: &Sets<'_>,
     kept: &[usize],
+    alone: bool,
 ) -> Option<Column<'a>> {
     let asks: Vec<Option<u32>> = kept
         .iter()
@@ -205,16 +215,15 @@ fn column<'a>(
         }
     }
     marks.sort_by_key(|(at, _)| *at);
-    let mut pool = Pool::new(u32::try_from(sets.list.len()).unwrap_or(u32::MAX));
+    let mut here = Here::new(sets.list.len(), alone);
     let mut names = Names::default();
     let mut partition = Partition::constant(spec.bits, names.class(Name::EMPTY));
-    let mut set = Name::EMPTY;
-    for here in marks.chunk_by(|a, b| a.0 == b.0) {
-        for (_, number) in here {
-            set = pool.toggle(set, *number);
+    for turns in marks.chunk_by(|a, b| a.0 == b.0) {
+        for (_, set) in turns {
+            here.turn(*set);
         }
-        if let Some((at, _)) = here.first().filter(|(at, _)| *at <= spec.max()) {
-            partition.cut(*at, names.class(set));
+        if let Some((at, _)) = turns.first().filter(|(at, _)| *at <= spec.max()) {
+            partition.cut(*at, names.class(here.name()));
         }
     }
     // The class that the field began with may have no number.
@@ -224,10 +233,49 @@ fn column<'a>(
         spec,
         partition,
         classes,
-        pool,
+        pool: here.pool,
         askers,
         asks,
     })
+}
+
+/// The sets that have the number where a walk along a field is.
+struct Here {
+    pool: Pool,
+    all: Name,
+    /// With one field, only the first set counts: there are far fewer of these than combinations.
+    alone: Option<BTreeSet<u32>>,
+}
+
+impl Here {
+    fn new(sets: usize, alone: bool) -> Self {
+        Self {
+            pool: Pool::new(u32::try_from(sets).unwrap_or(u32::MAX)),
+            all: Name::EMPTY,
+            alone: alone.then(BTreeSet::new),
+        }
+    }
+
+    /// A set begins or ends.
+    fn turn(&mut self, set: u32) {
+        if let Some(sets) = &mut self.alone {
+            if !sets.remove(&set) {
+                sets.insert(set);
+            }
+        } else {
+            self.all = self.pool.toggle(self.all, set);
+        }
+    }
+
+    fn name(&mut self) -> Name {
+        match &self.alone {
+            None => self.all,
+            Some(sets) => {
+                let first = sets.first();
+                first.map_or(Name::EMPTY, |set| self.pool.toggle(Name::EMPTY, *set))
+            }
+        }
+    }
 }
 
 /// Classes in the order of their first number.
@@ -270,14 +318,22 @@ mod tests {
         );
         let asked = [Values::one(22), Values::one(80), both];
         let row = |(rule, values): (u32, &Values)| Row {
-            region: Region::new(vec![values.clone(), Values::Range(0, 255)]),
+            region: Region::new(vec![
+                values.clone(),
+                Values::Range(0, 9),
+                Values::Range(0, 255),
+            ]),
             rule,
         };
-        let fields = vec![FieldSpec::port("port"), FieldSpec::number("protocol", 8)];
+        let fields = vec![
+            FieldSpec::port("port"),
+            FieldSpec::number("protocol", 8),
+            FieldSpec::number("mark", 8),
+        ];
         let rows = (0..).zip(&asked).map(row).collect();
         let problem = Problem::new(fields, rows, 9).unwrap();
         let analysis = Analysis::of(&problem);
-        let [port] = analysis.columns.as_slice() else {
+        let [port, _] = analysis.columns.as_slice() else {
             panic!("{:?}", analysis.columns);
         };
         let rows = |port_: u128| {

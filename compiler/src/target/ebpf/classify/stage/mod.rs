@@ -13,7 +13,7 @@
 //!
 //! For example, the pieces of 198.51.100.0/24 are three; [`choose`] takes a search, which compares
 //! twice and reads one line of the cache. For the 100,000 hosts of a blocklist it takes buckets, and
-//! for the 170,000 networks of all countries a multibit table of 6 MB.
+//! for the 170,000 networks of all countries a multibit table of 4 MB.
 
 pub mod array;
 pub mod bucket;
