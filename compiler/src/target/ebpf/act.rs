@@ -75,7 +75,11 @@ impl Actions {
             if action.counts {
                 count(asm, record, key);
             }
-            let verdict = if action.passes { hook.pass() } else { hook.drop() };
+            let verdict = if action.passes {
+                hook.pass()
+            } else {
+                hook.drop()
+            };
             asm.mov(R0, verdict);
             asm.exit();
         }

@@ -51,9 +51,7 @@ pub(super) fn program(
 ) -> Result<Guard, GuardError> {
     let rules = rules(ir, iface);
     let mut actions = Actions::default();
-    let [v4, v6] = [false, true].map(|v6| {
-        part(ir, &rules, v6, name, counter, &mut actions)
-    });
+    let [v4, v6] = [false, true].map(|v6| part(ir, &rules, v6, name, counter, &mut actions));
     let parts = [v4?, v6?];
     let mut wanted: Vec<Item> = parts.iter().flat_map(|part| part.items.clone()).collect();
     if actions.count() {
@@ -112,7 +110,8 @@ fn rules(ir: &Ir, iface: &str) -> Vec<(usize, Rule)> {
     let numbered = ir.guard.iter().enumerate();
     let of = |(index, rule): (usize, &Rule)| {
         let mut rule = rule.clone();
-        rule.cubes.retain(|cube| cube.ingress.ifaces.contains(iface));
+        rule.cubes
+            .retain(|cube| cube.ingress.ifaces.contains(iface));
         (!rule.cubes.is_empty()).then_some((index, rule))
     };
     numbered.filter_map(of).collect()

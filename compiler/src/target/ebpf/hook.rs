@@ -1,8 +1,8 @@
 //! The places in the kernel where programs run.
 
+use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R10};
 use polc_bpf::insn::Width::W;
-use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::{Cond, Helper, Reg};
 use polc_bpf::object::Section;
 

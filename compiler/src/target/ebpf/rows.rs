@@ -21,7 +21,13 @@ pub(super) fn items<'r>(rules: impl IntoIterator<Item = &'r Rule>, v6: bool) -> 
 fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
     let all = Cube::any();
-    let part = |set: &AddrSet| if v6 { set.v6.is_full() } else { set.v4.is_full() };
+    let part = |set: &AddrSet| {
+        if v6 {
+            set.v6.is_full()
+        } else {
+            set.v4.is_full()
+        }
+    };
     for (item, full) in [
         (Item::Source, part(&cube.saddr)),
         (Item::Destination, part(&cube.daddr) && part(&cube.original)),
@@ -35,7 +41,11 @@ fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
 }
 
 fn is_of(cube: &Cube, v6: bool) -> bool {
-    if v6 { cube.families.v6 } else { cube.families.v4 }
+    if v6 {
+        cube.families.v6
+    } else {
+        cube.families.v4
+    }
 }
 
 /// The fields of a problem about these items.

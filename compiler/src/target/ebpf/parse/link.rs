@@ -12,7 +12,7 @@ use crate::field::{ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, VLAN_ID, VLAN_PCP};
 const TAGS: [i32; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// The most tags of a frame.
-const MOST_TAGS: usize = 4;
+const MOST_TAGS: i32 = 4;
 
 const IPV4: i32 = 0x0800;
 const IPV6: i32 = 0x86dd;
@@ -46,6 +46,7 @@ impl Parser<'_> {
             self.asm.jump_if(Eq, R9, tag, self.exits.malformed);
         }
         self.asm.bind(untagged);
+        self.blur(14 + 4 * MOST_TAGS);
         self.put(ETH_TYPE, R9);
         let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];
         let [v4, v6] = families;

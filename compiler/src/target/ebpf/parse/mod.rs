@@ -13,8 +13,8 @@ mod link;
 mod transport;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Reg::{R1, R6};
-use polc_bpf::insn::{Reg, SwapBits, Width};
+use polc_bpf::insn::Reg::{R1, R6, R7, R10};
+use polc_bpf::insn::{Cond, Reg, SwapBits, Width};
 
 use super::hook::Hook;
 use super::record::{Item, Record};
@@ -71,14 +71,18 @@ struct Parser<'p> {
     exits: Exits,
     /// Where bytes are copied to: as many as the longest header that is read at once.
     scratch: i16,
-    /// A place for a number that is needed for a while.
+    /// A place for whether a packet is shorter than it says.
+    short: i16,
+    /// A place that is used at once.
     spare: i16,
+    /// A place for the number of extension headers.
+    count: i16,
 }
 
 /// Writes the parser of a frame with an Ethernet header. The context is in `R1`.
 pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exits: Exits) {
     let scratch = record.reserve(40);
-    let spare = record.reserve(8);
+    let [short, spare, count] = [(); 3].map(|()| record.reserve(8));
     asm.part("parse");
     asm.mov(R6, R1);
     record.clear(asm);
@@ -88,7 +92,9 @@ pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exi
         record,
         exits,
         scratch,
+        short,
         spare,
+        count,
     };
     let [v4, v6] = parser.link();
     parser.ip4(v4);
@@ -106,6 +112,16 @@ impl Parser<'_> {
     fn be16(&mut self, dst: Reg, base: Reg, offset: i16) {
         self.asm.load(Width::H, dst, base, offset);
         self.asm.to_be(SwapBits::B16, dst);
+    }
+
+    /// Goes to `malformed` when `R7` is behind `last`, and makes the verifier forget what else it knows
+    /// of it: it would look at what follows once for every way in which headers can add up. Half of a
+    /// place on the stack is no more to it than some bytes.
+    fn blur(&mut self, last: i32) {
+        let half = self.spare + 4;
+        self.asm.store(Width::W, R10, half, R7);
+        self.asm.load(Width::W, R7, R10, half);
+        self.asm.jump_if(Cond::Gt, R7, last, self.exits.malformed);
     }
 
     fn wants(&self, field: Field) -> bool {

@@ -27,8 +27,7 @@ impl Parser<'_> {
             self.asm.bind(other);
         }
         if ports {
-            let [short, long, read] =
-                ["short", "long", "ports"].map(|name| self.asm.label(name));
+            let [short, long, read] = ["short", "long", "ports"].map(|name| self.asm.label(name));
             for (number, size) in WITH_PORTS {
                 let head = if size == 8 { short } else { long };
                 self.asm.jump_if(Eq, R9, number, head);

@@ -8,7 +8,7 @@ use super::super::plan::{Slot, Step, TableId, Term, Width};
 use super::{Change, Estimate, NoRoom, Order, Patcher, StageKind, Unfit, part};
 
 /// The widest field: a port, and one more number for packets without ports.
-const WIDEST: u8 = 17;
+pub(super) const WIDEST: u8 = 17;
 
 /// Where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

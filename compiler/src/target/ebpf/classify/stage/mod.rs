@@ -203,7 +203,7 @@ const FEW: usize = 16;
 /// The kind for a field, with its estimate: in time linear in the number of pieces.
 pub(super) fn choose(spec: &FieldSpec, partition: &Partition, limits: &Limits) -> Estimate {
     let searched = search::estimate(partition);
-    if spec.bits <= 16 {
+    if spec.bits <= array::WIDEST {
         return array::estimate(spec.bits, partition);
     }
     if !spec.is_address() || partition.count() <= FEW {

@@ -1,0 +1,130 @@
+//! Guards.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
+use polc_compiler::interpret::{Packet, Place, State, judge};
+use polc_compiler::ir::{Ir, Stage};
+use polc_compiler::packet::Pattern;
+use polc_compiler::target::ebpf;
+use polc_compiler::{Compilation, Files, Options, compile};
+use polc_generator::{Feature, Shape, valid_policy};
+
+use super::frames::{Pools, frame};
+use super::kernel::{Loaded, possible};
+
+/// No file can be read.
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _path: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+pub(crate) fn compiled(text: &str) -> Compilation {
+    let options = Options {
+        as_of: "2026-01-01".to_owned(),
+        ..Options::default()
+    };
+    compile("random.pol", text, &NoFiles, &options)
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+fn shape(rules: usize) -> Shape {
+    let shape = Shape {
+        guard: rules,
+        steer: 0,
+        filter: 0,
+        sections: 0,
+        egress: 0,
+        ..Shape::default()
+    };
+    let without = [
+        Feature::Dynamic,
+        Feature::Rates,
+        Feature::Marks,
+        Feature::Match,
+        Feature::Logs,
+        Feature::Notrack,
+    ];
+    without.into_iter().fold(shape, Shape::without)
+}
+
+/// Whether the interpreter lets a frame pass guard.
+fn passes(ir: &Ir, iface: &str, bytes: &[u8]) -> bool {
+    let parsed = match parse(&Frame::whole(Link::Ethernet, bytes)) {
+        Ok(parsed) => parsed,
+        Err(FrameError::NotIp { .. }) => return true,
+        Err(_) => return false,
+    };
+    let packet = Packet {
+        ingress: Place::Iface(iface.into()),
+        egress: Place::Host,
+        detour: Place::Host,
+        saddr: parsed.saddr,
+        daddr: parsed.daddr,
+        proto: parsed.proto,
+        fields: parsed.fields,
+        principals: [].into(),
+    };
+    let mut state = State::oracle(Vec::new(), BTreeMap::new());
+    let decision = judge(ir, &packet, &mut state, 0);
+    !decision.by.is_some_and(|id| id.stage == Stage::Guard)
+}
+
+/// A name that a program is for.
+fn name_of(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Name(name) => name.clone(),
+        Pattern::Prefix(prefix) => format!("{prefix}~"),
+    }
+}
+
+#[test]
+fn guards_in_the_kernel_judge_like_the_interpreter() {
+    if !possible() {
+        return;
+    }
+    let (policies, packets) = (number("POLC_POLICIES", 40), number("POLC_PACKETS", 2_000));
+    let mut rng = Rng::with_seed(number("POLC_SEED", 1));
+    let (mut judged, mut dropped) = (0u64, 0u64);
+    for _ in 0..policies {
+        let shape = shape(if rng.bool() { 8 } else { 40 });
+        let able = |text: &str| {
+            let ir = compiled(text).ir;
+            ir.is_some_and(|ir| !ir.guard.is_empty() && ebpf::guard(&ir).is_ok())
+        };
+        let text = valid_policy(rng.u64(..), &shape, able).unwrap().text;
+        let ir = compiled(&text).ir.unwrap();
+        let guard = ebpf::guard(&ir).unwrap();
+        let names = guard.programs.iter().map(|program| program.name.as_str());
+        let loaded = Loaded::new(&guard.object, names);
+        let pools = Pools::of(&ir.guard);
+        for at in 0..packets {
+            let program = &guard.programs[rng.usize(..guard.programs.len())];
+            let iface = name_of(&program.pattern);
+            let bytes = frame(&mut rng, &pools);
+            let expected = passes(&ir, &iface, &bytes);
+            let got = loaded.passes(&program.name, &bytes);
+            assert_eq!(
+                got,
+                expected,
+                "packet {at}, in {iface}: {bytes:02x?}\n{:?}\n{text}\n{}",
+                parse(&Frame::whole(Link::Ethernet, &bytes)),
+                guard.listing
+            );
+            judged += 1;
+            dropped += u64::from(!got);
+        }
+    }
+    eprintln!("{policies} policies, {judged} frames, {dropped} dropped, 0 mismatches");
+    assert!(dropped > judged / 10 && dropped < judged * 9 / 10);
+}

@@ -1,0 +1,16 @@
+//! Programs in the kernel against the interpreter: random policies, and frames of all kinds, each
+//! judged by both.
+//!
+//! `POLC_POLICIES` says how many policies, `POLC_PACKETS` how many frames each gets, `POLC_SEED`
+//! which.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at the first thing that is wrong"
+)]
+
+mod frames;
+mod guard;
+mod kernel;
