@@ -8,7 +8,7 @@ use polc_bpf::object::Section;
 
 /// A hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Hook {
+pub enum Hook {
     /// Before the kernel has made a packet of the frame: what arrives by an interface.
     Xdp,
     /// What arrives by an interface, as a packet.
@@ -49,6 +49,15 @@ impl Hook {
         }
     }
 
+    /// Where the context says whether a VLAN tag was taken out of the frame, and which; `None` where
+    /// tags stay in it.
+    pub(super) fn tag(self) -> Option<(i16, i16)> {
+        match self {
+            Self::Xdp => None,
+            Self::Ingress => Some((20, 24)),
+        }
+    }
+
     fn context(self) -> Context {
         match self {
             Self::Xdp => Context {
@@ -66,13 +75,12 @@ impl Hook {
 
     /// `R1 =` the frame's length. The context is in `R6`. Changes `R0` to `R5`.
     pub(super) fn length(self, asm: &mut Assembler) {
-        match self.context().length {
-            Some(at) => asm.load(W, R1, R6, at),
-            None => {
-                asm.mov(R1, R6);
-                asm.call(Helper::XdpGetBuffLen);
-                asm.mov(R1, R0);
-            }
+        if let Some(at) = self.context().length {
+            asm.load(W, R1, R6, at);
+        } else {
+            asm.mov(R1, R6);
+            asm.call(Helper::XdpGetBuffLen);
+            asm.mov(R1, R0);
         }
     }
 
@@ -80,16 +88,13 @@ impl Hook {
     /// and `R2`.
     pub(super) fn shorter(self, asm: &mut Assembler, size: Reg, short: Label) {
         let context = self.context();
-        match context.length {
-            Some(at) => {
-                asm.load(W, R2, R6, at);
-                asm.mov(R1, R7);
-            }
-            None => {
-                asm.load(W, R1, R6, context.data);
-                asm.load(W, R2, R6, context.end);
-                asm.add(R1, R7);
-            }
+        if let Some(at) = context.length {
+            asm.load(W, R2, R6, at);
+            asm.mov(R1, R7);
+        } else {
+            asm.load(W, R1, R6, context.data);
+            asm.load(W, R2, R6, context.end);
+            asm.add(R1, R7);
         }
         asm.add(R1, size);
         asm.jump_if(Cond::Gt, R1, R2, short);
@@ -105,21 +110,35 @@ impl Hook {
         asm.add(R1, R7);
         asm.mov(R3, R1);
         asm.add(R3, size);
-        if context.length.is_none() {
+        if self == Self::Xdp {
             asm.jump_if(Cond::Gt, R3, R2, fail);
             return;
         }
         let ready = asm.label("ready");
         asm.jump_if(Cond::Le, R3, R2, ready);
-        asm.mov(R1, R6);
-        asm.mov(R2, R7);
-        asm.mov(R3, R10);
-        asm.add(R3, i32::from(scratch));
-        asm.mov(R4, size);
-        asm.call(Helper::SkbLoadBytes);
-        asm.jump_if(Cond::Ne, R0, 0, fail);
-        asm.mov(R1, R10);
-        asm.add(R1, i32::from(scratch));
+        copy(asm, size, scratch, fail);
         asm.bind(ready);
     }
+
+    /// As [`Hook::read`], for what seldom comes: on packets, the bytes are always copied. It is slower,
+    /// and in a loop the verifier has half as many ways to look at.
+    pub(super) fn read_seldom(self, asm: &mut Assembler, size: i32, scratch: i16, fail: Label) {
+        match self {
+            Self::Xdp => self.read(asm, size, scratch, fail),
+            Self::Ingress => copy(asm, size, scratch, fail),
+        }
+    }
+}
+
+/// Copies bytes of a packet to the stack, and points `R1` to them.
+fn copy(asm: &mut Assembler, size: i32, scratch: i16, fail: Label) {
+    asm.mov(R1, R6);
+    asm.mov(R2, R7);
+    asm.mov(R3, R10);
+    asm.add(R3, i32::from(scratch));
+    asm.mov(R4, size);
+    asm.call(Helper::SkbLoadBytes);
+    asm.jump_if(Cond::Ne, R0, 0, fail);
+    asm.mov(R1, R10);
+    asm.add(R1, i32::from(scratch));
 }

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
 
-use self::hook::Hook;
+pub use self::hook::Hook;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Ir;
 use crate::packet::Pattern;
@@ -50,8 +50,8 @@ pub struct Attached {
     pub pattern: Pattern,
 }
 
-/// The guard of a policy as programs for XDP, or one error for each thing that these cannot do.
-pub fn guard(ir: &Ir) -> Result<Guard, Vec<Diagnostic>> {
+/// The guard of a policy as programs for a hook, or one error for each thing that these cannot do.
+pub fn guard(ir: &Ir, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
     let refused = refuse::guard(ir);
     if !refused.is_empty() {
         return Err(refused);
@@ -59,7 +59,7 @@ pub fn guard(ir: &Ir) -> Result<Guard, Vec<Diagnostic>> {
     let counted: Vec<usize> = (0..ir.guard.len())
         .filter(|at| ir.guard.get(*at).is_some_and(|rule| rule.effects.count))
         .collect();
-    let counter = |rule: usize| {
+    let counter_of = |rule: usize| {
         let place = counted.binary_search(&rule).ok()?;
         u32::try_from(place).ok()
     };
@@ -68,13 +68,13 @@ pub fn guard(ir: &Ir) -> Result<Guard, Vec<Diagnostic>> {
     for (number, pattern) in patterns(ir).into_iter().enumerate() {
         let name = format!("guard_{number}");
         let iface = representative(&pattern, ir);
-        let made = guard::program(ir, &name, &iface, Hook::Xdp, &counter);
+        let made = guard::program(ir, &name, &iface, hook, &counter_of);
         let made = made.map_err(|error| vec![failed(&error, ir)])?;
         listing.push_str(&made.program.to_string());
         for (name, bytes) in made.data {
             object.data(name, bytes);
         }
-        object.program(Hook::Xdp.section(), made.program);
+        object.program(hook.section(), made.program);
         programs.push(Attached { name, pattern });
     }
     if let Ok(entries @ 1..) = u32::try_from(counted.len()) {

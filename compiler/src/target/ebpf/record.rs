@@ -10,7 +10,7 @@ use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Reg, Width};
 
-use crate::field::{Field, Header};
+use crate::field::{Field, Header, IP_LENGTH};
 
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,8 @@ impl Item {
     /// The number that says that the packet does not have it; `None` when every packet does.
     pub(super) fn absent(self) -> Option<u64> {
         match self {
-            Self::Field(field) if field.def().header != Header::Network => {
+            // The longest IPv6 packets have no length that the field could have.
+            Self::Field(field) if field.def().header != Header::Network || field == IP_LENGTH => {
                 Some(field.largest() + 1)
             }
             _ => None,
@@ -124,12 +125,11 @@ impl Record {
             let Some(absent) = item.absent() else {
                 continue;
             };
-            match i32::try_from(absent) {
-                Ok(absent) => asm.store(width(*item), R10, *at, absent),
-                Err(_) => {
-                    asm.load_wide(Reg::R1, absent);
-                    asm.store(width(*item), R10, *at, Reg::R1);
-                }
+            if let Ok(absent) = i32::try_from(absent) {
+                asm.store(width(*item), R10, *at, absent);
+            } else {
+                asm.load_wide(Reg::R1, absent);
+                asm.store(width(*item), R10, *at, Reg::R1);
             }
         }
     }

@@ -52,12 +52,11 @@ impl Lookup<'_> {
             asm.bind(over);
         }
         asm.add(R7, R8);
-        match values {
-            Some(values) => self.entry(asm, R0, *values, R7),
-            None => {
-                self.entry(asm, R0, *keys, R7);
-                and_bits(asm, R0, *low);
-            }
+        if let Some(values) = values {
+            self.entry(asm, R0, *values, R7);
+        } else {
+            self.entry(asm, R0, *keys, R7);
+            and_bits(asm, R0, *low);
         }
         self.set(asm, *slot, R0);
         asm.bind(done);

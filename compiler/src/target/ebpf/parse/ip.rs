@@ -177,36 +177,39 @@ impl Parser<'_> {
     /// Follows the extension headers. Goes to `headless` with a later fragment.
     fn extensions(&mut self, headless: Label) {
         let malformed = self.exits.malformed;
-        let [next, options, authentication, fragment, step, done] = [
+        let [next, extension, authentication, fragment, step, done] = [
             "next_header",
-            "options",
+            "extension",
             "authentication",
             "fragment",
             "step",
             "payload",
         ]
         .map(|name| self.asm.label(name));
-        // A whole place of its own: the verifier knows what is in it, and so that the loop ends.
+        // The verifier knows what is in a whole place on the stack, and so that the loop ends.
         let count = self.count;
         self.asm.mov(R2, 0);
         self.asm.store(DW, R10, count, R2);
         self.asm.bind(next);
-        for header in [HOP_BY_HOP, ROUTING, DESTINATION] {
-            self.asm.jump_if(Eq, R9, header, options);
+        for header in [HOP_BY_HOP, ROUTING, DESTINATION, AUTHENTICATION] {
+            self.asm.jump_if(Eq, R9, header, extension);
         }
-        self.asm.jump_if(Eq, R9, AUTHENTICATION, authentication);
         self.asm.jump_if(Ne, R9, FRAGMENT, done);
-        self.extension();
-        self.asm.jump(fragment);
-
-        self.asm.bind(options);
-        self.extension();
-        self.size(1, 3);
+        self.asm.bind(extension);
+        self.asm.jump_if(Lt, R8, 8, malformed);
+        self.hook.read_seldom(self.asm, 8, self.scratch, malformed);
+        self.asm.mov(R3, R9);
+        self.asm.load(B, R9, R1, 0);
+        self.asm.load(B, R2, R1, 1);
+        self.asm.jump_if(Eq, R3, AUTHENTICATION, authentication);
+        self.asm.jump_if(Eq, R3, FRAGMENT, fragment);
+        self.asm.add(R2, 1);
+        self.asm.alu(AluOp::Lsh, R2, 3);
         self.asm.jump(step);
 
         self.asm.bind(authentication);
-        self.extension();
-        self.size(2, 2);
+        self.asm.add(R2, 2);
+        self.asm.alu(AluOp::Lsh, R2, 2);
         self.asm.jump(step);
 
         self.asm.bind(fragment);
@@ -215,7 +218,6 @@ impl Parser<'_> {
             self.put(IP_FRAGMENT, R2);
         }
         self.be16(R2, R1, 2);
-        self.asm.load(B, R9, R1, 0);
         self.asm.alu(AluOp::Rsh, R2, 3);
         self.asm.jump_if(Ne, R2, 0, headless);
         self.asm.mov(R2, 8);
@@ -231,19 +233,5 @@ impl Parser<'_> {
         self.asm.jump_if(Lt, R2, MOST_EXTENSIONS, next);
         self.asm.jump(malformed);
         self.asm.bind(done);
-    }
-
-    /// `R1 =` the first 8 bytes of an extension header.
-    fn extension(&mut self) {
-        self.asm.jump_if(Lt, R8, 8, self.exits.malformed);
-        self.read(8);
-    }
-
-    /// `R2 =` the length of an extension header that says it in units, and `R9 =` what comes next.
-    fn size(&mut self, more: i32, shift: i32) {
-        self.asm.load(B, R2, R1, 1);
-        self.asm.add(R2, more);
-        self.asm.alu(AluOp::Lsh, R2, shift);
-        self.asm.load(B, R9, R1, 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use polc_bpf::asm::Label;
 use polc_bpf::insn::Cond::{Eq, Ne};
-use polc_bpf::insn::Reg::{R0, R1, R2, R7, R9};
+use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9};
 use polc_bpf::insn::{AluOp, SwapBits, Width};
 
 use super::Parser;
@@ -47,6 +47,7 @@ impl Parser<'_> {
         }
         self.asm.bind(untagged);
         self.blur(14 + 4 * MOST_TAGS);
+        self.taken_tag();
         self.put(ETH_TYPE, R9);
         let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];
         let [v4, v6] = families;
@@ -71,13 +72,32 @@ impl Parser<'_> {
 
     /// The outermost tag is the one that counts.
     fn tag(&mut self) {
-        if self.wants(VLAN_ID) || self.wants(VLAN_PCP) {
+        if self.record.has_any(&[VLAN_ID, VLAN_PCP]) {
             self.be16(R0, R1, 0);
-            self.asm.mov(R2, R0);
-            self.asm.alu(AluOp::And, R0, 0x0fff);
-            self.asm.alu(AluOp::Rsh, R2, 13);
-            self.put(VLAN_ID, R0);
-            self.put(VLAN_PCP, R2);
+            self.put_tag();
         }
+    }
+
+    /// A tag that the kernel has taken out of the frame is the outermost.
+    fn taken_tag(&mut self) {
+        let asked = self.record.has_any(&[VLAN_ID, VLAN_PCP]);
+        if let Some((present, control)) = self.hook.tag().filter(|_| asked) {
+            let none = self.asm.label("no_tag_taken");
+            self.asm.load(Width::W, R0, R6, present);
+            self.asm.jump_if(Eq, R0, 0, none);
+            self.asm.load(Width::W, R0, R6, control);
+            self.put_tag();
+            self.asm.bind(none);
+        }
+    }
+
+    /// Notes the tag in `R0`.
+    fn put_tag(&mut self) {
+        self.asm.mov(R2, R0);
+        self.asm.alu(AluOp::And, R0, 0x0fff);
+        self.asm.alu(AluOp::Rsh, R2, 13);
+        self.asm.alu(AluOp::And, R2, 7);
+        self.put(VLAN_ID, R0);
+        self.put(VLAN_PCP, R2);
     }
 }

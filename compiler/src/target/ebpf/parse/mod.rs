@@ -24,7 +24,7 @@ use crate::field::{
 };
 
 /// The most IPv6 extension headers of a packet.
-const MOST_EXTENSIONS: i32 = 32;
+const MOST_EXTENSIONS: i32 = 16;
 
 /// The fields that are read.
 const READ: &[Field] = &[
