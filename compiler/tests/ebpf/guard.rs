@@ -51,7 +51,6 @@ fn shape(rules: usize) -> Shape {
         Feature::Dynamic,
         Feature::Rates,
         Feature::Marks,
-        Feature::Match,
         Feature::Logs,
         Feature::Notrack,
     ];

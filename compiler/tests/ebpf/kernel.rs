@@ -1,5 +1,6 @@
 //! The kernel's side: programs are loaded, and run for single frames.
 
+use aya::maps::PerCpuArray;
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 
@@ -45,6 +46,15 @@ impl Loaded {
             verified = verified.max(looked.unwrap_or(0));
         }
         Self { programs, verified }
+    }
+
+    /// Packets and bytes under a counter, over all processors.
+    pub(crate) fn counter(&self, number: u32) -> (u64, u64) {
+        let map = self.programs.map("counters").unwrap();
+        let map: PerCpuArray<_, [u64; 2]> = PerCpuArray::try_from(map).unwrap();
+        let values = map.get(&number, 0).unwrap();
+        let sum = |at: usize| values.iter().map(|value| value[at]).sum();
+        (sum(0), sum(1))
     }
 
     /// Whether a program hands a frame on; `None` for a stump of which the kernel makes no packet.

@@ -9,9 +9,11 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a test stops at the first thing that is wrong"
 )]
 
 mod frames;
 mod guard;
 mod kernel;
+mod rates;

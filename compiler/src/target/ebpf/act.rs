@@ -30,10 +30,26 @@ pub(super) struct Action {
 }
 
 /// The actions of a program.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Actions {
     numbers: BTreeMap<Action, u32>,
 }
+
+impl Default for Actions {
+    /// One lets the packet go on and does nothing else.
+    fn default() -> Self {
+        let action = Action {
+            passes: true,
+            counts: false,
+        };
+        Self {
+            numbers: [(action, PASS)].into(),
+        }
+    }
+}
+
+/// The answer for what goes on because nobody says anything else.
+pub(super) const PASS: u32 = 1;
 
 impl Actions {
     /// The answer that means an action, with a counter if it counts.
@@ -42,19 +58,14 @@ impl Actions {
             passes,
             counts: counter.is_some(),
         };
-        let next = u32::try_from(self.numbers.len()).unwrap_or(u32::MAX);
+        // 0 is no answer.
+        let next = u32::try_from(self.numbers.len() + 1).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(action).or_insert(next);
         number | counter.unwrap_or(0) << ACTION_BITS
     }
 
-    /// Whether an action counts.
-    pub(super) fn count(&self) -> bool {
-        self.numbers.keys().any(|action| action.counts)
-    }
-
-    /// Writes what follows from the answer in `R0`.
-    pub(super) fn write(&self, asm: &mut Assembler, hook: Hook, record: &mut Record) {
-        let key = record.reserve(8);
+    /// Writes what follows from the answer in `R0`; `key` is a place on the stack.
+    pub(super) fn write(&self, asm: &mut Assembler, hook: Hook, record: &Record, key: i16) {
         asm.mov(R7, R0);
         asm.alu(AluOp::Rsh, R7, ACTION_BITS);
         asm.alu(AluOp::And, R0, (1 << ACTION_BITS) - 1);
@@ -86,9 +97,9 @@ impl Actions {
     }
 }
 
-/// Counts the packet under the number in `R7`. Each processor has counters of its own, so that
+/// Counts the packet under the number in `R7`; `key` is a place on the stack. Each processor has counters of its own, so that
 /// nothing needs to be atomic.
-fn count(asm: &mut Assembler, record: &Record, key: i16) {
+pub(super) fn count(asm: &mut Assembler, record: &Record, key: i16) {
     let missing = asm.label("uncounted");
     asm.store(W, R10, key, R7);
     asm.load_map(R1, COUNTERS);

@@ -13,6 +13,7 @@ mod guard;
 mod hook;
 mod lookup;
 mod parse;
+mod rate;
 mod record;
 mod refuse;
 mod rows;
@@ -80,6 +81,13 @@ pub fn guard(ir: &Ir, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
     if let Ok(entries @ 1..) = u32::try_from(counted.len()) {
         let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
         object.map(Map::new(act::COUNTERS, shape));
+    }
+    let asked = ir.guard.iter().any(|rule| !rule.limits.is_empty());
+    if let Ok(entries @ 1..) = u32::try_from(ir.buckets.len())
+        && asked
+    {
+        let shape = Shape::new(MapType::Array, 4, 8, entries);
+        object.map(Map::new(rate::BUCKETS, shape));
     }
     let object = object.write().map_err(|error| vec![failed(&error, ir)])?;
     Ok(Guard {

@@ -1,21 +1,21 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
+use super::{parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Ir, Rule, Verdict};
-use crate::target::ebpf::parse;
+use crate::ir::{Ir, Limit, Rule, Verdict};
 
 /// One error for each rule of a guard that no program can be made for.
 pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {
     let errors = ir.guard.iter().filter_map(|rule| {
-        let what = asks_too_much(rule)?;
+        let what = asks_too_much(ir, rule)?;
         let title = format!("target `ebpf` cannot express {what} in guard");
         Some(Diagnostic::error(Code::Unsupported, title, rule.span).help("build for `nftables`"))
     });
     errors.collect()
 }
 
-fn asks_too_much(rule: &Rule) -> Option<String> {
+fn asks_too_much(ir: &Ir, rule: &Rule) -> Option<String> {
     let mut fields = rule.cubes.iter().flat_map(|cube| cube.fields.keys());
     let unread = fields.find(|field: &&Field| !parse::reads(**field));
     if let Some(field) = unread {
@@ -23,14 +23,22 @@ fn asks_too_much(rule: &Rule) -> Option<String> {
     }
     let asks = |atoms: bool, what: &str| atoms.then(|| what.to_owned());
     let effects = &rule.effects;
+    let impossible = |limit: &Limit| {
+        let bucket = ir.buckets.get(limit.bucket);
+        !bucket.is_some_and(rate::is_possible)
+    };
     asks(
         rule.cubes.iter().any(|cube| !cube.atoms.is_empty()),
         "dynamic sets",
     )
-    .or_else(|| asks(!rule.limits.is_empty(), "rates"))
+    .or_else(|| {
+        asks(
+            rule.limits.iter().any(impossible),
+            "rates by key, or of flows,",
+        )
+    })
     .or_else(|| asks(effects.log.is_some(), "`log`"))
     .or_else(|| asks(effects.mark.is_some(), "`mark`"))
     .or_else(|| asks(effects.add.is_some(), "`add`"))
-    .or_else(|| asks(rule.verdict.is_none(), "`match`"))
     .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
 }

@@ -68,6 +68,12 @@ pub(super) fn fields(items: &[Item], v6: bool) -> Vec<FieldSpec> {
     items.iter().map(field).collect()
 }
 
+/// The rows of a rule for packets of a family.
+pub(super) fn all(rule: &Rule, items: &[Item], v6: bool, answer: u32) -> impl Iterator<Item = Row> {
+    let cubes = rule.cubes.iter();
+    cubes.filter_map(move |cube| row(cube, items, v6, answer))
+}
+
 /// The row of a cube for packets of a family; `None` when none of them is in it.
 pub(super) fn row(cube: &Cube, items: &[Item], v6: bool, answer: u32) -> Option<Row> {
     if !is_of(cube, v6) {
