@@ -234,3 +234,25 @@ fn what_steer_does_shows_to_rules_that_ask_for_it() {
     assert_eq!(of(text, "published").0, Status::Reached);
     assert_eq!(of(text, "not-published").0, Status::Unmatchable);
 }
+
+#[test]
+fn the_second_rule_that_asks_a_bucket_finds_it_empty() {
+    let text = "bucket b = 1/s burst 5
+                to host {
+                  deny ssh over b          as first
+                  deny ssh over b          as second
+                  allow ssh within b       as third
+                  deny ssh                 as fourth
+                  allow tcp/80 within b    as fifth
+                  allow tcp/80 within b    as sixth
+                  default deny
+                }";
+    for reached in ["first", "second", "third", "fourth", "fifth"] {
+        assert_eq!(of(text, reached).0, Status::Reached, "{reached}");
+    }
+    // Where the first does not get a token, the second does not either.
+    assert_eq!(of(text, "sixth").0, Status::Unreachable);
+    let flows = text.replace("1/s burst 5", "5 flows");
+    assert_eq!(of(&flows, "second").0, Status::Unreachable);
+    assert_eq!(of(&flows, "fourth").0, Status::Unreachable);
+}

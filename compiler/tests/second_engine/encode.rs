@@ -7,7 +7,7 @@ use polc_compiler::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT,
 };
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rule, Sense, Side, Stage};
+use polc_compiler::ir::{Atom, BucketId, Cube, Ir, Rate, Rule, Sense, Side, Stage};
 use polc_compiler::packet::{IfaceSet, IntervalSet, Pattern};
 
 /// Some adjacent variables: the bits of a number, the highest first.
@@ -22,11 +22,14 @@ const INGRESS: Bits = bits(1, 5);
 const EGRESS: Bits = bits(6, 5);
 const PROTO: Bits = bits(11, 8);
 const HEADERS: Bits = bits(19, 5);
-const TOKENS: Bits = bits(24, 64);
-const ATOMS: Bits = bits(88, 32);
-const SOURCE: Bits = bits(120, 128);
-const DEST: Bits = bits(248, 128);
-const FIELDS: u16 = 376;
+const TOKENS: Bits = bits(24, 64 * COUNT);
+const ATOMS: Bits = bits(24 + 64 * COUNT, 32);
+const SOURCE: Bits = bits(56 + 64 * COUNT, 128);
+const DEST: Bits = bits(184 + 64 * COUNT, 128);
+const FIELDS: u16 = 312 + 64 * COUNT;
+
+/// The bits of the number of tokens in a bucket.
+const COUNT: u16 = 4;
 
 /// This machine, among the numbers of interfaces.
 const HOST: u128 = 0;
@@ -57,12 +60,14 @@ pub(crate) struct Encoder {
     names: Vec<String>,
     atoms: Vec<Atom>,
     untracked: bool,
+    /// By bucket, the packets that have taken none, one, two … of its tokens.
+    taken: BTreeMap<BucketId, Vec<Bdd>>,
 }
 
 impl Encoder {
     pub(crate) fn new() -> Self {
         Self {
-            all: BddVariableSet::new_anonymous(1200),
+            all: BddVariableSet::new_anonymous(1600),
             ranges: HashMap::new(),
             fields: BTreeMap::new(),
             next: FIELDS,
@@ -70,12 +75,14 @@ impl Encoder {
             names: Vec::new(),
             atoms: Vec::new(),
             untracked: false,
+            taken: BTreeMap::new(),
         }
     }
 
     /// Turns to a stage of a policy.
     pub(crate) fn begin(&mut self, ir: &Ir, stage: Stage) {
         self.stage = stage;
+        self.taken.clear();
         let cubes: Vec<&Cube> = ir.rules().flat_map(|(_, rule)| &rule.cubes).collect();
         let mut patterns = vec![Pattern::Name("lo".to_owned())];
         for set in cubes
@@ -254,16 +261,50 @@ impl Encoder {
         out
     }
 
-    /// The packets that a rule means, with its rates.
-    pub(crate) fn rule(&mut self, rule: &Rule) -> Bdd {
+    /// The packets that a rule means, with its rates. It takes their tokens, and that of its log
+    /// entries: to be asked rule by rule.
+    pub(crate) fn rule(&mut self, ir: &Ir, rule: &Rule) -> Bdd {
         let mut out = self.nothing();
         for cube in &rule.cubes {
             out = out.or(&self.cube(cube));
         }
         for limit in &rule.limits {
-            let token = self.bit(TOKENS, limit.bucket);
-            let within = limit.sense == Sense::Within;
-            out = out.and(&if within { token } else { token.not() });
+            let within = self.take(ir, limit.bucket, &out);
+            out = match limit.sense {
+                Sense::Within => out.and(&within),
+                Sense::Over => out.and_not(&within),
+            };
+        }
+        if let Some(bucket) = rule.effects.log.as_ref().and_then(|log| log.at) {
+            self.take(ir, bucket, &out);
+        }
+        out
+    }
+
+    /// The packets for which a bucket has a token. Those of `asking` take it.
+    fn take(&mut self, ir: &Ir, bucket: BucketId, asking: &Bdd) -> Bdd {
+        let first = TOKENS.first + u16::try_from(bucket).unwrap() * COUNT;
+        let tokens = bits(first, COUNT);
+        assert!(first + COUNT <= TOKENS.first + TOKENS.width);
+        let most = (1 << COUNT) - 1;
+        let fresh = vec![self.all.mk_true()];
+        let taken = self.taken.get(&bucket).cloned().unwrap_or(fresh);
+        // By how many tokens they have taken so far.
+        let mut next = vec![self.nothing(); taken.len() + 1];
+        let mut out = self.nothing();
+        for (count, packets) in taken.iter().enumerate() {
+            assert!((count as u128) < most, "too many rules ask this bucket");
+            let within = packets.and(&self.range(tokens, count as u128 + 1, most));
+            let asked = within.and(asking);
+            next[count] = next[count].or(&packets.and_not(&asked));
+            next[count + 1] = asked;
+            out = out.or(&within);
+        }
+        while next.last().is_some_and(Bdd::is_false) {
+            next.pop();
+        }
+        if !matches!(ir.buckets[bucket].rate, Rate::Flows { .. }) {
+            self.taken.insert(bucket, next);
         }
         out
     }

@@ -3,7 +3,7 @@
 use polc_compiler::analyse::model::{Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
 use polc_compiler::field::{Field, ICMP_CODE, ICMP_TYPE};
-use polc_compiler::interpret::{self, Packet, RuleId, State, Track};
+use polc_compiler::interpret::{self, Ask, Packet, RuleId, State, Tokens, Track};
 use polc_compiler::ir::{Cube, Ir, Rule, Sense, Stage};
 use polc_compiler::packet::{Region, Values};
 
@@ -99,22 +99,32 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<Rule
     if untracked {
         view.track = Track::Untracked;
     }
-    let holds = |rule: &Rule| {
-        let cube =
-            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
-        let limits = rule.limits.iter();
-        let mut rates = limits.map(|l| witness.within[l.bucket] == (l.sense == Sense::Within));
-        rule.cubes.iter().any(cube) && rates.all(|held| held)
+    let mut taken = vec![0; ir.buckets.len()];
+    let mut within = |bucket: usize, at: Ask| {
+        let answer = match witness.within[bucket] {
+            Tokens::Enough => true,
+            Tokens::Left(tokens) => taken[bucket] < tokens,
+            Tokens::Until(end) => at < end,
+        };
+        taken[bucket] += u32::from(answer);
+        answer
+    };
+    let cube = |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
+    let mut holds = |id: RuleId, rule: &Rule| {
+        let mut ask = |nth, bucket| within(bucket, Ask { rule: id, nth });
+        let mut limits = rule.limits.iter().enumerate();
+        let holds = rule.cubes.iter().any(cube)
+            && limits.all(|(nth, l)| ask(nth, l.bucket) == (l.sense == Sense::Within));
+        if let (true, Some(bucket)) = (holds, rule.effects.log.as_ref().and_then(|log| log.at)) {
+            ask(rule.limits.len(), bucket);
+        }
+        holds
     };
     let rules = ir.stage(id.stage).iter().enumerate().take(id.index + 1);
-    let decides = |(index, rule): &(usize, &Rule)| {
-        (rule.verdict.is_some() || *index == id.index) && holds(rule)
-    };
-    let stage = id.stage;
-    rules
-        .filter(decides)
-        .map(|(index, _)| RuleId { stage, index })
-        .next()
+    let ids = rules.map(|(index, rule)| (RuleId { index, ..id }, rule));
+    let mut holding = ids.filter(|(id, rule)| holds(*id, rule));
+    let decides = |(other, rule): &(RuleId, &Rule)| rule.verdict.is_some() || *other == id;
+    holding.find(decides).map(|(id, _)| id)
 }
 
 /// Whether a cube speaks of a packet: of loopback traffic only when it names `lo`.

@@ -123,7 +123,7 @@ fn compare(
     let matches: Vec<Bdd> = ir
         .stage(stage)
         .iter()
-        .map(|rule| encoder.rule(rule).and(&universe))
+        .map(|rule| encoder.rule(ir, rule).and(&universe))
         .collect();
     let mut taken = if facts {
         encoder.unconditional_icmp()

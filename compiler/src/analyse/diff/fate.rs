@@ -1,5 +1,6 @@
 //! What becomes of a packet, as far as somebody could notice, and where two fates differ.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::effects::effects;
@@ -95,6 +96,8 @@ pub struct Fate {
     pub(super) moved: Moved,
     pub(super) untracked: bool,
     pub(super) admitted: bool,
+    /// How many tokens it has taken from each shared bucket, by index into [`Space::buckets`].
+    pub(super) taken: BTreeMap<usize, u128>,
     /// Which [`Space::choices`] it depends on.
     pub(super) choices: Vec<usize>,
 }
@@ -117,6 +120,7 @@ impl Fate {
             moved: Moved::No,
             untracked: false,
             admitted: false,
+            taken: BTreeMap::new(),
             choices: Vec::new(),
         }
     }
@@ -134,6 +138,7 @@ impl Fate {
                 == (other.moved, other.untracked, other.admitted, other.notrack)
             && self.logged == other.logged
             && self.added == other.added
+            && self.taken == other.taken
     }
 
     /// Sets bits of its mark.

@@ -17,6 +17,7 @@ mod edits;
 mod effects;
 mod fate;
 mod observe;
+mod rates;
 mod script;
 mod turn;
 mod walk;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::align::Alignment;
 use crate::analyse::model::{Ending, FactLine, Model, Phase, View};
-use crate::interpret::Fact;
+use crate::interpret::{Fact, RuleId};
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
 
@@ -24,6 +24,9 @@ pub(super) struct Line {
     pub(super) acts: [Option<Act>; 2],
     /// Whether it decides, and does not only log, mark or add.
     pub(super) decides: bool,
+    /// Whether it is asked how many tokens a packet has taken before: the rule's rates are no part of
+    /// its regions.
+    pub(super) counts: bool,
     /// The packets that it means.
     pub(super) regions: Rc<[Region]>,
 }
@@ -136,12 +139,13 @@ impl Pair<'_, '_> {
             let (Some(view), Some(rule)) = (view, rule) else {
                 return Ok(());
             };
-            model.rule_within(rule, view, hull, &mut buffer)?;
+            model.rule_within(RuleId { stage, index }, view, hull, &mut buffer)?;
             if !buffer.is_empty() {
                 let regions = buffer.drain(..).collect();
                 out.push(Line {
                     acts,
                     decides: rule.verdict.is_some(),
+                    counts: model.counts(rule),
                     regions,
                 });
             }
@@ -181,6 +185,7 @@ fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, out: &mut Vec<Line>) {
             out.push(Line {
                 acts,
                 decides: true,
+                counts: false,
                 regions,
             });
         }

@@ -359,3 +359,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rule_that_takes_tokens_changes_what_later_rules_find() {
+    let policy = |rules: &str| format!("bucket b = 1/s burst 5\n{}", filter(rules));
+    let a = policy("allow ssh within b as ssh");
+    let b = policy("match ssh from 10.0.0.1 within b as seen  allow ssh within b as ssh");
+    // With one token left, there is none for the second rule.
+    assert_eq!(summary(&a, &b), [(Kind::Denied, TCP)]);
+    let [change] = &difference(&a, &b).changes[..] else {
+        panic!()
+    };
+    assert_eq!(change.boxes.len(), 1);
+    // As many tokens are taken, whoever takes them.
+    let c = policy("match ssh from 10.0.0.1 over b as seen  allow ssh within b as ssh");
+    assert!(difference(&b, &c).is_equal());
+    let late = policy("allow ssh within b as ssh  match ssh within b as late");
+    assert!(difference(&a, &late).is_equal());
+    // Entries in the log take tokens, too.
+    let logs = policy("match ssh from 10.0.0.1 log \"x\" at b as seen  allow ssh within b as ssh");
+    let kinds: Vec<Kind> = summary(&a, &logs)
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+    assert_eq!(kinds, [Kind::Denied, Kind::Effects]);
+}
+
+#[test]
+fn tokens_are_counted_from_stage_to_stage() {
+    let policy = |steer: &str, ssh: &str| {
+        format!(
+            "bucket b = 1/s burst 5\nsteer {{ {steer} direct }}\n{}",
+            filter(ssh)
+        )
+    };
+    let a = policy("", "deny ssh over b as first  allow ssh");
+    let b = policy(
+        "match ssh from 10.0.0.1 within b as seen",
+        "deny ssh over b as first  allow ssh",
+    );
+    assert_eq!(summary(&a, &b), [(Kind::Denied, TCP)]);
+    let c = policy(
+        "match ssh from 10.0.0.1 over b as seen",
+        "deny ssh over b as first  allow ssh",
+    );
+    assert!(difference(&b, &c).is_equal());
+}

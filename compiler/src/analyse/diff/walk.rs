@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::fate::{Decider, Entry, Fate, Goes, Kind, differences};
+use super::rates::Rates;
 use super::script::{Act, Line, Pair, Views, of, of_mut};
 use super::turn::Turn;
 use crate::analyse::model::{Ending, Model, Phase, View};
@@ -301,21 +302,47 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                 let Some(rule) = id.of(self.model(side).ir) else {
                     return vec![(region, fate, false)];
                 };
-                self.effects(side, id, rule, &mut fate, both);
-                let Some(verdict) = &rule.verdict else {
-                    return vec![(region, fate, false)];
-                };
-                let turn = Turn {
+                let rates = Rates {
                     model: self.model(side),
-                    id,
                     rule,
                 };
-                let ends = turn.verdict(verdict, region, fate);
-                ends.into_iter()
-                    .map(|(region, fate)| (region, fate, true))
-                    .collect()
+                let mut out = Vec::new();
+                for (region, mut fate, holds) in rates.ask(region, fate) {
+                    if !holds {
+                        out.push((region, fate, false));
+                        continue;
+                    }
+                    self.effects(side, id, rule, &mut fate, both);
+                    for (region, fate) in rates.log(region, fate) {
+                        self.decide(side, id, rule, region, fate, &mut out);
+                    }
+                }
+                out
             }
         }
+    }
+
+    /// A rule that holds decides, if it does.
+    fn decide(
+        &self,
+        side: usize,
+        id: RuleId,
+        rule: &Rule,
+        region: Region,
+        fate: Fate,
+        out: &mut Vec<(Region, Fate, bool)>,
+    ) {
+        let Some(verdict) = &rule.verdict else {
+            out.push((region, fate, false));
+            return;
+        };
+        let turn = Turn {
+            model: self.model(side),
+            id,
+            rule,
+        };
+        let ends = turn.verdict(verdict, region, fate);
+        out.extend(ends.into_iter().map(|(region, fate)| (region, fate, true)));
     }
 
     /// What a rule does besides deciding. An entry in the log that both policies write at the same
@@ -331,7 +358,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             fate.added.push(model.space.dynamic_label(set));
             fate.effects_by.push(id);
         }
-        if both {
+        if both && !model.counts(rule) {
             return;
         }
         if let Some(log) = &effects.log {
@@ -384,7 +411,7 @@ fn view(fate: &Fate, phase: Phase) -> Option<View> {
 fn is_dull(lines: &[Line], at: usize) -> bool {
     lines
         .get(at)
-        .is_some_and(|line| line.is_common() && line.decides)
+        .is_some_and(|line| line.is_common() && line.decides && !line.counts)
 }
 
 /// Those of the lines that mean packets of the region.

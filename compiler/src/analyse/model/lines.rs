@@ -1,13 +1,13 @@
 //! The rules of a stage as regions.
 
 use super::Model;
-use super::space::{Dim, V4, V6};
+use super::space::{V4, V6};
 use super::view::{Tables, View};
 use crate::field::{CT_MARK, Field, META_MARK};
-use crate::interpret::{Fact, RuleId};
-use crate::ir::{Atom, Cube, Rule, Sense, Stage, Verdict};
+use crate::interpret::{Ask, Fact, RuleId};
+use crate::ir::{Atom, Cube, Rule, Stage, Verdict};
+use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
-use crate::packet::{Region, Values};
 
 /// What a line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,13 +61,11 @@ impl Model<'_> {
         if view.stage == Stage::Steer {
             fact(Fact::ProxySocket, self.proxy_sockets());
         }
-        for (index, rule) in self.ir.stage(view.stage).iter().enumerate() {
+        let stage = view.stage;
+        for index in 0..self.ir.stage(stage).len() {
             lines.push(Line {
-                source: Source::Rule(RuleId {
-                    stage: view.stage,
-                    index,
-                }),
-                regions: self.rule(rule, view)?,
+                source: Source::Rule(RuleId { stage, index }),
+                regions: self.rule(RuleId { stage, index }, view)?,
             });
         }
         Ok(lines)
@@ -86,8 +84,9 @@ impl Model<'_> {
         cubes.iter().flat_map(|c| tables.meant(c, view)).collect()
     }
 
-    /// The packets that a rule means, with its rates.
-    pub fn rule(&self, rule: &Rule, view: View) -> Result<Vec<Region>, OutOfBudget> {
+    /// The packets that a rule means, with its rates; of two policies that are compared, without
+    /// them if they depend on what the packet has taken before.
+    pub fn rule(&self, rule: RuleId, view: View) -> Result<Vec<Region>, OutOfBudget> {
         let mut out = Vec::new();
         for family in FAMILIES {
             self.rule_within(rule, view, &self.space.all(family), &mut out)?;
@@ -98,11 +97,14 @@ impl Model<'_> {
     /// The packets of `hull`, which is of one family, that a rule means.
     pub(crate) fn rule_within(
         &self,
-        rule: &Rule,
+        id: RuleId,
         view: View,
         hull: &Region,
         out: &mut Vec<Region>,
     ) -> Result<(), OutOfBudget> {
+        let Some(rule) = id.of(self.ir) else {
+            return Ok(());
+        };
         let start = out.len();
         let tables = self.tables();
         let proxy = match rule.verdict {
@@ -117,17 +119,15 @@ impl Model<'_> {
                 out.extend(taken.iter().filter_map(|region| self.away(region)));
             }
         }
-        for limit in &rule.limits {
-            let bucket = self.ir.buckets.get(limit.bucket);
-            let Some(bucket) = bucket.and_then(|b| self.space.bucket(b)) else {
+        let limits = rule.limits.iter().enumerate();
+        for (nth, limit) in limits.filter(|_| !self.counts(rule)) {
+            let ask = Ask { rule: id, nth };
+            let Some((dim, answers)) = self.rate(ask, limit.bucket, limit.sense) else {
                 continue;
             };
-            let answer = Values::one((limit.sense == Sense::Within).into());
             let limited = out.split_off(start.min(out.len()));
-            let limited = limited.iter();
-            out.extend(
-                limited.filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer)),
-            );
+            let narrowed = |r: &Region| self.space.narrowed(r, &dim, answers.as_ref()?);
+            out.extend(limited.iter().filter_map(narrowed));
         }
         if let Some(proxy) = proxy.filter(|p| !p.bypass.is_empty()) {
             let own = Cube {
@@ -172,7 +172,7 @@ impl Model<'_> {
                 added.extend(rule.effects.add.filter(|_| !ends));
             }
         }
-        None
+        self.lost_tokens()
     }
 }
 
