@@ -399,7 +399,7 @@ fn nothing_is_claimed_of_tokens_that_cannot_be_followed() {
     );
     check(
         "bucket b = 1/s burst 1
-         to host { match ssh within b  allow ssh within b as never  deny ssh  default deny }
+         to host { match ssh within b  allow ssh within b as second  deny ssh  default deny }
          never allow ssh to host      # unknown",
     );
 }

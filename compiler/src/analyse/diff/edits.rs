@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::script::{Pair, Views};
-use crate::analyse::model::{Model, Moved, Phase, View};
+use super::script::{Pair, Sight, Views};
+use crate::analyse::model::{Memory, Model, Moved, Phase, View};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field};
 use crate::interpret::RuleId;
 use crate::ir::{Rule, Stage, Verdict};
@@ -98,7 +98,11 @@ fn lone(
     let [a, _] = pair.models;
     for family in [crate::analyse::model::V4, crate::analyse::model::V6] {
         let hull = a.space.all(family);
-        let views: Views = [Some(view), Some(view)];
+        let sight = Sight {
+            view,
+            memory: Memory::ANY,
+        };
+        let views: Views = [Some(sight), Some(sight)];
         for line in pair.lone_lines(phase, views, &hull)? {
             for region in line.regions.iter() {
                 match moved {
@@ -158,7 +162,7 @@ fn steered(model: &Model, index: usize, rule: &Rule) -> Result<Vec<Region>, OutO
         stage: Stage::Steer,
         index,
     };
-    let mut out = model.rule(id, view)?;
+    let mut out = model.rule_at_most(id, view)?;
     if rule
         .cubes
         .iter()
@@ -168,7 +172,7 @@ fn steered(model: &Model, index: usize, rule: &Rule) -> Result<Vec<Region>, OutO
             untracked: true,
             ..view
         };
-        out.extend(model.rule(id, untracked)?);
+        out.extend(model.rule_at_most(id, untracked)?);
     }
     Ok(out)
 }

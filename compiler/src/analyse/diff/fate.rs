@@ -7,7 +7,7 @@ use super::effects::effects;
 use crate::analyse::model::{Dim, Moved, Space, V4};
 use crate::field::{DPORT, META_MARK};
 use crate::interpret::{Fact, Outcome, RuleId};
-use crate::ir::{Down, Mark, NatTarget};
+use crate::ir::{Down, Mark, NatTarget, Stage};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
 
 /// Who decided something.
@@ -98,6 +98,8 @@ pub struct Fate {
     pub(super) admitted: bool,
     /// How many tokens it has taken from each shared bucket, by index into [`Space::buckets`].
     pub(super) taken: BTreeMap<usize, u128>,
+    /// Its flow's mark.
+    pub(super) flow_mark: u32,
     /// Which [`Space::choices`] it depends on.
     pub(super) choices: Vec<usize>,
 }
@@ -121,6 +123,7 @@ impl Fate {
             untracked: false,
             admitted: false,
             taken: BTreeMap::new(),
+            flow_mark: 0,
             choices: Vec::new(),
         }
     }
@@ -138,11 +141,14 @@ impl Fate {
                 == (other.moved, other.untracked, other.admitted, other.notrack)
             && self.logged == other.logged
             && self.added == other.added
-            && self.taken == other.taken
+            && (&self.taken, self.flow_mark) == (&other.taken, other.flow_mark)
     }
 
-    /// Sets bits of its mark.
-    pub(super) fn set_mark(&mut self, mark: Mark) {
+    /// Sets bits of its mark, and of its flow's. Guard knows no flow.
+    pub(super) fn set_mark(&mut self, mark: Mark, stage: Stage) {
+        if stage != Stage::Guard {
+            self.flow_mark = self.flow_mark & !mark.mask | mark.value & mark.mask;
+        }
         self.mark = Mark {
             value: self.mark.value & !mark.mask | mark.value & mark.mask,
             mask: self.mark.mask | mark.mask,

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use super::fate::{Decider, Entry, Fate, Goes, Kind, differences};
 use super::rates::Rates;
-use super::script::{Act, Line, Pair, Views, of, of_mut};
+use super::script::{Act, Line, Pair, Sight, Views, of, of_mut};
 use super::turn::Turn;
-use crate::analyse::model::{Ending, Model, Phase, View};
+use crate::analyse::model::{Asks, Ending, Memory, Model, Phase, View};
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Rule, Stage};
 use crate::packet::Region;
@@ -37,6 +37,9 @@ struct Frame {
     fates: [Fate; 2],
     /// Which policies have not decided yet.
     open: [bool; 2],
+    /// How they see the piece, and the lines that they see so.
+    views: Views,
+    lines: Rc<[Line]>,
     /// The lines that meet the piece, and which of them is next.
     live: Rc<[usize]>,
     next: usize,
@@ -56,6 +59,8 @@ pub(super) struct Walk<'w, 'm, 'a> {
     pub(super) budget: u64,
     pub(super) found: Vec<Found>,
     lines: Vec<Known>,
+    /// What each phase asks of what earlier rules have left.
+    asks: Vec<(Phase, Asks)>,
     tasks: Vec<Task>,
 }
 
@@ -66,7 +71,10 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         renamed: &'w BTreeMap<RuleId, String>,
         budget: u64,
     ) -> Self {
+        let [a, b] = pair.models;
+        let asks = |phase: Phase| Some((phase, a.asks(phase.stage()?).or(b.asks(phase.stage()?))));
         Self {
+            asks: Phase::ALL.into_iter().filter_map(asks).collect(),
             pair,
             edits,
             renamed,
@@ -129,17 +137,19 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         if a.in_step(b) && !self.is_edited(&region, at) {
             return Ok(());
         }
-        let views = [0, 1].map(|side| view(of(&fates, side), phase));
+        let views = [0, 1].map(|side| self.sight(side, of(&fates, side), phase));
         let lines = self.lines(phase, views, root)?;
+        self.spend(lines.len() as u64 / 8)?;
         let frame = Frame {
             live: meeting(&lines, 0..lines.len(), &region),
             region,
             fates,
             open: views.map(|v| v.is_some()),
+            views,
+            lines,
             next: 0,
         };
-        self.spend(lines.len() as u64 / 8)?;
-        self.phase(&lines, frame, at, phase)
+        self.phase(frame, at, phase, root)
     }
 
     fn lines(
@@ -160,13 +170,14 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     /// First match by first match.
     fn phase(
         &mut self,
-        lines: &Rc<[Line]>,
         first: Frame,
         at: usize,
         phase: Phase,
+        root: &Region,
     ) -> Result<(), OutOfBudget> {
         let mut frames = vec![first];
         while let Some(mut frame) = frames.pop() {
+            let lines = &Rc::clone(&frame.lines);
             let left = frame.live.get(frame.next..).unwrap_or_default();
             self.spend(1 + left.len() as u64 / 8)?;
             let [a, b] = &frame.fates;
@@ -188,6 +199,8 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                             region,
                             fates: frame.fates.clone(),
                             open: frame.open,
+                            views: frame.views,
+                            lines: Rc::clone(lines),
                             next: 0,
                         });
                     }
@@ -210,13 +223,18 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     region: outside,
                     fates: frame.fates.clone(),
                     open: frame.open,
+                    views: frame.views,
+                    lines: Rc::clone(lines),
                     next: 0,
                 });
             }
             let Some(inside) = frame.region.intersection(&region) else {
                 continue;
             };
-            self.take(line, acts, inside, &frame, (at, phase), &mut frames);
+            let taken = self.take(line, acts, inside, &frame, (at, phase));
+            for next in taken {
+                frames.push(self.look_again(next, line.step, phase, root)?);
+            }
         }
         Ok(())
     }
@@ -243,9 +261,9 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         inside: Region,
         frame: &Frame,
         (at, phase): (usize, Phase),
-        frames: &mut Vec<Frame>,
-    ) {
+    ) -> Vec<Frame> {
         let both = line.is_common() && acts.iter().all(Option::is_some);
+        let mut frames = Vec::new();
         let mut pieces = vec![(inside, frame.fates.clone(), frame.open)];
         for (side, act) in acts.into_iter().enumerate() {
             let Some(act) = act else { continue };
@@ -273,11 +291,73 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     region,
                     fates,
                     open,
+                    views: frame.views,
+                    lines: Rc::clone(&frame.lines),
                     live: Rc::clone(&frame.live),
                     next: frame.next + 1,
                 });
             }
         }
+        frames
+    }
+
+    /// A piece behind a line that may have added its key to a dynamic set, which later lines of the
+    /// phase ask for.
+    fn look_again(
+        &mut self,
+        mut frame: Frame,
+        step: usize,
+        phase: Phase,
+        root: &Region,
+    ) -> Result<Frame, OutOfBudget> {
+        let mut views = frame.views;
+        for (side, sight) in views.iter_mut().enumerate() {
+            if let Some(sight) = sight {
+                sight.memory.added = self.added(side, of(&frame.fates, side), phase);
+            }
+        }
+        if views != frame.views {
+            let lines = self.lines(phase, views, root)?;
+            let behind = lines.partition_point(|line| line.step <= step);
+            frame.live = meeting(&lines, behind..lines.len(), &frame.region);
+            (frame.views, frame.lines, frame.next) = (views, lines, 0);
+        }
+        Ok(frame)
+    }
+
+    /// The sets that have the packet's key, as far as the phase asks.
+    fn added(&self, side: usize, fate: &Fate, phase: Phase) -> u64 {
+        let asked = self.asks(phase).sets;
+        if asked == 0 || fate.added.is_empty() {
+            return 0;
+        }
+        let model = self.model(side);
+        let sets = model.ir.dynamic.iter().enumerate();
+        let added = sets.filter(|(_, set)| fate.added.contains(&model.space.dynamic_label(set)));
+        added.fold(0, |bits, (id, _)| bits | model.dynamic_bit(id)) & asked
+    }
+
+    /// What the rules of either policy ask of what earlier ones have left.
+    fn asks(&self, phase: Phase) -> Asks {
+        let known = self.asks.iter().find(|(p, _)| *p == phase);
+        known.map_or(Asks::default(), |(_, asks)| *asks)
+    }
+
+    /// How a policy sees a packet in a phase; `None` when it is not asked.
+    fn sight(&self, side: usize, fate: &Fate, phase: Phase) -> Option<Sight> {
+        let view = view(fate, phase)?;
+        let asks = self.asks(phase);
+        let mut memory = Memory {
+            added: self.added(side, fate, phase),
+            ..Memory::NONE
+        };
+        if asks.mark {
+            memory.mark = fate.mark;
+        }
+        if asks.flow {
+            memory.flow = fate.flow_mark;
+        }
+        Some(Sight { view, memory })
     }
 
     /// What a line does to a piece under one policy, and whether it decides. `both`: the other
@@ -351,7 +431,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         let model = self.model(side);
         let effects = &rule.effects;
         if let Some(mark) = effects.mark {
-            fate.set_mark(mark);
+            fate.set_mark(mark, id.stage);
             fate.effects_by.push(id);
         }
         if let Some(set) = effects.add.and_then(|at| model.ir.dynamic.get(at)) {

@@ -24,6 +24,7 @@
 mod facts;
 mod ifaces;
 mod lines;
+mod memory;
 mod phase;
 mod space;
 mod supply;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 pub use ifaces::Classes;
 pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
+pub(crate) use memory::{Asks, Memory};
 pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};

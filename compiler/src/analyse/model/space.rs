@@ -221,6 +221,18 @@ impl Space {
         found.map(|(_, at)| *at)
     }
 
+    /// The number of a dynamic set that is the same but for its place.
+    pub(super) fn dynamic_index(&self, set: &DynamicSet) -> Option<usize> {
+        self.dynamic
+            .iter()
+            .position(|(known, _)| same_set(known, set))
+    }
+
+    /// How many dynamic sets there are.
+    pub(super) fn dynamic_count(&self) -> usize {
+        self.dynamic.len()
+    }
+
     /// What [`Dim::Member`] calls a dynamic set.
     pub fn dynamic_label(&self, set: &DynamicSet) -> String {
         let known = self.dynamic.iter().find(|(known, _)| same_set(known, set));

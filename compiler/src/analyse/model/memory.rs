@@ -1,0 +1,293 @@
+//! What rules that a packet has met have left for those that it meets later: marks, and keys in
+//! dynamic sets.
+
+use super::Model;
+use super::space::Space;
+use super::view::View;
+use crate::field::{CT_MARK, META_MARK};
+use crate::interpret::RuleId;
+use crate::ir::{Atom, DynamicId, Ir, KeyKind, Mark, Rule, Stage, Verdict};
+use crate::packet::cover::{Budget, OutOfBudget, subtract};
+use crate::packet::{IntervalSet, Region};
+
+/// The most ranges into which a question about a mark falls.
+const MOST_RANGES: usize = 4096;
+
+/// What a packet brings along from rules that it has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The bits of its mark that were set before the stage.
+    pub(crate) mark: Mark,
+    /// Its flow's mark.
+    pub(crate) flow: u32,
+    /// The dynamic sets that have its key, as bits by [`Space::dynamic_index`].
+    pub(crate) added: u64,
+    /// Whether all of that may be otherwise: then nothing is asked about marks and keys that rules
+    /// set.
+    pub(crate) any: bool,
+}
+
+impl Memory {
+    /// Of a packet that has met no rule that leaves anything.
+    pub(crate) const NONE: Self = Self {
+        mark: Mark { value: 0, mask: 0 },
+        flow: 0,
+        added: 0,
+        any: false,
+    };
+
+    /// Of some packet.
+    pub(crate) const ANY: Self = Self {
+        any: true,
+        ..Self::NONE
+    };
+
+    /// The marks that, with the bits set, are in `set`; `None` when they are in too many ranges.
+    pub(super) fn unmarked(self, set: &IntervalSet<u64>) -> Option<IntervalSet<u64>> {
+        let mut out = Vec::new();
+        let fits = unmarked(self.mark, set, (0, 0), 32, &mut out);
+        fits.then(|| out.into_iter().collect())
+    }
+}
+
+/// Adds the marks of a block of `1 << bits` marks that become marks of `set`. The block begins at
+/// `own`, and what becomes of it at `seen`. `false` when there are too many.
+fn unmarked(
+    mark: Mark,
+    set: &IntervalSet<u64>,
+    (own, seen): (u64, u64),
+    bits: u32,
+    out: &mut Vec<(u64, u64)>,
+) -> bool {
+    let size = 1u64 << bits;
+    let low = size - 1;
+    // Where every bit that is left is set, the whole block becomes one mark.
+    let fixed = u64::from(mark.mask) & low == low;
+    let (first, last) = if fixed {
+        let only = seen | u64::from(mark.value) & low;
+        (only, only)
+    } else {
+        (seen, seen + low)
+    };
+    let block = IntervalSet::range(first, last);
+    if !set.intersects(&block) {
+        return true;
+    }
+    if block.is_subset(set) {
+        out.push((own, own + low));
+        return out.len() <= MOST_RANGES;
+    }
+    let half = size >> 1;
+    let is_set = u64::from(mark.mask) & half != 0;
+    [0, half].into_iter().all(|bit| {
+        let becomes = if is_set {
+            u64::from(mark.value) & half
+        } else {
+            bit
+        };
+        unmarked(mark, set, (own | bit, seen | becomes), bits - 1, out)
+    })
+}
+
+/// What the rules of a stage ask of what earlier ones have left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    pub(crate) mark: bool,
+    pub(crate) flow: bool,
+    pub(crate) sets: u64,
+}
+
+impl Asks {
+    /// What either of two asks.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            mark: self.mark || other.mark,
+            flow: self.flow || other.flow,
+            sets: self.sets | other.sets,
+        }
+    }
+}
+
+impl Space {
+    /// The bit of a dynamic set of a policy in [`Memory::added`].
+    fn dynamic_bit(&self, ir: &Ir, set: DynamicId) -> u64 {
+        let index = ir.dynamic.get(set).and_then(|s| self.dynamic_index(s));
+        index
+            .and_then(|at| 1u64.checked_shl(u32::try_from(at).ok()?))
+            .unwrap_or(0)
+    }
+}
+
+impl Model<'_> {
+    /// The bit of a dynamic set in [`Memory::added`].
+    pub(crate) fn dynamic_bit(&self, set: DynamicId) -> u64 {
+        self.space.dynamic_bit(self.ir, set)
+    }
+
+    /// What the rules of a stage ask of what earlier rules have left.
+    pub(crate) fn asks(&self, stage: Stage) -> Asks {
+        let rules = self.ir.stage(stage).iter();
+        rules.fold(Asks::default(), |asks, rule| asks.or(self.asks_of(rule)))
+    }
+
+    fn asks_of(&self, rule: &Rule) -> Asks {
+        let mut asks = Asks::default();
+        for cube in &rule.cubes {
+            asks.mark |= cube.field(META_MARK).is_some();
+            asks.flow |= cube.field(CT_MARK).is_some();
+            for atom in cube.atoms.keys() {
+                if let Atom::Dynamic { set, .. } = atom {
+                    asks.sets |= self.dynamic_bit(*set);
+                }
+            }
+        }
+        asks
+    }
+
+    /// The packets of `hull`, which is of one family, that a rule means, other rules of its stage
+    /// having added keys before it is asked.
+    pub(super) fn rule_among_others(
+        &self,
+        id: RuleId,
+        view: View,
+        hull: &Region,
+        out: &mut Vec<Region>,
+    ) -> Result<(), OutOfBudget> {
+        let asked = id.of(self.ir).map_or(0, |rule| self.asks_of(rule).sets);
+        let mut worlds = vec![(0u64, vec![hull.clone()])];
+        for (index, rule) in self.ir.stage(id.stage).iter().enumerate().take(id.index) {
+            let bit = rule.effects.add.map_or(0, |set| self.dynamic_bit(set)) & asked;
+            // Behind a rule that decides, nothing of the stage is asked.
+            if bit == 0 || rule.verdict.is_some() {
+                continue;
+            }
+            let mut adding = Vec::new();
+            self.rule_among_others(RuleId { index, ..id }, view, hull, &mut adding)?;
+            let by: Vec<&Region> = adding.iter().collect();
+            let mut next: Vec<(u64, Vec<Region>)> = Vec::new();
+            let mut put = |added: u64, regions: Vec<Region>| match next
+                .iter_mut()
+                .find(|(known, _)| *known == added)
+            {
+                Some((_, known)) => known.extend(regions),
+                None => next.push((added, regions)),
+            };
+            for (added, regions) in worlds {
+                for region in regions {
+                    let left = subtract(&region, &by, &mut Budget::default())?;
+                    if added & bit == 0 {
+                        let mut rest = vec![region];
+                        for piece in &left {
+                            rest = rest.iter().flat_map(|r| r.difference(piece)).collect();
+                        }
+                        put(added | bit, rest);
+                    } else {
+                        put(added, vec![region]);
+                        continue;
+                    }
+                    put(added, left);
+                }
+            }
+            worlds = next;
+        }
+        for (added, regions) in worlds {
+            let memory = Memory {
+                added,
+                ..Memory::NONE
+            };
+            for region in regions {
+                self.rule_within(id, view, memory, &region, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why keys that rules add are not followed; `None` when they are.
+    pub(super) fn lost_keys(&self) -> Option<&'static str> {
+        if self.space.dynamic_count() > 64 {
+            return Some("there are too many dynamic sets");
+        }
+        let moves = |r: &Rule| matches!(r.verdict, Some(Verdict::Dnat(_)));
+        let moves = self.ir.steer.iter().any(moves);
+        let early = |stage| matches!(stage, Stage::Guard | Stage::Steer);
+        for (id, adds) in self.added_keys() {
+            for (asking, set, dest) in self.asked_keys() {
+                if set != adds || asking <= id {
+                    continue;
+                }
+                let kind = self.ir.dynamic.get(set).map(|s| s.key);
+                if kind == Some(if dest { KeyKind::Source } else { KeyKind::Dest }) {
+                    return Some("a rule asks for an address at the other end than rules add it");
+                }
+                if moves && kind != Some(KeyKind::Source) && early(id.stage) && !early(asking.stage)
+                {
+                    return Some("a rule asks for a destination that was added before `dnat`");
+                }
+            }
+        }
+        None
+    }
+
+    /// The rules that add keys which others may ask for, and their sets.
+    fn added_keys(&self) -> impl Iterator<Item = (RuleId, DynamicId)> + '_ {
+        let ends = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)));
+        let adds = move |(id, rule): (RuleId, &Rule)| {
+            Some((id, rule.effects.add.filter(|_| !ends(rule))?))
+        };
+        self.rules().filter_map(adds)
+    }
+
+    /// The rules that ask for keys, with the sets, and whether it is for the destination's.
+    fn asked_keys(&self) -> impl Iterator<Item = (RuleId, DynamicId, bool)> + '_ {
+        self.rules().flat_map(|(id, rule)| {
+            let atoms = rule.cubes.iter().flat_map(|c| c.atoms.keys());
+            atoms.filter_map(move |atom| match atom {
+                Atom::Dynamic { set, dest } => Some((id, *set, *dest)),
+                Atom::Principal(..) => None,
+            })
+        })
+    }
+
+    fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule)> + '_ {
+        Stage::ALL.into_iter().flat_map(|stage| {
+            let rules = self.ir.stage(stage).iter().enumerate();
+            rules.map(move |(index, rule)| (RuleId { stage, index }, rule))
+        })
+    }
+
+    /// What a rule asks that a rule of an earlier stage may have set, for packets that both may
+    /// meet; `None` when there is no such rule.
+    pub(super) fn across_stages(&self) -> Option<&'static str> {
+        let marks = |rule: &Rule| {
+            rule.effects.mark.is_some() || matches!(rule.verdict, Some(Verdict::Proxy(_)))
+        };
+        let ends = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)));
+        for (id, rule) in self.rules() {
+            let asks = self.asks_of(rule);
+            if !asks.mark && !asks.flow && asks.sets == 0 {
+                continue;
+            }
+            let earlier = self.rules().filter(|(e, r)| e.stage < id.stage && !ends(r));
+            for (_, before) in earlier.filter(|(_, r)| may_share(r, rule)) {
+                if marks(before) && (asks.mark || asks.flow) {
+                    return Some("a rule asks for a mark that an earlier stage may have set");
+                }
+                let added = before.effects.add.map_or(0, |set| self.dynamic_bit(set));
+                if added & asks.sets != 0 {
+                    return Some("a rule asks for a key that an earlier stage may have added");
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Whether a packet can be meant by two rules of different stages, in what no stage changes.
+fn may_share(a: &Rule, b: &Rule) -> bool {
+    let share = |a: &crate::ir::Cube, b: &crate::ir::Cube| {
+        (a.families.v4 && b.families.v4 || a.families.v6 && b.families.v6)
+            && !a.saddr.intersection(&b.saddr).is_empty()
+            && a.proto.intersects(&b.proto)
+    };
+    a.cubes.iter().any(|a| b.cubes.iter().any(|b| share(a, b)))
+}
