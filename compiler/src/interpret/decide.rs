@@ -59,6 +59,7 @@ impl<'a> Passage<'a> {
                 steered: None,
                 sourced: None,
                 mark: packet.mark(),
+                flow_mark: 0,
                 notrack: false,
                 logged: Vec::new(),
                 added: Vec::new(),
@@ -85,6 +86,9 @@ impl<'a> Passage<'a> {
         };
         if self.decision.outcome == Outcome::Allow {
             self.remember();
+        }
+        if matches!(self.view.track, Track::Flow { .. }) {
+            self.decision.flow_mark = self.flow_mark;
         }
         self.decision
     }

@@ -387,7 +387,13 @@ fn first(addr: IpAddr, len: u8) -> u128 {
 }
 
 fn marks(space: &Space, region: &Region, a: &Fate, b: &Fate) -> Result<Parts, TooFine> {
-    if a.notrack != b.notrack {
+    // The mark of a flow that is not there is nobody's.
+    let flow = |fate: &Fate| {
+        (!fate.untracked)
+            .then_some(fate.flow_mark)
+            .filter(|m| *m != 0)
+    };
+    if a.notrack != b.notrack || flow(a) != flow(b) {
         return Ok(Parts::other(region));
     }
     if a.mark == b.mark {

@@ -40,6 +40,9 @@ struct Frame {
     /// How they see the piece, and the lines that they see so.
     views: Views,
     lines: Rc<[Line]>,
+    /// The step at which a rule has added its key to a dynamic set: behind it, rules may see the piece
+    /// otherwise.
+    added_at: Option<usize>,
     /// The lines that meet the piece, and which of them is next.
     live: Rc<[usize]>,
     next: usize,
@@ -147,6 +150,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             open: views.map(|v| v.is_some()),
             views,
             lines,
+            added_at: None,
             next: 0,
         };
         self.phase(frame, at, phase, root)
@@ -177,6 +181,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     ) -> Result<(), OutOfBudget> {
         let mut frames = vec![first];
         while let Some(mut frame) = frames.pop() {
+            self.look_again(&mut frame, phase, root)?;
             let lines = &Rc::clone(&frame.lines);
             let left = frame.live.get(frame.next..).unwrap_or_default();
             self.spend(1 + left.len() as u64 / 8)?;
@@ -201,6 +206,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                             open: frame.open,
                             views: frame.views,
                             lines: Rc::clone(lines),
+                            added_at: frame.added_at,
                             next: 0,
                         });
                     }
@@ -225,16 +231,14 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     open: frame.open,
                     views: frame.views,
                     lines: Rc::clone(lines),
+                    added_at: frame.added_at,
                     next: 0,
                 });
             }
             let Some(inside) = frame.region.intersection(&region) else {
                 continue;
             };
-            let taken = self.take(line, acts, inside, &frame, (at, phase));
-            for next in taken {
-                frames.push(self.look_again(next, line.step, phase, root)?);
-            }
+            self.take(line, acts, inside, &frame, (at, phase), &mut frames);
         }
         Ok(())
     }
@@ -261,9 +265,9 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         inside: Region,
         frame: &Frame,
         (at, phase): (usize, Phase),
-    ) -> Vec<Frame> {
+        frames: &mut Vec<Frame>,
+    ) {
         let both = line.is_common() && acts.iter().all(Option::is_some);
-        let mut frames = Vec::new();
         let mut pieces = vec![(inside, frame.fates.clone(), frame.open)];
         for (side, act) in acts.into_iter().enumerate() {
             let Some(act) = act else { continue };
@@ -287,7 +291,10 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     phase: at + 1,
                 });
             } else {
+                let grows = |(old, new): (&Fate, &Fate)| old.added.len() < new.added.len();
+                let adds = frame.fates.iter().zip(&fates).any(grows);
                 frames.push(Frame {
+                    added_at: frame.added_at.or(adds.then_some(line.step)),
                     region,
                     fates,
                     open,
@@ -298,21 +305,37 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                 });
             }
         }
-        frames
     }
 
-    /// A piece behind a line that may have added its key to a dynamic set, which later lines of the
-    /// phase ask for.
+    /// Once a piece is behind the step at which a rule has added its key to a dynamic set, later rules
+    /// of the phase may see it otherwise.
     fn look_again(
         &mut self,
-        mut frame: Frame,
-        step: usize,
+        frame: &mut Frame,
         phase: Phase,
         root: &Region,
-    ) -> Result<Frame, OutOfBudget> {
+    ) -> Result<(), OutOfBudget> {
+        let Some(step) = frame.added_at else {
+            return Ok(());
+        };
+        while let Some(line) = frame.live.get(frame.next).and_then(|i| frame.lines.get(*i)) {
+            let asked = line
+                .acts
+                .iter()
+                .zip(frame.open)
+                .any(|(a, open)| open && a.is_some());
+            if line.step != step {
+                break;
+            }
+            if asked && line.regions.iter().any(|r| r.intersects(&frame.region)) {
+                return Ok(());
+            }
+            frame.next += 1;
+        }
+        frame.added_at = None;
         let mut views = frame.views;
         for (side, sight) in views.iter_mut().enumerate() {
-            if let Some(sight) = sight {
+            if let Some(sight) = sight.as_mut().filter(|_| *of(&frame.open, side)) {
                 sight.memory.added = self.added(side, of(&frame.fates, side), phase);
             }
         }
@@ -322,7 +345,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             frame.live = meeting(&lines, behind..lines.len(), &frame.region);
             (frame.views, frame.lines, frame.next) = (views, lines, 0);
         }
-        Ok(frame)
+        Ok(())
     }
 
     /// The sets that have the packet's key, as far as the phase asks.

@@ -4,14 +4,17 @@
 use super::Model;
 use super::space::Space;
 use super::view::View;
-use crate::field::{CT_MARK, META_MARK};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, IP_FRAGMENT, META_MARK};
 use crate::interpret::RuleId;
-use crate::ir::{Atom, DynamicId, Ir, KeyKind, Mark, Rule, Stage, Verdict};
+use crate::ir::{Atom, Cube, DynamicId, Ir, KeyKind, Mark, Rule, Stage, Verdict};
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
 use crate::packet::{IntervalSet, Region};
 
 /// The most ranges into which a question about a mark falls.
 const MOST_RANGES: usize = 4096;
+
+/// Past so many cubes, rules may have packets in common.
+const MOST_CUBES: usize = 400;
 
 /// What a packet brings along from rules that it has met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,20 +210,17 @@ impl Model<'_> {
         if self.space.dynamic_count() > 64 {
             return Some("there are too many dynamic sets");
         }
-        let moves = |r: &Rule| matches!(r.verdict, Some(Verdict::Dnat(_)));
-        let moves = self.ir.steer.iter().any(moves);
-        let early = |stage| matches!(stage, Stage::Guard | Stage::Steer);
         for (id, adds) in self.added_keys() {
             for (asking, set, dest) in self.asked_keys() {
                 if set != adds || asking <= id {
                     continue;
                 }
                 let kind = self.ir.dynamic.get(set).map(|s| s.key);
-                if kind == Some(if dest { KeyKind::Source } else { KeyKind::Dest }) {
+                let other = kind == Some(if dest { KeyKind::Source } else { KeyKind::Dest });
+                if other && self.may_meet(&[id, asking], has_itself) {
                     return Some("a rule asks for an address at the other end than rules add it");
                 }
-                if moves && kind != Some(KeyKind::Source) && early(id.stage) && !early(asking.stage)
-                {
+                if kind != Some(KeyKind::Source) && self.moves_between(id, asking) {
                     return Some("a rule asks for a destination that was added before `dnat`");
                 }
             }
@@ -268,26 +268,69 @@ impl Model<'_> {
                 continue;
             }
             let earlier = self.rules().filter(|(e, r)| e.stage < id.stage && !ends(r));
-            for (_, before) in earlier.filter(|(_, r)| may_share(r, rule)) {
-                if marks(before) && (asks.mark || asks.flow) {
-                    return Some("a rule asks for a mark that an earlier stage may have set");
+            for (earlier, before) in earlier {
+                let marked = marks(before) && (asks.mark || asks.flow);
+                let added = before.effects.add.map_or(0, |set| self.dynamic_bit(set)) & asks.sets;
+                if (!marked && added == 0) || !self.may_meet(&[earlier, id], |_| true) {
+                    continue;
                 }
-                let added = before.effects.add.map_or(0, |set| self.dynamic_bit(set));
-                if added & asks.sets != 0 {
-                    return Some("a rule asks for a key that an earlier stage may have added");
-                }
+                return Some(if marked {
+                    "a rule asks for a mark that an earlier stage may have set"
+                } else {
+                    "a rule asks for a key that an earlier stage may have added"
+                });
             }
         }
         None
     }
+
+    /// Whether steer may send a packet to another destination that two rules mean, one before steer's
+    /// verdict and one behind it.
+    pub(super) fn moves_between(&self, first: RuleId, second: RuleId) -> bool {
+        let early = |id: RuleId| matches!(id.stage, Stage::Guard | Stage::Steer);
+        let moves = |r: &Rule| matches!(r.verdict, Some(Verdict::Dnat(_)));
+        early(first)
+            && !early(second)
+            && self.rules().any(|(id, rule)| {
+                id >= first && moves(rule) && self.may_meet(&[first, id, second], |_| true)
+            })
+    }
+
+    /// Whether a packet that is like that may meet all of some rules, by what no stage changes.
+    fn may_meet(&self, rules: &[RuleId], like: impl Fn(&Cube) -> bool) -> bool {
+        let mut shared = vec![Cube::any()];
+        for id in rules {
+            let cubes = id.of(self.ir).map_or(&[][..], |rule| &rule.cubes);
+            let lasting: Vec<Cube> = cubes.iter().map(|c| lasting(c, id.stage)).collect();
+            let pairs = shared
+                .iter()
+                .flat_map(|s| lasting.iter().filter_map(|l| s.intersection(l)));
+            shared = pairs.collect();
+            if shared.len() > MOST_CUBES {
+                return true;
+            }
+        }
+        shared.iter().any(like)
+    }
 }
 
-/// Whether a packet can be meant by two rules of different stages, in what no stage changes.
-fn may_share(a: &Rule, b: &Rule) -> bool {
-    let share = |a: &crate::ir::Cube, b: &crate::ir::Cube| {
-        (a.families.v4 && b.families.v4 || a.families.v6 && b.families.v6)
-            && !a.saddr.intersection(&b.saddr).is_empty()
-            && a.proto.intersects(&b.proto)
-    };
-    a.cubes.iter().any(|a| b.cubes.iter().any(|b| share(a, b)))
+/// What a cube of a stage asks of a packet that is the same in all stages.
+fn lasting(cube: &Cube, stage: Stage) -> Cube {
+    let mut out = cube.clone();
+    out.egress = Cube::any().egress;
+    out.fields.retain(|field, _| {
+        ![META_MARK, CT_MARK, CT_STATE, CT_DIRECTION, IP_FRAGMENT].contains(field)
+    });
+    out.atoms
+        .retain(|atom, _| matches!(atom, Atom::Principal(..)));
+    if matches!(stage, Stage::Filter | Stage::Egress) {
+        out.fields.remove(&DPORT);
+        out.daddr = std::mem::replace(&mut out.original, Cube::any().original);
+    }
+    out
+}
+
+/// Whether a packet may go to where it comes from.
+fn has_itself(cube: &Cube) -> bool {
+    !cube.saddr.intersection(&cube.daddr).is_empty()
 }

@@ -201,25 +201,19 @@ impl Model<'_> {
 
     /// Why the answers of buckets are not followed from place to place; `None` when they are.
     pub(super) fn lost_tokens(&self) -> Option<&'static str> {
-        let moves = |r: &Rule| matches!(r.verdict, Some(Verdict::Dnat(_)));
-        let moves = self.ir.steer.iter().any(moves);
-        let mut sides = vec![[false; 2]; self.ir.buckets.len()];
-        for (ask, bucket) in asks(self.ir) {
-            let early = matches!(ask.rule.stage, Stage::Guard | Stage::Steer);
-            if let Some([before, behind]) = sides.get_mut(bucket) {
-                *before |= early;
-                *behind |= !early;
-            }
-        }
-        for (bucket, sides) in self.ir.buckets.iter().zip(sides) {
-            let by_dest = bucket.key.is_some_and(|k| k.kind != KeyKind::Source);
-            if moves && by_dest && sides == [true, true] {
+        let dnat = |r: &Rule| matches!(r.verdict, Some(Verdict::Dnat(_)));
+        let moves = self.ir.steer.iter().any(dnat);
+        for (first, bucket) in asks(self.ir).filter(|_| moves) {
+            let key = self.ir.buckets.get(bucket).and_then(|b| b.key);
+            let by_dest = key.is_some_and(|k| k.kind != KeyKind::Source);
+            let mut later = asks(self.ir).filter(|(ask, b)| *b == bucket && *ask > first);
+            if by_dest && later.any(|(ask, _)| self.moves_between(first.rule, ask.rule)) {
                 return Some("a rate by destination is asked before and behind `dnat`");
             }
-            let places = self
-                .space
-                .bucket(bucket)
-                .map_or(0, |at| self.space.places(at));
+        }
+        for bucket in &self.ir.buckets {
+            let at = self.space.bucket(bucket);
+            let places = at.map_or(0, |at| self.space.places(at));
             let short = bucket
                 .most_asks()
                 .is_some_and(|most| u128::from(most) < places);
