@@ -7,7 +7,9 @@ use polc_compiler::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT,
 };
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, BucketId, Cube, Ir, Rate, Rule, Sense, Side, Stage};
+use polc_compiler::ir::{
+    Atom, BucketId, Cube, DynamicId, Ir, KeyKind, Rate, Rule, Sense, Side, Stage,
+};
 use polc_compiler::packet::{IfaceSet, IntervalSet, Pattern};
 
 /// Some adjacent variables: the bits of a number, the highest first.
@@ -62,6 +64,12 @@ pub(crate) struct Encoder {
     untracked: bool,
     /// By bucket, the packets that have taken none, one, two … of its tokens.
     taken: BTreeMap<BucketId, Vec<Bdd>>,
+    /// By dynamic set, the packets of which rules have added the key.
+    added: BTreeMap<DynamicId, Bdd>,
+    /// What marks a flow can have when it comes to the stage.
+    marks: Vec<u32>,
+    /// The kinds of dynamic sets.
+    kinds: Vec<KeyKind>,
 }
 
 impl Encoder {
@@ -76,6 +84,9 @@ impl Encoder {
             atoms: Vec::new(),
             untracked: false,
             taken: BTreeMap::new(),
+            added: BTreeMap::new(),
+            marks: Vec::new(),
+            kinds: Vec::new(),
         }
     }
 
@@ -83,6 +94,9 @@ impl Encoder {
     pub(crate) fn begin(&mut self, ir: &Ir, stage: Stage) {
         self.stage = stage;
         self.taken.clear();
+        self.added.clear();
+        self.marks = marks(ir, stage);
+        self.kinds = ir.dynamic.iter().map(|set| set.key).collect();
         let cubes: Vec<&Cube> = ir.rules().flat_map(|(_, rule)| &rule.cubes).collect();
         let mut patterns = vec![Pattern::Name("lo".to_owned())];
         for set in cubes
@@ -255,7 +269,19 @@ impl Encoder {
         }
         for (atom, answer) in &cube.atoms {
             let at = self.atoms.iter().position(|a| a == atom).unwrap();
-            let bit = self.bit(ATOMS, at);
+            let mut bit = self.bit(ATOMS, at);
+            if let Atom::Dynamic { set, dest } = atom
+                && let Some(added) = self.added.get(set).cloned()
+            {
+                let other = if *dest {
+                    KeyKind::Source
+                } else {
+                    KeyKind::Dest
+                };
+                if self.kinds[*set] != other {
+                    bit = bit.or(&added);
+                }
+            }
             out = out.and(&if *answer { bit } else { bit.not() });
         }
         out
@@ -274,6 +300,12 @@ impl Encoder {
                 Sense::Within => out.and(&within),
                 Sense::Over => out.and_not(&within),
             };
+        }
+        // Behind a rule that decides, nothing of the stage is asked.
+        if let (Some(set), None) = (rule.effects.add, &rule.verdict) {
+            let nothing = self.nothing();
+            let added = self.added.entry(set).or_insert(nothing);
+            *added = added.or(&out);
         }
         if let Some(bucket) = rule.effects.log.as_ref().and_then(|log| log.at) {
             self.take(ir, bucket, &out);
@@ -339,10 +371,14 @@ impl Encoder {
             out = out.and_not(&local);
         } else {
             out = out.and(&self.header(Header::Transport));
-            for (field, value) in [(IP_FRAGMENT, 0), (CT_DIRECTION, 0), (CT_MARK, 0)] {
+            for (field, value) in [(IP_FRAGMENT, 0), (CT_DIRECTION, 0)] {
                 let own = self.field_bits(field);
                 out = out.and(&self.equal(own, value));
             }
+            let own = self.field_bits(CT_MARK);
+            let marks = self.marks.iter().map(|m| (u128::from(*m), u128::from(*m)));
+            let marks = self.any(own, marks.collect::<Vec<_>>());
+            out = out.and(&marks);
             let state = self.field_bits(CT_STATE);
             let mut states = self.equal(state, 0);
             if self.untracked {
@@ -376,4 +412,24 @@ impl Encoder {
         }
         out
     }
+}
+
+/// The marks that rules of steer and filter before a stage leave of a flow without one.
+fn marks(ir: &Ir, stage: Stage) -> Vec<u32> {
+    let mut known = vec![0u32];
+    let before = [Stage::Steer, Stage::Filter]
+        .into_iter()
+        .filter(|s| *s < stage);
+    for rule in before.flat_map(|s| ir.stage(s)).cycle().take(200) {
+        let Some(mark) = rule.effects.mark else {
+            continue;
+        };
+        for at in 0..known.len() {
+            let new = known[at] & !mark.mask | mark.value;
+            if !known.contains(&new) {
+                known.push(new);
+            }
+        }
+    }
+    known
 }

@@ -1,10 +1,10 @@
 //! Single packets, judged by one stage alone.
 
-use polc_compiler::analyse::model::{Model, View, Witness};
+use polc_compiler::analyse::model::{Dim, Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
-use polc_compiler::field::{Field, ICMP_CODE, ICMP_TYPE};
+use polc_compiler::field::{CT_MARK, Field, ICMP_CODE, ICMP_TYPE};
 use polc_compiler::interpret::{self, Ask, Packet, RuleId, State, Tokens, Track};
-use polc_compiler::ir::{Cube, Ir, Rule, Sense, Stage};
+use polc_compiler::ir::{Cube, Ir, KeyKind, Rule, Sense, Stage};
 use polc_compiler::packet::{Region, Values};
 
 /// Random packets for each policy.
@@ -15,8 +15,11 @@ const PACKETS: u64 = 10;
 pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 {
     let mut packets = 0;
     for rule in found.rules.iter().filter(|r| r.status == Status::Reached) {
-        let shown = model.example(rule.sample.as_ref().unwrap());
-        let held = [false, true].map(|untracked| first(model.ir, rule.id, &shown, untracked));
+        let at = model.plain(rule.sample.as_ref().unwrap());
+        let shown = model.witness(&at);
+        let mark = flow_mark(model, &at);
+        let held =
+            [false, true].map(|untracked| first(model.ir, rule.id, &shown, (untracked, mark)));
         let name = &rule.id.of(model.ir).unwrap().name;
         assert!(
             held.contains(&Some(rule.id)),
@@ -28,14 +31,16 @@ pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 
     for stage in Stage::ALL {
         let regions: Vec<Region> = model
             .lines(View::of(stage))
-            .unwrap()
+            .unwrap_or_default()
             .into_iter()
             .flat_map(|line| line.regions)
             .collect();
         for _ in 0..PACKETS {
             let universe = model.universe(stage);
             let within = &universe[random.usize(..universe.len())];
-            let packet = model.witness(&point(&mut random, within, &regions));
+            let at = point(&mut random, within, &regions);
+            let packet = model.witness(&at);
+            let mark = flow_mark(model, &at);
             for (index, rule) in model.ir.stage(stage).iter().enumerate() {
                 let id = RuleId { stage, index };
                 let dead = !matches!(
@@ -43,7 +48,7 @@ pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 
                     Status::Reached | Status::Unknown
                 );
                 if dead {
-                    let decided = first(model.ir, id, &packet, false);
+                    let decided = first(model.ir, id, &packet, (false, mark));
                     assert_ne!(decided, Some(id), "{} {packet:?}\n{text}", rule.name);
                 }
             }
@@ -89,15 +94,27 @@ fn admitted(ir: &Ir, stage: Stage, packet: &Packet) -> bool {
         }
 }
 
+/// The mark of the flow at a point.
+fn flow_mark(model: &Model, point: &[u128]) -> u32 {
+    let at = model.space.at(&Dim::Field(CT_MARK));
+    at.map_or(0, |at| u32::try_from(point[at]).unwrap())
+}
+
 /// The first rule of the stage, up to `id`, that holds and decides, or that is `id`.
-fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<RuleId> {
+fn first(ir: &Ir, id: RuleId, witness: &Witness, (untracked, mark): (bool, u32)) -> Option<RuleId> {
     if admitted(ir, id.stage, &witness.packet) {
         return None;
     }
-    let told = State::oracle(witness.within.clone(), witness.members.clone());
+    let mut told = State::oracle(witness.within.clone(), witness.members.clone());
     let mut view = interpret::View::new(&witness.packet, id.stage, 0);
     if untracked {
         view.track = Track::Untracked;
+    } else if id.stage != Stage::Guard {
+        view.track = Track::Flow {
+            state: 0,
+            mark,
+            reply: false,
+        };
     }
     let mut taken = vec![0; ir.buckets.len()];
     let mut within = |bucket: usize, at: Ask| {
@@ -109,14 +126,30 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<Rule
         taken[bucket] += u32::from(answer);
         answer
     };
-    let cube = |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
     let mut holds = |id: RuleId, rule: &Rule| {
+        let cube =
+            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
         let mut ask = |nth, bucket| within(bucket, Ask { rule: id, nth });
         let mut limits = rule.limits.iter().enumerate();
         let holds = rule.cubes.iter().any(cube)
             && limits.all(|(nth, l)| ask(nth, l.bucket) == (l.sense == Sense::Within));
         if let (true, Some(bucket)) = (holds, rule.effects.log.as_ref().and_then(|log| log.at)) {
             ask(rule.limits.len(), bucket);
+        }
+        if let (true, Some(set)) = (holds, rule.effects.add) {
+            let own = ir.dynamic[set].key;
+            let both = witness.packet.saddr == witness.packet.daddr;
+            let mut members = witness.members.clone();
+            for ((at, dest), member) in &mut members {
+                let other = own
+                    == if *dest {
+                        KeyKind::Source
+                    } else {
+                        KeyKind::Dest
+                    };
+                *member |= *at == set && (!other || both);
+            }
+            told = State::oracle(witness.within.clone(), members);
         }
         holds
     };

@@ -298,8 +298,9 @@ fn a_direction_that_is_governed_is_refused() {
 
 #[test]
 fn what_cannot_be_followed_is_unknown() {
-    let a = "to host { allow when meta.mark == 1  default deny }\n\
-             steer { match from 10.0.0.1 mark 0x1/0xff }";
+    let a = "bucket b = 1/s burst 5 per dest\n\
+             steer { match tcp/80 within b  dnat tcp/80 to 192.0.2.1 => 10.0.0.1 }\n\
+             to host { allow tcp within b  default deny }";
     let out = difference(a, a);
     assert!(matches!(out.unknown, Some(Unknown::Blind(_))));
     assert!(!out.is_equal());
@@ -404,4 +405,26 @@ fn tokens_are_counted_from_stage_to_stage() {
         "deny ssh over b as first  allow ssh",
     );
     assert!(difference(&b, &c).is_equal());
+}
+
+#[test]
+fn marks_and_keys_are_followed_from_rule_to_rule() {
+    let policy = |steer: &str, field: &str| {
+        let filter = filter(&format!("allow ssh when {field} == 0x10"));
+        format!("steer {{ {steer} direct }}\n{filter}")
+    };
+    let marks = "match ssh from 10.0.0.1 mark 0x10";
+    // The packet passes, and elsewhere its flow is marked.
+    for field in ["ct.mark", "meta.mark"] {
+        let changes = summary(&policy("", field), &policy(marks, field));
+        let expected = [(Kind::Allowed, TCP), (Kind::Marked, TCP)];
+        assert_eq!(changes, expected, "{field}");
+    }
+    let keys = |rules: &str| format!("set s = {{}} dynamic\n{}", filter(rules));
+    let a = keys("match ssh add @s  deny ssh from @s  allow ssh from 10.0.0.1");
+    let b = keys("match ssh add @s  deny ssh from @s");
+    assert!(difference(&a, &b).is_equal());
+    let c = keys("match ssh from not 10.0.0.1 add @s  allow ssh from not @s");
+    let d = keys("match ssh from not 10.0.0.1 add @s");
+    assert_eq!(summary(&d, &c), [(Kind::Allowed, TCP)]);
 }

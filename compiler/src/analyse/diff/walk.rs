@@ -378,7 +378,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
             memory.mark = fate.mark;
         }
         if asks.flow {
-            memory.flow = fate.flow_mark;
+            memory.flow = Some(fate.flow_mark);
         }
         Some(Sight { view, memory })
     }

@@ -1,6 +1,8 @@
 //! What rules that a packet has met have left for those that it meets later: marks, and keys in
 //! dynamic sets.
 
+use std::collections::BTreeSet;
+
 use super::Model;
 use super::space::Space;
 use super::view::View;
@@ -8,7 +10,7 @@ use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, IP_FRAGMENT, META_MAR
 use crate::interpret::RuleId;
 use crate::ir::{Atom, Cube, DynamicId, Ir, KeyKind, Mark, Rule, Stage, Verdict};
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
-use crate::packet::{IntervalSet, Region};
+use crate::packet::{IntervalSet, Region, Values};
 
 /// The most ranges into which a question about a mark falls.
 const MOST_RANGES: usize = 4096;
@@ -21,8 +23,8 @@ const MOST_CUBES: usize = 400;
 pub(crate) struct Memory {
     /// The bits of its mark that were set before the stage.
     pub(crate) mark: Mark,
-    /// Its flow's mark.
-    pub(crate) flow: u32,
+    /// Its flow's mark; `None` when that is a dimension of the space.
+    pub(crate) flow: Option<u32>,
     /// The dynamic sets that have its key, as bits by [`Space::dynamic_index`].
     pub(crate) added: u64,
     /// Whether all of that may be otherwise: then nothing is asked about marks and keys that rules
@@ -34,7 +36,7 @@ impl Memory {
     /// Of a packet that has met no rule that leaves anything.
     pub(crate) const NONE: Self = Self {
         mark: Mark { value: 0, mask: 0 },
-        flow: 0,
+        flow: None,
         added: 0,
         any: false,
     };
@@ -164,8 +166,15 @@ impl Model<'_> {
             if bit == 0 || rule.verdict.is_some() {
                 continue;
             }
+            let before = RuleId { index, ..id };
+            let other_end = self
+                .asked_keys(id)
+                .any(|(set, dest)| rule.effects.add == Some(set) && self.is_other_end(set, dest));
+            if other_end && self.may_meet(&[before, id], has_itself) {
+                return Err(OutOfBudget);
+            }
             let mut adding = Vec::new();
-            self.rule_among_others(RuleId { index, ..id }, view, hull, &mut adding)?;
+            self.rule_among_others(before, view, hull, &mut adding)?;
             let by: Vec<&Region> = adding.iter().collect();
             let mut next: Vec<(u64, Vec<Region>)> = Vec::new();
             let mut put = |added: u64, regions: Vec<Region>| match next
@@ -205,23 +214,50 @@ impl Model<'_> {
         Ok(())
     }
 
+    /// The marks that a flow can have when its first packet enters a stage: what rules of stages
+    /// behind guard have set before.
+    pub(super) fn flow_marks(&self, stage: Stage) -> Values {
+        let marks = self.rules().filter_map(|(id, rule)| {
+            let set = id.stage != Stage::Guard && id.stage < stage;
+            rule.effects.mark.filter(|_| set)
+        });
+        let mut marks: Vec<Mark> = marks.collect();
+        marks.sort_unstable();
+        marks.dedup();
+        let mut known = BTreeSet::from([0u32]);
+        let mut fresh = vec![0u32];
+        while let Some(old) = fresh.pop() {
+            for mark in &marks {
+                let new = old & !mark.mask | mark.value & mark.mask;
+                if known.insert(new) {
+                    fresh.push(new);
+                }
+            }
+            if known.len() > MOST_RANGES {
+                return Values::Range(0, u32::MAX.into());
+            }
+        }
+        let set = known.into_iter().map(|m| (m.into(), m.into()));
+        Values::of(&set.collect::<IntervalSet<u128>>()).unwrap_or(Values::one(0))
+    }
+
     /// Why keys that rules add are not followed; `None` when they are.
     pub(super) fn lost_keys(&self) -> Option<&'static str> {
         if self.space.dynamic_count() > 64 {
             return Some("there are too many dynamic sets");
         }
         for (id, adds) in self.added_keys() {
-            for (asking, set, dest) in self.asked_keys() {
-                if set != adds || asking <= id {
-                    continue;
-                }
-                let kind = self.ir.dynamic.get(set).map(|s| s.key);
-                let other = kind == Some(if dest { KeyKind::Source } else { KeyKind::Dest });
-                if other && self.may_meet(&[id, asking], has_itself) {
-                    return Some("a rule asks for an address at the other end than rules add it");
-                }
-                if kind != Some(KeyKind::Source) && self.moves_between(id, asking) {
-                    return Some("a rule asks for a destination that was added before `dnat`");
+            for (asking, _) in self.rules().filter(|(asking, _)| *asking > id) {
+                for (_, dest) in self.asked_keys(asking).filter(|(set, _)| *set == adds) {
+                    if self.is_other_end(adds, dest) && self.may_meet(&[id, asking], has_itself) {
+                        return Some(
+                            "a rule asks for an address at the other end than rules add it",
+                        );
+                    }
+                    let kind = self.ir.dynamic.get(adds).map(|s| s.key);
+                    if kind != Some(KeyKind::Source) && self.moves_between(id, asking) {
+                        return Some("a rule asks for a destination that was added before `dnat`");
+                    }
                 }
             }
         }
@@ -237,15 +273,20 @@ impl Model<'_> {
         self.rules().filter_map(adds)
     }
 
-    /// The rules that ask for keys, with the sets, and whether it is for the destination's.
-    fn asked_keys(&self) -> impl Iterator<Item = (RuleId, DynamicId, bool)> + '_ {
-        self.rules().flat_map(|(id, rule)| {
-            let atoms = rule.cubes.iter().flat_map(|c| c.atoms.keys());
-            atoms.filter_map(move |atom| match atom {
-                Atom::Dynamic { set, dest } => Some((id, *set, *dest)),
-                Atom::Principal(..) => None,
-            })
+    /// The sets for keys of which a rule asks, and whether for the destination's.
+    fn asked_keys(&self, rule: RuleId) -> impl Iterator<Item = (DynamicId, bool)> + '_ {
+        let cubes = rule.of(self.ir).map_or(&[][..], |rule| &rule.cubes);
+        let atoms = cubes.iter().flat_map(|c| c.atoms.keys());
+        atoms.filter_map(|atom| match atom {
+            Atom::Dynamic { set, dest } => Some((*set, *dest)),
+            Atom::Principal(..) => None,
         })
+    }
+
+    /// Whether what is added to a set is the other address than the one that is asked for.
+    fn is_other_end(&self, set: DynamicId, dest: bool) -> bool {
+        let kind = self.ir.dynamic.get(set).map(|s| s.key);
+        kind == Some(if dest { KeyKind::Source } else { KeyKind::Dest })
     }
 
     fn rules(&self) -> impl Iterator<Item = (RuleId, &Rule)> + '_ {

@@ -187,7 +187,8 @@ impl Model<'_> {
         };
         let most = self.space.most_tokens(at);
         let limited = self.space.buckets.get(at).and_then(Bucket::most_asks);
-        if number == most && (most == self.space.places(at) || limited.is_none()) {
+        let places = self.space.places(at);
+        if number == most && limited.is_none_or(|limit| u128::from(limit) >= places) {
             return Tokens::Enough;
         }
         if self.space.counts_tokens() || number == 0 {
@@ -195,8 +196,15 @@ impl Model<'_> {
         }
         let own = |(ask, _): &(Ask, BucketId)| self.places.get(ask) == Some(&number);
         let mut end = asks(self.ir).filter(|(_, b)| self.bucket(*b) == Some(at));
-        end.find(own)
-            .map_or(Tokens::Enough, |(ask, _)| Tokens::Until(ask))
+        // At no place there is none, but for those at which the bucket has given all.
+        let behind_all = Ask {
+            rule: RuleId {
+                stage: Stage::Egress,
+                index: usize::MAX,
+            },
+            nth: 0,
+        };
+        Tokens::Until(end.find(own).map_or(behind_all, |(ask, _)| ask))
     }
 
     /// Why the answers of buckets are not followed from place to place; `None` when they are.

@@ -354,7 +354,9 @@ fn constant(field: Field, view: View, fragments: Fragments, memory: Memory) -> S
         _ if tracking && view.untracked => Seen::Never,
         f if f == CT_STATE => Seen::Always(NEW),
         f if memory.any && [META_MARK, CT_MARK].contains(&f) => Seen::Anything,
-        f if f == CT_MARK => Seen::Always(memory.flow.into()),
+        f if f == CT_MARK => memory
+            .flow
+            .map_or(Seen::Own, |mark| Seen::Always(mark.into())),
         _ if tracking => Seen::Always(0),
         _ => Seen::Own,
     }
