@@ -133,7 +133,7 @@ fn admitted(build: &Build) -> Option<Line> {
 }
 
 /// The conditions of packets that are judged one by one.
-fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
+pub(super) fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
     let mut out = Vec::new();
     let ir = build.ir;
     for (id, block) in ir.blocks.iter().enumerate() {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polc_bundle::{Family, ObjectKind};
 
+use super::filter::stateless;
 use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
@@ -358,8 +359,20 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerPre,
         plan.in_mangle.iter().copied(),
     ));
+    let lookup = Place {
+        hook: Hook::Lookup,
+        loopback: false,
+    };
+    let stateless = stateless(build, lookup);
     // Beside its meaning, this line keeps connection tracking in use.
-    rules.push(invalid(build));
+    let invalid = invalid(build);
+    rules.push(unless_judged(
+        build,
+        "judge_invalid",
+        invalid,
+        &stateless,
+        &Then::Accept,
+    ));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -372,13 +385,47 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct state established,related", Then::Accept));
     rules.push(Line::text("ct status confirmed", Then::Accept));
-    rules.extend(strict_tcp(build, ""));
+    if let Some(strict) = strict_tcp(build, "") {
+        rules.push(unless_judged(
+            build,
+            "judge_strict",
+            strict,
+            &stateless,
+            &Then::Return,
+        ));
+    }
     rules.extend(unconditional_icmp(build));
     for proxy in &ir.proxies {
         rules.extend(direct_access(proxy));
     }
     judge_all(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
+}
+
+/// A line that refuses packets, but for those that are judged one by one: these get another verdict.
+fn unless_judged(
+    build: &mut Build,
+    name: &str,
+    refusal: Line,
+    stateless: &[Vec<Match>],
+    judged: &Then,
+) -> Line {
+    let Some(refuse) = refusal.verdict.clone().filter(|_| !stateless.is_empty()) else {
+        return refusal;
+    };
+    let scopes = stateless.iter();
+    let mut lines: Vec<Line> = scopes
+        .map(|scope| Line::new(scope.clone(), judged.clone()))
+        .collect();
+    lines.push(Line::new(vec![], refuse));
+    let chain = build.chain(name, lines);
+    Line {
+        verdict: Some(match judged {
+            Then::Return => Then::Jump(chain),
+            _ => Then::Goto(chain),
+        }),
+        ..refusal
+    }
 }
 
 /// Delivers answers to connections that a proxy opened in a client's name: their destination is
@@ -460,6 +507,8 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerOut,
         plan.in_mangle.iter().copied(),
     );
+    // What belongs to no flow and opens none is not steered; filter refuses it.
+    rules.push(Line::text("ct state invalid", Then::Accept));
     rules.extend(restore(marks, false));
     rules.push(Line::text("ct direction reply", Then::Accept));
     let own = of_host(build);
@@ -481,7 +530,20 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     }
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct status confirmed", Then::Accept));
-    rules.extend(strict_tcp(build, ""));
+    if let Some(strict) = strict_tcp(build, "") {
+        let place = Place {
+            hook: Hook::SteerOut,
+            loopback: false,
+        };
+        let stateless = stateless(build, place);
+        rules.push(unless_judged(
+            build,
+            "judge_strict_out",
+            strict,
+            &stateless,
+            &Then::Return,
+        ));
+    }
     rules.extend(unconditional_icmp(build));
     judge_all(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
     rules
