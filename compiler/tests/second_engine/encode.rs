@@ -8,9 +8,9 @@ use polc_compiler::field::{
 };
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::ir::{
-    Atom, BucketId, Cube, DynamicId, Ir, KeyKind, Rate, Rule, Sense, Side, Stage,
+    Atom, BucketId, Cube, DynamicId, Ir, KeyKind, ProxyId, Rate, Rule, Sense, Side, Stage, Verdict,
 };
-use polc_compiler::packet::{IfaceSet, IntervalSet, Pattern};
+use polc_compiler::packet::{AddrSet, IfaceSet, IntervalSet, Pattern};
 
 /// Some adjacent variables: the bits of a number, the highest first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,7 +97,9 @@ impl Encoder {
         self.added.clear();
         self.marks = marks(ir, stage);
         self.kinds = ir.dynamic.iter().map(|set| set.key).collect();
-        let cubes: Vec<&Cube> = ir.rules().flat_map(|(_, rule)| &rule.cubes).collect();
+        let bypass = ir.proxies.iter().flat_map(|p| &p.bypass);
+        let cubes = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+        let cubes: Vec<&Cube> = cubes.chain(bypass).collect();
         let mut patterns = vec![Pattern::Name("lo".to_owned())];
         for set in cubes
             .iter()
@@ -169,7 +171,7 @@ impl Encoder {
     }
 
     /// A packet of a family whose address is among the set's of that family.
-    fn address(&mut self, bits: Bits, set: &polc_compiler::packet::AddrSet) -> Bdd {
+    fn address(&mut self, bits: Bits, set: &AddrSet) -> Bdd {
         // The bits of an IPv4 address are the first ones.
         let v4 = Bits { width: 32, ..bits };
         let low = set
@@ -292,7 +294,11 @@ impl Encoder {
     pub(crate) fn rule(&mut self, ir: &Ir, rule: &Rule) -> Bdd {
         let mut out = self.nothing();
         for cube in &rule.cubes {
-            out = out.or(&self.cube(cube));
+            let mut own = self.cube(cube);
+            if let Some(Verdict::Proxy(id)) = rule.verdict {
+                own = own.and(&self.captured(ir, id, cube));
+            }
+            out = out.or(&own);
         }
         for limit in &rule.limits {
             let within = self.take(ir, limit.bucket, &out);
@@ -309,6 +315,36 @@ impl Encoder {
         }
         if let Some(bucket) = rule.effects.log.as_ref().and_then(|log| log.at) {
             self.take(ir, bucket, &out);
+        }
+        out
+    }
+
+    /// What a proxy takes of what a rule's cube means: nothing from the senders that it lets bypass,
+    /// and nothing that is for this machine or for several, unless the rule says `to host`.
+    fn captured(&mut self, ir: &Ir, id: ProxyId, cube: &Cube) -> Bdd {
+        let mut out = self.all.mk_true();
+        if !(cube.egress.host && cube.egress.ifaces.is_empty()) {
+            let lo = self.number("lo");
+            let here = self.any(EGRESS, [(HOST, HOST), (lo, lo)]);
+            let groups = [("224.0.0.0", 4), ("255.255.255.255", 32), ("ff00::", 8)];
+            let groups = groups.map(|(addr, len)| AddrSet::prefix(addr.parse().unwrap(), len));
+            let groups = groups.into_iter().map(Option::unwrap);
+            let groups = groups.reduce(|a, b| a.union(&b)).unwrap();
+            let groups = self.address(DEST, &groups);
+            out = out.and_not(&here).and_not(&groups);
+        }
+        let local = self.equal(INGRESS, HOST);
+        for sender in &ir.proxies[id].bypass {
+            let mut bypass = local.clone();
+            for (atom, answer) in &sender.atoms {
+                let at = self.atoms.iter().position(|a| a == atom).unwrap();
+                let bit = self.bit(ATOMS, at);
+                bypass = bypass.and(&if *answer { bit } else { bit.not() });
+            }
+            for (field, set) in &sender.fields {
+                bypass = bypass.and(&self.field(*field, set));
+            }
+            out = out.and_not(&bypass);
         }
         out
     }

@@ -1,10 +1,12 @@
 //! Single packets, judged by one stage alone.
 
+use std::net::IpAddr;
+
 use polc_compiler::analyse::model::{Dim, Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
 use polc_compiler::field::{CT_MARK, Field, ICMP_CODE, ICMP_TYPE};
-use polc_compiler::interpret::{self, Ask, Packet, RuleId, State, Tokens, Track};
-use polc_compiler::ir::{Cube, Ir, KeyKind, Rule, Sense, Stage};
+use polc_compiler::interpret::{self, Ask, Packet, Place, RuleId, State, Tokens, Track};
+use polc_compiler::ir::{Cube, Ir, KeyKind, Rule, Sense, Stage, Verdict};
 use polc_compiler::packet::{Region, Values};
 
 /// Random packets for each policy.
@@ -127,11 +129,20 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, (untracked, mark): (bool, u32))
         answer
     };
     let mut holds = |id: RuleId, rule: &Rule| {
-        let cube =
-            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
+        let means = |cube: &Cube| {
+            let holds = |c| interpret::holds(c, &view, &told).is_ok();
+            let Some(Verdict::Proxy(proxy)) = rule.verdict else {
+                return speaks(cube, &view) && holds(cube);
+            };
+            let bypass = &ir.proxies[proxy].bypass;
+            let bypasses = witness.packet.ingress == Place::Host && bypass.iter().any(holds);
+            let asked = cube.egress.host && cube.egress.ifaces.is_empty();
+            let away = asked || leaves(&witness.packet);
+            speaks(cube, &view) && holds(cube) && away && !bypasses
+        };
         let mut ask = |nth, bucket| within(bucket, Ask { rule: id, nth });
         let mut limits = rule.limits.iter().enumerate();
-        let holds = rule.cubes.iter().any(cube)
+        let holds = rule.cubes.iter().any(means)
             && limits.all(|(nth, l)| ask(nth, l.bucket) == (l.sense == Sense::Within));
         if let (true, Some(bucket)) = (holds, rule.effects.log.as_ref().and_then(|log| log.at)) {
             ask(rule.limits.len(), bucket);
@@ -163,8 +174,21 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, (untracked, mark): (bool, u32))
 /// Whether a cube speaks of a packet: of loopback traffic only when it names `lo`.
 fn speaks(cube: &Cube, view: &interpret::View) -> bool {
     let side = match view.packet.ingress {
-        interpret::Place::Host => &cube.egress,
-        interpret::Place::Iface(_) => &cube.ingress,
+        Place::Host => &cube.egress,
+        Place::Iface(_) => &cube.ingress,
     };
     !view.loopback || side.ifaces.include().is_some() && side.ifaces.contains("lo")
+}
+
+/// Whether a packet is for one other machine.
+fn leaves(packet: &Packet) -> bool {
+    let out = match &packet.egress {
+        Place::Host => false,
+        Place::Iface(name) => **name != *"lo",
+    };
+    let group = match packet.daddr {
+        IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast(),
+        IpAddr::V6(addr) => addr.is_multicast(),
+    };
+    out && !group
 }

@@ -19,6 +19,7 @@ mod fate;
 mod observe;
 mod rates;
 mod script;
+mod sight;
 mod turn;
 mod walk;
 

@@ -169,7 +169,7 @@ impl Pair<'_, '_> {
             }
             match step.rules.map(|rule| rule.map(Act::Rule)) {
                 acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => {
-                    add(place, 0, acts, i)?
+                    add(place, 0, acts, i)?;
                 }
                 [a, b] => {
                     if let Some(Act::Rule(i)) = a {

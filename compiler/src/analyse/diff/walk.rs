@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::fate::{Decider, Entry, Fate, Goes, Kind, differences};
+use super::fate::{Decider, Entry, Fate, Kind, differences};
 use super::rates::Rates;
-use super::script::{Act, Line, Pair, Sight, Views, of, of_mut};
+use super::script::{Act, Line, Pair, Views, of, of_mut};
+use super::sight::{Frame, meeting};
 use super::turn::Turn;
-use crate::analyse::model::{Asks, Ending, Memory, Model, Phase, View};
+use crate::analyse::model::{Asks, Ending, Model, Phase};
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Rule, Stage};
 use crate::packet::Region;
@@ -31,23 +32,6 @@ struct Task {
     phase: usize,
 }
 
-/// A piece inside of a phase.
-struct Frame {
-    region: Region,
-    fates: [Fate; 2],
-    /// Which policies have not decided yet.
-    open: [bool; 2],
-    /// How they see the piece, and the lines that they see so.
-    views: Views,
-    lines: Rc<[Line]>,
-    /// The step at which a rule has added its key to a dynamic set: behind it, rules may see the piece
-    /// otherwise.
-    added_at: Option<usize>,
-    /// The lines that meet the piece, and which of them is next.
-    live: Rc<[usize]>,
-    next: usize,
-}
-
 /// The lines of a phase in some views.
 type Known = ((Phase, Views), Rc<[Line]>);
 
@@ -63,7 +47,7 @@ pub(super) struct Walk<'w, 'm, 'a> {
     pub(super) found: Vec<Found>,
     lines: Vec<Known>,
     /// What each phase asks of what earlier rules have left.
-    asks: Vec<(Phase, Asks)>,
+    pub(super) asks: Vec<(Phase, Asks)>,
     tasks: Vec<Task>,
 }
 
@@ -88,7 +72,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         }
     }
 
-    fn model(&self, side: usize) -> &'m Model<'a> {
+    pub(super) fn model(&self, side: usize) -> &'m Model<'a> {
         let [first, second] = self.pair.models;
         if side == 0 { first } else { second }
     }
@@ -156,7 +140,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         self.phase(frame, at, phase, root)
     }
 
-    fn lines(
+    pub(super) fn lines(
         &mut self,
         phase: Phase,
         views: Views,
@@ -307,82 +291,6 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         }
     }
 
-    /// Once a piece is behind the step at which a rule has added its key to a dynamic set, later rules
-    /// of the phase may see it otherwise.
-    fn look_again(
-        &mut self,
-        frame: &mut Frame,
-        phase: Phase,
-        root: &Region,
-    ) -> Result<(), OutOfBudget> {
-        let Some(step) = frame.added_at else {
-            return Ok(());
-        };
-        while let Some(line) = frame.live.get(frame.next).and_then(|i| frame.lines.get(*i)) {
-            let asked = line
-                .acts
-                .iter()
-                .zip(frame.open)
-                .any(|(a, open)| open && a.is_some());
-            if line.step != step {
-                break;
-            }
-            if asked && line.regions.iter().any(|r| r.intersects(&frame.region)) {
-                return Ok(());
-            }
-            frame.next += 1;
-        }
-        frame.added_at = None;
-        let mut views = frame.views;
-        for (side, sight) in views.iter_mut().enumerate() {
-            if let Some(sight) = sight.as_mut().filter(|_| *of(&frame.open, side)) {
-                sight.memory.added = self.added(side, of(&frame.fates, side), phase);
-            }
-        }
-        if views != frame.views {
-            let lines = self.lines(phase, views, root)?;
-            let behind = lines.partition_point(|line| line.step <= step);
-            frame.live = meeting(&lines, behind..lines.len(), &frame.region);
-            (frame.views, frame.lines, frame.next) = (views, lines, 0);
-        }
-        Ok(())
-    }
-
-    /// The sets that have the packet's key, as far as the phase asks.
-    fn added(&self, side: usize, fate: &Fate, phase: Phase) -> u64 {
-        let asked = self.asks(phase).sets;
-        if asked == 0 || fate.added.is_empty() {
-            return 0;
-        }
-        let model = self.model(side);
-        let sets = model.ir.dynamic.iter().enumerate();
-        let added = sets.filter(|(_, set)| fate.added.contains(&model.space.dynamic_label(set)));
-        added.fold(0, |bits, (id, _)| bits | model.dynamic_bit(id)) & asked
-    }
-
-    /// What the rules of either policy ask of what earlier ones have left.
-    fn asks(&self, phase: Phase) -> Asks {
-        let known = self.asks.iter().find(|(p, _)| *p == phase);
-        known.map_or(Asks::default(), |(_, asks)| *asks)
-    }
-
-    /// How a policy sees a packet in a phase; `None` when it is not asked.
-    fn sight(&self, side: usize, fate: &Fate, phase: Phase) -> Option<Sight> {
-        let view = view(fate, phase)?;
-        let asks = self.asks(phase);
-        let mut memory = Memory {
-            added: self.added(side, fate, phase),
-            ..Memory::NONE
-        };
-        if asks.mark {
-            memory.mark = fate.mark;
-        }
-        if asks.flow {
-            memory.flow = Some(fate.flow_mark);
-        }
-        Some(Sight { view, memory })
-    }
-
     /// What a line does to a piece under one policy, and whether it decides. `both`: the other
     /// policy's does the same at the same time.
     fn act(
@@ -493,37 +401,11 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     }
 }
 
-/// How a policy sees a packet in a phase; `None` when it is not asked.
-fn view(fate: &Fate, phase: Phase) -> Option<View> {
-    let asked = match phase {
-        Phase::Filter => !fate.admitted,
-        Phase::Egress => {
-            !fate.untracked && !matches!(fate.goes, Goes::Redirect(_) | Goes::Proxy { .. })
-        }
-        _ => true,
-    };
-    let stage = phase.stage().unwrap_or(Stage::Steer);
-    (asked && fate.end.is_none()).then_some(View {
-        stage,
-        moved: fate.moved,
-        untracked: fate.untracked,
-    })
-}
-
 /// Whether a line decides in the same way in both.
 fn is_dull(lines: &[Line], at: usize) -> bool {
     lines
         .get(at)
         .is_some_and(|line| line.is_common() && line.decides && !line.counts)
-}
-
-/// Those of the lines that mean packets of the region.
-fn meeting(lines: &[Line], among: impl Iterator<Item = usize>, region: &Region) -> Rc<[usize]> {
-    let meets = |i: &usize| {
-        let line = lines.get(*i);
-        line.is_some_and(|l| l.regions.iter().any(|r| r.intersects(region)))
-    };
-    among.filter(meets).collect()
 }
 
 /// The first line that takes a part of the piece, for whom, and one of its regions. The frame is

@@ -14,9 +14,10 @@
 //!
 //! * Packets of known flows, and ICMP errors that belong to them: they follow their flow.
 //! * Proxies that do not listen: the model's proxies do.
-//! * Marks that one stage sets and a later one asks for, and keys that a rule adds to a dynamic set
-//!   which another rule then asks: [`Model::blind`] tells, and nothing is claimed of such a
-//!   policy.
+//! * Marks and keys of dynamic sets that a rule of one stage leaves for one of a later stage, where
+//!   a packet may meet both: [`Model::blind`] tells, and nothing is claimed of such a policy. Who
+//!   follows a packet from stage to stage, as the comparison of two policies does, can carry them
+//!   along as a [`Memory`].
 //! * Rates by destination that are asked before and behind `dnat`, and buckets that hold fewer tokens
 //!   than rules ask them for: as above.
 //! * `raw` text.

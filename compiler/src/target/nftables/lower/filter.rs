@@ -160,3 +160,29 @@ pub(super) fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
     }
     out
 }
+
+/// A line that refuses packets, but for those that are judged one by one: these get another verdict.
+pub(super) fn unless_judged(
+    build: &mut Build,
+    name: &str,
+    refusal: Line,
+    stateless: &[Vec<Match>],
+    judged: &Then,
+) -> Line {
+    let Some(refuse) = refusal.verdict.clone().filter(|_| !stateless.is_empty()) else {
+        return refusal;
+    };
+    let scopes = stateless.iter();
+    let mut lines: Vec<Line> = scopes
+        .map(|scope| Line::new(scope.clone(), judged.clone()))
+        .collect();
+    lines.push(Line::new(vec![], refuse));
+    let chain = build.chain(name, lines);
+    Line {
+        verdict: Some(match judged {
+            Then::Return => Then::Jump(chain),
+            _ => Then::Goto(chain),
+        }),
+        ..refusal
+    }
+}

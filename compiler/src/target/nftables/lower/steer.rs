@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polc_bundle::{Family, ObjectKind};
 
-use super::filter::stateless;
+use super::filter::{stateless, unless_judged};
+use super::sockets::{direct_access, divert};
 use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
@@ -22,10 +23,10 @@ use crate::packet::IntervalSet;
 use crate::target::Capability;
 use crate::target::nftables::Build;
 use crate::target::nftables::action::{Role, set_mark};
-use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
+use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::sides::{Hook, Place, applies, names_loopback};
-use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Values, Verdict as Then};
+use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
 use crate::target::nftables::verdict::ADMITTED;
 
 /// After connection tracking (-200), before destination NAT.
@@ -258,7 +259,7 @@ fn flow_mark(Mark { value, mask }: Mark) -> String {
 }
 
 /// The protocols that a proxy takes.
-fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
+pub(super) fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
     let tcp = proxy.tcp.then_some((TCP, TCP));
     let udp = proxy.udp.then_some((UDP, UDP));
     tcp.into_iter().chain(udp).collect()
@@ -400,103 +401,6 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     }
     judge_all(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
-}
-
-/// A line that refuses packets, but for those that are judged one by one: these get another verdict.
-fn unless_judged(
-    build: &mut Build,
-    name: &str,
-    refusal: Line,
-    stateless: &[Vec<Match>],
-    judged: &Then,
-) -> Line {
-    let Some(refuse) = refusal.verdict.clone().filter(|_| !stateless.is_empty()) else {
-        return refusal;
-    };
-    let scopes = stateless.iter();
-    let mut lines: Vec<Line> = scopes
-        .map(|scope| Line::new(scope.clone(), judged.clone()))
-        .collect();
-    lines.push(Line::new(vec![], refuse));
-    let chain = build.chain(name, lines);
-    Line {
-        verdict: Some(match judged {
-            Then::Return => Then::Jump(chain),
-            _ => Then::Goto(chain),
-        }),
-        ..refusal
-    }
-}
-
-/// Delivers answers to connections that a proxy opened in a client's name: their destination is
-/// the client, and a transparent socket of this host has it. Sockets bound to any address do not
-/// count, or every packet to the proxy's port number would be taken; nor does UDP, where one open
-/// socket would take the datagrams of other clients.
-fn divert(proxies: &[Proxy]) -> Vec<Line> {
-    let first = |has: fn(&Proxy) -> bool| proxies.iter().find(|p| p.tcp && has(p));
-    let (v4, v6) = (first(|p| p.v4.is_some()), first(|p| p.v6.is_some()));
-    let owned = "meta l4proto tcp socket transparent 1 socket wildcard 0";
-    let line = |proxy: &Proxy| Line {
-        statements: set_mark(proxy.mark, false),
-        ..Line::text(owned, Then::Accept)
-    };
-    match (v4, v6) {
-        (Some(v4), Some(v6)) if v4.mark == v6.mark => vec![line(v4)],
-        // Each family needs a mark whose table delivers it.
-        _ => [(Family::V4, v4), (Family::V6, v6)]
-            .into_iter()
-            .filter_map(|(family, proxy)| {
-                let mut line = line(proxy?);
-                line.matches.insert(0, nfproto(family));
-                Some(line)
-            })
-            .collect(),
-    }
-}
-
-/// Refuses connections from outside to the proxy's own socket.
-fn direct_access(proxy: &Proxy) -> Vec<Line> {
-    let mut out = Vec::new();
-    let mut line = |at: Vec<Match>, port: u16| {
-        let ports = IntervalSet::one(u64::from(port));
-        let mut matches = vec![
-            among(L4PROTO, &protocols(proxy), 255),
-            among(TH_DPORT, &ports, 0xffff),
-        ];
-        matches.extend(at);
-        out.push(Line::new(matches, Then::Drop));
-    };
-    let local = |family| {
-        vec![
-            nfproto(family),
-            Match::Text("fib daddr type local".to_owned()),
-        ]
-    };
-    if let Some((addr, port)) = proxy.v4.filter(|(a, _)| !a.is_loopback()) {
-        let own = Values::V4(IntervalSet::one(addr.into()));
-        let own = Match::is(address(Address::Dest, Family::V4), own);
-        line(
-            if addr.is_unspecified() {
-                local(Family::V4)
-            } else {
-                vec![own]
-            },
-            port,
-        );
-    }
-    if let Some((addr, port)) = proxy.v6.filter(|(a, _)| !a.is_loopback()) {
-        let own = Values::V6(IntervalSet::one(addr.into()));
-        let own = Match::is(address(Address::Dest, Family::V6), own);
-        line(
-            if addr.is_unspecified() {
-                local(Family::V6)
-            } else {
-                vec![own]
-            },
-            port,
-        );
-    }
-    out
 }
 
 fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
