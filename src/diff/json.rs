@@ -103,8 +103,14 @@ fn name(report: &Report, dim: &Dim) -> String {
         Dim::Principal(kind) => format!("{kind:?}").to_lowercase(),
         Dim::Cgroup(path) => format!("cgroup {path}"),
         Dim::Tokens(at) => {
-            let name = report.diff.space.buckets.get(*at).map_or("?", |b| &b.name);
-            format!("within {name}")
+            let space = &report.diff.space;
+            let name = space.buckets.get(*at).map_or("?", |b| &b.name);
+            let word = if space.is_shared(*at) {
+                "tokens in"
+            } else {
+                "within"
+            };
+            format!("{word} {name}")
         }
         Dim::Choice(at) => format!("choice {at}"),
         dim => format!("{dim:?}").to_lowercase(),

@@ -20,4 +20,5 @@ mod rates;
 mod reapply;
 mod redirect;
 mod regressions;
+mod single;
 mod tproxy;

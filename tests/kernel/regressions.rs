@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use polc_runtime_loader::lab::{
-    Client, EchoServer, FrameBuilder, Mode, Outcome, RedirectProxy, Transport, Wire, carries,
+    Client, EchoServer, FrameBuilder, Mode, Outcome, RedirectProxy, TcpFlags, Transport, Wire,
+    carries,
 };
 
 use crate::harness::{Bench, possible};
 
 /// Sends frames from the client to the server and says which of the payloads arrive. The last
 /// one must, and ends the wait.
-fn arriving(
+pub(crate) fn arriving(
     bench: &Bench,
     marks: &[&str],
     frames: impl Fn(IpAddr, IpAddr, FrameOf) -> Vec<Vec<u8>>,
@@ -46,14 +47,14 @@ fn arriving(
 
 type End = (polc_runtime_loader::lab::Mac, IpAddr);
 
-struct FrameOf((End, End));
+pub(crate) struct FrameOf((End, End));
 
 impl FrameOf {
-    fn of(&self, transport: Transport, text: &str) -> FrameBuilder {
+    pub(crate) fn of(&self, transport: Transport, text: &str) -> FrameBuilder {
         FrameBuilder::new(self.0.0, self.0.1, transport).payload(text)
     }
 
-    fn udp(&self, destination: u16, text: &str) -> FrameBuilder {
+    pub(crate) fn udp(&self, destination: u16, text: &str) -> FrameBuilder {
         let source = 4000;
         self.of(
             Transport::Udp {
@@ -291,7 +292,7 @@ fn negated_ports_are_not_asked_of_later_fragments() {
                     Transport::Tcp {
                         source: 1,
                         destination: 2,
-                        flags: polc_runtime_loader::lab::TcpFlags::SYN,
+                        flags: TcpFlags::SYN,
                     },
                     &"tcp".repeat(800),
                 )

@@ -232,8 +232,7 @@ impl<'a> Words<'a> {
                 }
                 Dim::Principal(kind) => out.push(self.principals(*kind, values)),
                 Dim::Tokens(at) => {
-                    let word = if yes { "within" } else { "over" };
-                    rates.push(format!("{word} {}", self.bucket(*at)));
+                    rates.push(self.rate(*at, values));
                 }
                 Dim::Choice(at) => {
                     let targets = self.space.choices.get(*at).map_or(&[][..], Vec::as_slice);
@@ -249,6 +248,32 @@ impl<'a> Words<'a> {
             out.push(format!("while {}", rates.join(" and ")));
         }
         out
+    }
+
+    /// What a bucket has.
+    fn rate(&self, at: usize, values: &Values) -> String {
+        let name = self.bucket(at);
+        let (first, last) = values.bounds();
+        let (_, most) = self.space.full(&Dim::Tokens(at), V4).bounds();
+        let tokens = |n: u128| if n == 1 { "token" } else { "tokens" };
+        if self.space.is_shared(at) && self.space.counts_tokens() && last > 0 {
+            return if last == most {
+                format!("{name} has {first} {} or more", tokens(first))
+            } else if first == last {
+                format!("{name} has {first} {}", tokens(first))
+            } else {
+                format!("{name} has {first} to {last} tokens")
+            };
+        }
+        if !self.space.is_shared(at) || last == 0 || first == most {
+            let word = if values.contains(0) { "over" } else { "within" };
+            return format!("{word} {name}");
+        }
+        let place = |number: u128| self.space.place(at, number).unwrap_or("?");
+        let up_to = (first > 0).then(|| format!("within {name} up to `{}`", place(first)));
+        let from = (last < most).then(|| format!("over {name} from `{}` on", place(last + 1)));
+        let both: Vec<String> = up_to.into_iter().chain(from).collect();
+        both.join(" and ")
     }
 
     /// A bucket's name; of two that share one, the old policy's comes first.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::decision::RuleId;
 use super::expiring::Expiring;
 use super::flow::FlowId;
 use super::target::prefix_of;
@@ -14,6 +15,62 @@ use crate::target::Options;
 
 /// What tells the tokens of one packet from those of another: nothing for a bucket without a key.
 pub(super) type KeyOf = (Option<IpAddr>, Option<IpAddr>);
+
+/// What a bucket has for a packet, as an oracle is told. Each time that the packet asks and there is
+/// a token, it takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tokens {
+    /// A token whenever it asks.
+    Enough,
+    /// So many tokens.
+    Left(u32),
+    /// A token each time it asks before this place, as far as the bucket's burst goes, and none from
+    /// there on.
+    Until(Ask),
+}
+
+impl Tokens {
+    /// No token.
+    pub const NONE: Self = Self::Left(0);
+}
+
+impl From<bool> for Tokens {
+    fn from(within: bool) -> Self {
+        if within { Self::Enough } else { Self::NONE }
+    }
+}
+
+/// A place where a rule asks a bucket. A packet comes to these places in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ask {
+    /// The rule.
+    pub rule: RuleId,
+    /// Which of its rates: an index into [`Rule::limits`](crate::ir::Rule::limits), or their number
+    /// for the rate of its log entries.
+    pub nth: usize,
+}
+
+/// What an oracle was told of a bucket.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    tokens: Tokens,
+    /// How many of them the packet under judgement has taken.
+    taken: u32,
+    /// How many there can be.
+    most: u64,
+}
+
+impl Told {
+    fn ask(&mut self, at: Ask) -> bool {
+        let within = match self.tokens {
+            Tokens::Enough => true,
+            Tokens::Left(tokens) => self.taken < tokens,
+            Tokens::Until(end) => at < end && u64::from(self.taken) < self.most,
+        };
+        self.taken += u32::from(within);
+        within
+    }
+}
 
 /// A bucket while packets pass.
 ///
@@ -27,8 +84,8 @@ pub(super) struct Meter {
     key: Option<Key>,
     max: usize,
     full: Sense,
-    /// What to answer, with nothing recorded.
-    told: Option<bool>,
+    /// What to answer, with nothing recorded from packet to packet.
+    told: Option<Told>,
     tables: [Table; 2],
 }
 
@@ -42,7 +99,7 @@ struct Table {
 }
 
 impl Meter {
-    pub(super) fn new(bucket: &Bucket, options: &Options, told: Option<bool>) -> Self {
+    pub(super) fn new(bucket: &Bucket, options: &Options, told: Option<Tokens>) -> Self {
         // Forgetting a key when its tokens are full again changes nothing.
         let idle = bucket
             .idle
@@ -53,16 +110,27 @@ impl Meter {
             key: bucket.key,
             max: usize::try_from(bucket.max.unwrap_or(options.max_set)).unwrap_or(usize::MAX),
             full: bucket.full,
-            told,
+            told: told.map(|tokens| Told {
+                tokens,
+                taken: 0,
+                most: bucket.most_asks().unwrap_or(u64::MAX),
+            }),
             tables: [Table::new(idle), Table::new(idle)],
+        }
+    }
+
+    /// A packet comes.
+    pub(super) fn begin(&mut self) {
+        if let Some(told) = &mut self.told {
+            told.taken = 0;
         }
     }
 
     /// Takes what the packet costs, and says whether it was there; for a limit of live flows,
     /// whether one more is within it. `flow` is the packet's flow if it has one already.
-    pub(super) fn ask(&mut self, view: &View, flow: Option<FlowId>) -> bool {
-        if let Some(told) = self.told {
-            return told;
+    pub(super) fn ask(&mut self, at: Ask, view: &View, flow: Option<FlowId>) -> bool {
+        if let Some(told) = &mut self.told {
+            return told.ask(at);
         }
         match self.rate {
             Rate::Flows { count } => self.ask_flows(view, flow, count),
@@ -202,6 +270,14 @@ mod tests {
     use crate::source::{FileId, Span};
     use proptest::prelude::*;
 
+    const HERE: Ask = Ask {
+        rule: RuleId {
+            stage: Stage::Filter,
+            index: 0,
+        },
+        nth: 0,
+    };
+
     fn packet() -> Packet {
         let addr: IpAddr = "192.0.2.1".parse().unwrap();
         Packet {
@@ -255,7 +331,7 @@ mod tests {
                     let view = View::new(&packet, Stage::Filter, now);
                     let expected = parts >= 60_000;
                     parts -= if expected { 60_000 } else { 0 };
-                    prop_assert_eq!(meter.ask(&view, None), expected);
+                    prop_assert_eq!(meter.ask(HERE, &view, None), expected);
                 }
             }
         }
@@ -264,7 +340,8 @@ mod tests {
     #[test]
     fn a_token_comes_at_its_millisecond() {
         let packet = packet();
-        let at = |meter: &mut Meter, now| meter.ask(&View::new(&packet, Stage::Filter, now), None);
+        let at =
+            |meter: &mut Meter, now| meter.ask(HERE, &View::new(&packet, Stage::Filter, now), None);
         let mut thirds = meter(3, TimeUnit::Second, 1);
         assert!(at(&mut thirds, 0) && !at(&mut thirds, 333) && at(&mut thirds, 334));
         // The bucket was full: nothing is left from the last.

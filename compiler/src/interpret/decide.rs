@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::bucket::Ask;
 use super::cube::{Failed, check, check_here, misses};
 use super::decision::{
     Answer, Decision, Fact, Mismatch, Outcome, RuleId, Sourced, Steered, Step, Trace,
@@ -58,6 +59,7 @@ impl<'a> Passage<'a> {
                 steered: None,
                 sourced: None,
                 mark: packet.mark(),
+                flow_mark: 0,
                 notrack: false,
                 logged: Vec::new(),
                 added: Vec::new(),
@@ -84,6 +86,9 @@ impl<'a> Passage<'a> {
         };
         if self.decision.outcome == Outcome::Allow {
             self.remember();
+        }
+        if matches!(self.view.track, Track::Flow { .. }) {
+            self.decision.flow_mark = self.flow_mark;
         }
         self.decision
     }
@@ -152,8 +157,8 @@ impl<'a> Passage<'a> {
             }
             return false;
         }
-        for limit in &rule.limits {
-            if !self.within(*limit) {
+        for (nth, limit) in rule.limits.iter().enumerate() {
+            if !self.within(*limit, Ask { rule: id, nth }) {
                 if self.state.trace {
                     let mismatch = self.limited(*limit);
                     self.no(id, mismatch);
@@ -219,11 +224,11 @@ impl<'a> Passage<'a> {
     }
 
     /// Asks a bucket.
-    fn within(&mut self, limit: Limit) -> bool {
+    fn within(&mut self, limit: Limit, at: Ask) -> bool {
         let Some(bucket) = self.state.buckets.get_mut(limit.bucket) else {
             return false;
         };
-        let within = bucket.ask(&self.view, self.flow);
+        let within = bucket.ask(at, &self.view, self.flow);
         if bucket.counts_flows() {
             self.asked.push((limit.bucket, self.view.clone()));
         }
@@ -245,10 +250,12 @@ impl<'a> Passage<'a> {
     fn effects(&mut self, id: RuleId, rule: &Rule) {
         if let Some(log) = &rule.effects.log {
             let entry = |bucket| {
-                self.within(Limit {
+                let limit = Limit {
                     sense: Sense::Within,
                     bucket,
-                })
+                };
+                let nth = rule.limits.len();
+                self.within(limit, Ask { rule: id, nth })
             };
             if log.at.is_none_or(entry) {
                 self.decision.logged.push(id);

@@ -79,6 +79,8 @@ pub struct Decision {
     pub sourced: Option<Sourced>,
     /// The packet's mark in the end.
     pub mark: u32,
+    /// The mark of its flow in the end, which packets of the flow get again; 0 without one.
+    pub flow_mark: u32,
     /// Whether conntrack leaves it alone.
     pub notrack: bool,
     /// Rules that wrote a log entry, in order.

@@ -33,6 +33,7 @@ mod steer;
 mod target;
 mod view;
 
+pub use bucket::{Ask, Tokens};
 pub use cube::holds;
 pub use decision::{
     Answer, Decision, Fact, Mismatch, Outcome, RuleId, Sourced, Steered, Step, Trace,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::bucket::Meter;
+use super::bucket::{Meter, Tokens};
 use super::dynamic::{Members, Told};
 use super::flow::Flows;
 use super::packet::Packet;
@@ -41,7 +41,7 @@ pub struct State {
 /// What [`State::oracle`] was told.
 #[derive(Clone, Debug)]
 struct Oracle {
-    within: Vec<bool>,
+    tokens: Vec<Tokens>,
     members: BTreeMap<(DynamicId, bool), bool>,
 }
 
@@ -87,8 +87,9 @@ impl State {
 
     /// A machine that answers as told and remembers nothing from one packet to the next.
     ///
-    /// `within` says of each bucket, by its number, whether there is a token (also for the rate of
-    /// log entries, also for live flows); a bucket without an answer has one. `members` says of
+    /// `tokens` says of each bucket, by its number, what it has for a packet (also for the rate of
+    /// log entries, also for live flows): `true` is a token each time it asks, `false` is none. A
+    /// bucket of which nothing is said has enough. `members` says of
     /// each dynamic set whether a packet's source (or pair), and its destination (`true`), is in
     /// it; without an answer it is not.
     ///
@@ -97,9 +98,13 @@ impl State {
     ///
     /// There is no flow table. A packet says itself what the lookup finds, in its fields `ct.state`
     /// (new when absent), `ct.mark` and `ct.direction`; none is invalid.
-    pub fn oracle(within: Vec<bool>, members: BTreeMap<(DynamicId, bool), bool>) -> Self {
+    pub fn oracle<T: Into<Tokens>>(
+        tokens: impl IntoIterator<Item = T>,
+        members: BTreeMap<(DynamicId, bool), bool>,
+    ) -> Self {
+        let tokens = tokens.into_iter().map(Into::into).collect();
         Self {
-            oracle: Some(Oracle { within, members }),
+            oracle: Some(Oracle { tokens, members }),
             ..Self::empty(None)
         }
     }
@@ -124,8 +129,8 @@ impl State {
         if let Some(oracle) = self.oracle.take() {
             let options = Options::default();
             let bucket = |(id, bucket)| {
-                let told = oracle.within.get::<BucketId>(id).copied().unwrap_or(true);
-                Meter::new(bucket, &options, Some(told))
+                let told = oracle.tokens.get::<BucketId>(id).copied();
+                Meter::new(bucket, &options, told.or(Some(Tokens::Enough)))
             };
             let set = |(id, set)| {
                 let told = Told {
@@ -137,6 +142,9 @@ impl State {
             };
             self.buckets = ir.buckets.iter().enumerate().map(bucket).collect();
             self.sets = ir.dynamic.iter().enumerate().map(set).collect();
+        }
+        for bucket in &mut self.buckets {
+            bucket.begin();
         }
         for set in &mut self.sets {
             set.begin(now);

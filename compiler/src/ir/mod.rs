@@ -190,6 +190,14 @@ pub struct Rule {
     pub note: Option<String>,
 }
 
+impl Rule {
+    /// Every bucket that it asks, in order: its rates', and that of its log entries.
+    pub fn buckets(&self) -> impl Iterator<Item = BucketId> + '_ {
+        let log = self.effects.log.as_ref().and_then(|log| log.at);
+        self.limits.iter().map(|l| l.bucket).chain(log)
+    }
+}
+
 /// `within` or `over` a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -343,6 +351,18 @@ pub struct Bucket {
     pub full: Sense,
     /// Where it is written.
     pub span: Span,
+}
+
+impl Bucket {
+    /// How often one packet can find a token in it; `None` when there is no limit. A limit of live
+    /// flows takes nothing, and a packet without octets costs none.
+    pub fn most_asks(&self) -> Option<u64> {
+        let unlimited = self.key.is_some() && self.full == Sense::Within;
+        match self.rate {
+            Rate::Packets { burst, .. } if !unlimited => Some(burst),
+            _ => None,
+        }
+    }
 }
 
 /// What a bucket allows.

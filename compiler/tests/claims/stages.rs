@@ -336,3 +336,70 @@ fn stateless_sections_judge_every_packet() {
          never allow tcp from 192.0.2.0/24 to host when tcp.flags == rst     # proven",
     );
 }
+
+#[test]
+fn each_rule_that_asks_a_bucket_takes_a_token() {
+    // The last token is gone when the second rule asks.
+    check(
+        "bucket b = 1/s burst 5
+         to host {
+           deny ssh over b            as first
+           match ssh log at b         as second
+           deny ssh over b            as third
+           allow ssh                  as ssh
+           default deny
+         }
+         ensure allow ssh to host     # proven
+         never deny ssh to host       # fails: tcp",
+    );
+    check(
+        "bucket b = 1/s burst 5
+         steer { deny ssh over b      as first
+                 direct               as onward }
+         to host {
+           reject ssh over b          as second
+           allow ssh                  as ssh
+           default deny
+         }
+         never reject ssh to host     # fails: tcp
+         never reject udp to host     # proven
+         ensure allow ssh to host     # proven",
+    );
+    let proved = proved(
+        "bucket b = 1/s burst 5
+         to host { deny ssh over b as first  reject ssh over b as second  allow ssh  default deny }
+         never reject ssh to host",
+    );
+    let word = &proved.words()[0];
+    assert!(
+        word.contains("with no token left in `b` from `second` on"),
+        "{word}"
+    );
+}
+
+#[test]
+fn live_flows_are_not_used_up_by_asking() {
+    check(
+        "bucket b = 5 flows
+         to host { deny ssh over b  reject ssh over b  allow ssh  default deny }
+         never reject ssh to host     # proven",
+    );
+}
+
+#[test]
+fn nothing_is_claimed_of_tokens_that_cannot_be_followed() {
+    // By destination, `dnat` gives the packet another bucket.
+    check(
+        "bucket b = 1/s burst 5 per dest
+         steer { match tcp/80 within b as asked
+                 dnat tcp/80 to 192.0.2.1 => 10.0.0.1 as moved }
+         to host { deny tcp/80 over b  default allow }
+         default allow
+         never deny udp                # unknown",
+    );
+    check(
+        "bucket b = 1/s burst 1
+         to host { match ssh within b  allow ssh within b as second  deny ssh  default deny }
+         never allow ssh to host      # unknown",
+    );
+}

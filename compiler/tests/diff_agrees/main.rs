@@ -16,6 +16,7 @@ mod points;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs};
 
@@ -75,6 +76,8 @@ struct Totals {
     pairs: AtomicUsize,
     equal: AtomicUsize,
     blind: AtomicUsize,
+    /// Why pairs were not followed.
+    reasons: Mutex<BTreeMap<&'static str, usize>>,
     large: AtomicUsize,
     boxes: AtomicUsize,
     inside: AtomicUsize,
@@ -118,6 +121,7 @@ fn every_packet_changes_as_reported() {
         get(&totals.outside),
         get(&totals.failed),
     );
+    println!("not followed: {:#?}", totals.reasons.lock().unwrap());
     assert_eq!(get(&totals.failed), 0);
     assert!(only.is_some() || get(&totals.inside) > pairs * PACKETS / 10);
 }
@@ -138,6 +142,12 @@ fn pair(at: usize, seed: u64, totals: &Totals) {
     let policy = &base.policy;
     let diff = diff::diff((policy, a), (policy, &b), Limits::default());
     if let Some(unknown) = diff.unknown {
+        *totals
+            .reasons
+            .lock()
+            .unwrap()
+            .entry(unknown.reason())
+            .or_default() += 1;
         let counter = match unknown {
             Unknown::Blind(_) => &totals.blind,
             Unknown::Budget => &totals.large,

@@ -234,3 +234,56 @@ fn what_steer_does_shows_to_rules_that_ask_for_it() {
     assert_eq!(of(text, "published").0, Status::Reached);
     assert_eq!(of(text, "not-published").0, Status::Unmatchable);
 }
+
+#[test]
+fn the_second_rule_that_asks_a_bucket_finds_it_empty() {
+    let text = "bucket b = 1/s burst 5
+                to host {
+                  deny ssh over b          as first
+                  deny ssh over b          as second
+                  allow ssh within b       as third
+                  deny ssh                 as fourth
+                  allow tcp/80 within b    as fifth
+                  allow tcp/80 within b    as sixth
+                  default deny
+                }";
+    for reached in ["first", "second", "third", "fourth", "fifth"] {
+        assert_eq!(of(text, reached).0, Status::Reached, "{reached}");
+    }
+    // Where the first does not get a token, the second does not either.
+    assert_eq!(of(text, "sixth").0, Status::Unreachable);
+    let flows = text.replace("1/s burst 5", "5 flows");
+    assert_eq!(of(&flows, "second").0, Status::Unreachable);
+    assert_eq!(of(&flows, "fourth").0, Status::Unreachable);
+}
+
+#[test]
+fn a_rule_that_adds_a_key_shows_to_the_rules_behind_it() {
+    let text = "set bad as source = {} dynamic
+                to host {
+                  deny tcp from @bad         as first
+                  match tcp/23 add @bad      as adds
+                  deny tcp/23 from @bad      as second
+                  allow tcp/23 from not @bad as third
+                  deny udp from @bad         as fourth
+                  deny udp from @bad         as fifth
+                  default deny
+                }";
+    assert_eq!(of(text, "second").0, Status::Reached);
+    assert_eq!(of(text, "third").0, Status::Unmatchable);
+    assert_eq!(of(text, "fifth").0, Status::Unreachable);
+}
+
+#[test]
+fn a_flow_has_the_marks_that_earlier_stages_set() {
+    let text = "steer { match tcp/22 mark 0x10/0xf0  match tcp/23 mark 0x1/0xf }
+                to host {
+                  allow tcp when ct.mark == 0x11 as both
+                  allow tcp when ct.mark == 0x10 as one
+                  allow tcp when ct.mark == 0x20 as none
+                  default deny
+                }";
+    assert_eq!(of(text, "both").0, Status::Reached);
+    assert_eq!(of(text, "one").0, Status::Reached);
+    assert_eq!(of(text, "none").0, Status::Unmatchable);
+}

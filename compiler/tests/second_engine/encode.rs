@@ -7,8 +7,10 @@ use polc_compiler::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT,
 };
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rule, Sense, Side, Stage};
-use polc_compiler::packet::{IfaceSet, IntervalSet, Pattern};
+use polc_compiler::ir::{
+    Atom, BucketId, Cube, DynamicId, Ir, KeyKind, ProxyId, Rate, Rule, Sense, Side, Stage, Verdict,
+};
+use polc_compiler::packet::{AddrSet, IfaceSet, IntervalSet, Pattern};
 
 /// Some adjacent variables: the bits of a number, the highest first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,11 +24,14 @@ const INGRESS: Bits = bits(1, 5);
 const EGRESS: Bits = bits(6, 5);
 const PROTO: Bits = bits(11, 8);
 const HEADERS: Bits = bits(19, 5);
-const TOKENS: Bits = bits(24, 64);
-const ATOMS: Bits = bits(88, 32);
-const SOURCE: Bits = bits(120, 128);
-const DEST: Bits = bits(248, 128);
-const FIELDS: u16 = 376;
+const TOKENS: Bits = bits(24, 64 * COUNT);
+const ATOMS: Bits = bits(24 + 64 * COUNT, 32);
+const SOURCE: Bits = bits(56 + 64 * COUNT, 128);
+const DEST: Bits = bits(184 + 64 * COUNT, 128);
+const FIELDS: u16 = 312 + 64 * COUNT;
+
+/// The bits of the number of tokens in a bucket.
+const COUNT: u16 = 4;
 
 /// This machine, among the numbers of interfaces.
 const HOST: u128 = 0;
@@ -57,12 +62,20 @@ pub(crate) struct Encoder {
     names: Vec<String>,
     atoms: Vec<Atom>,
     untracked: bool,
+    /// By bucket, the packets that have taken none, one, two … of its tokens.
+    taken: BTreeMap<BucketId, Vec<Bdd>>,
+    /// By dynamic set, the packets of which rules have added the key.
+    added: BTreeMap<DynamicId, Bdd>,
+    /// What marks a flow can have when it comes to the stage.
+    marks: Vec<u32>,
+    /// The kinds of dynamic sets.
+    kinds: Vec<KeyKind>,
 }
 
 impl Encoder {
     pub(crate) fn new() -> Self {
         Self {
-            all: BddVariableSet::new_anonymous(1200),
+            all: BddVariableSet::new_anonymous(1600),
             ranges: HashMap::new(),
             fields: BTreeMap::new(),
             next: FIELDS,
@@ -70,13 +83,23 @@ impl Encoder {
             names: Vec::new(),
             atoms: Vec::new(),
             untracked: false,
+            taken: BTreeMap::new(),
+            added: BTreeMap::new(),
+            marks: Vec::new(),
+            kinds: Vec::new(),
         }
     }
 
     /// Turns to a stage of a policy.
     pub(crate) fn begin(&mut self, ir: &Ir, stage: Stage) {
         self.stage = stage;
-        let cubes: Vec<&Cube> = ir.rules().flat_map(|(_, rule)| &rule.cubes).collect();
+        self.taken.clear();
+        self.added.clear();
+        self.marks = marks(ir, stage);
+        self.kinds = ir.dynamic.iter().map(|set| set.key).collect();
+        let bypass = ir.proxies.iter().flat_map(|p| &p.bypass);
+        let cubes = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+        let cubes: Vec<&Cube> = cubes.chain(bypass).collect();
         let mut patterns = vec![Pattern::Name("lo".to_owned())];
         for set in cubes
             .iter()
@@ -148,7 +171,7 @@ impl Encoder {
     }
 
     /// A packet of a family whose address is among the set's of that family.
-    fn address(&mut self, bits: Bits, set: &polc_compiler::packet::AddrSet) -> Bdd {
+    fn address(&mut self, bits: Bits, set: &AddrSet) -> Bdd {
         // The bits of an IPv4 address are the first ones.
         let v4 = Bits { width: 32, ..bits };
         let low = set
@@ -248,22 +271,108 @@ impl Encoder {
         }
         for (atom, answer) in &cube.atoms {
             let at = self.atoms.iter().position(|a| a == atom).unwrap();
-            let bit = self.bit(ATOMS, at);
+            let mut bit = self.bit(ATOMS, at);
+            if let Atom::Dynamic { set, dest } = atom
+                && let Some(added) = self.added.get(set).cloned()
+            {
+                let other = if *dest {
+                    KeyKind::Source
+                } else {
+                    KeyKind::Dest
+                };
+                if self.kinds[*set] != other {
+                    bit = bit.or(&added);
+                }
+            }
             out = out.and(&if *answer { bit } else { bit.not() });
         }
         out
     }
 
-    /// The packets that a rule means, with its rates.
-    pub(crate) fn rule(&mut self, rule: &Rule) -> Bdd {
+    /// The packets that a rule means, with its rates. It takes their tokens, and that of its log
+    /// entries: to be asked rule by rule.
+    pub(crate) fn rule(&mut self, ir: &Ir, rule: &Rule) -> Bdd {
         let mut out = self.nothing();
         for cube in &rule.cubes {
-            out = out.or(&self.cube(cube));
+            let mut own = self.cube(cube);
+            if let Some(Verdict::Proxy(id)) = rule.verdict {
+                own = own.and(&self.captured(ir, id, cube));
+            }
+            out = out.or(&own);
         }
         for limit in &rule.limits {
-            let token = self.bit(TOKENS, limit.bucket);
-            let within = limit.sense == Sense::Within;
-            out = out.and(&if within { token } else { token.not() });
+            let within = self.take(ir, limit.bucket, &out);
+            out = match limit.sense {
+                Sense::Within => out.and(&within),
+                Sense::Over => out.and_not(&within),
+            };
+        }
+        // Behind a rule that decides, nothing of the stage is asked.
+        if let (Some(set), None) = (rule.effects.add, &rule.verdict) {
+            let nothing = self.nothing();
+            let added = self.added.entry(set).or_insert(nothing);
+            *added = added.or(&out);
+        }
+        if let Some(bucket) = rule.effects.log.as_ref().and_then(|log| log.at) {
+            self.take(ir, bucket, &out);
+        }
+        out
+    }
+
+    /// What a proxy takes of what a rule's cube means: nothing from the senders that it lets bypass,
+    /// and nothing that is for this machine or for several, unless the rule says `to host`.
+    fn captured(&mut self, ir: &Ir, id: ProxyId, cube: &Cube) -> Bdd {
+        let mut out = self.all.mk_true();
+        if !(cube.egress.host && cube.egress.ifaces.is_empty()) {
+            let lo = self.number("lo");
+            let here = self.any(EGRESS, [(HOST, HOST), (lo, lo)]);
+            let groups = [("224.0.0.0", 4), ("255.255.255.255", 32), ("ff00::", 8)];
+            let groups = groups.map(|(addr, len)| AddrSet::prefix(addr.parse().unwrap(), len));
+            let groups = groups.into_iter().map(Option::unwrap);
+            let groups = groups.reduce(|a, b| a.union(&b)).unwrap();
+            let groups = self.address(DEST, &groups);
+            out = out.and_not(&here).and_not(&groups);
+        }
+        let local = self.equal(INGRESS, HOST);
+        for sender in &ir.proxies[id].bypass {
+            let mut bypass = local.clone();
+            for (atom, answer) in &sender.atoms {
+                let at = self.atoms.iter().position(|a| a == atom).unwrap();
+                let bit = self.bit(ATOMS, at);
+                bypass = bypass.and(&if *answer { bit } else { bit.not() });
+            }
+            for (field, set) in &sender.fields {
+                bypass = bypass.and(&self.field(*field, set));
+            }
+            out = out.and_not(&bypass);
+        }
+        out
+    }
+
+    /// The packets for which a bucket has a token. Those of `asking` take it.
+    fn take(&mut self, ir: &Ir, bucket: BucketId, asking: &Bdd) -> Bdd {
+        let first = TOKENS.first + u16::try_from(bucket).unwrap() * COUNT;
+        let tokens = bits(first, COUNT);
+        assert!(first + COUNT <= TOKENS.first + TOKENS.width);
+        let most = (1 << COUNT) - 1;
+        let fresh = vec![self.all.mk_true()];
+        let taken = self.taken.get(&bucket).cloned().unwrap_or(fresh);
+        // By how many tokens they have taken so far.
+        let mut next = vec![self.nothing(); taken.len() + 1];
+        let mut out = self.nothing();
+        for (count, packets) in taken.iter().enumerate() {
+            assert!((count as u128) < most, "too many rules ask this bucket");
+            let within = packets.and(&self.range(tokens, count as u128 + 1, most));
+            let asked = within.and(asking);
+            next[count] = next[count].or(&packets.and_not(&asked));
+            next[count + 1] = asked;
+            out = out.or(&within);
+        }
+        while next.last().is_some_and(Bdd::is_false) {
+            next.pop();
+        }
+        if !matches!(ir.buckets[bucket].rate, Rate::Flows { .. }) {
+            self.taken.insert(bucket, next);
         }
         out
     }
@@ -298,10 +407,14 @@ impl Encoder {
             out = out.and_not(&local);
         } else {
             out = out.and(&self.header(Header::Transport));
-            for (field, value) in [(IP_FRAGMENT, 0), (CT_DIRECTION, 0), (CT_MARK, 0)] {
+            for (field, value) in [(IP_FRAGMENT, 0), (CT_DIRECTION, 0)] {
                 let own = self.field_bits(field);
                 out = out.and(&self.equal(own, value));
             }
+            let own = self.field_bits(CT_MARK);
+            let marks = self.marks.iter().map(|m| (u128::from(*m), u128::from(*m)));
+            let marks = self.any(own, marks.collect::<Vec<_>>());
+            out = out.and(&marks);
             let state = self.field_bits(CT_STATE);
             let mut states = self.equal(state, 0);
             if self.untracked {
@@ -335,4 +448,24 @@ impl Encoder {
         }
         out
     }
+}
+
+/// The marks that rules of steer and filter before a stage leave of a flow without one.
+fn marks(ir: &Ir, stage: Stage) -> Vec<u32> {
+    let mut known = vec![0u32];
+    let before = [Stage::Steer, Stage::Filter]
+        .into_iter()
+        .filter(|s| *s < stage);
+    for rule in before.flat_map(|s| ir.stage(s)).cycle().take(200) {
+        let Some(mark) = rule.effects.mark else {
+            continue;
+        };
+        for at in 0..known.len() {
+            let new = known[at] & !mark.mask | mark.value;
+            if !known.contains(&new) {
+                known.push(new);
+            }
+        }
+    }
+    known
 }

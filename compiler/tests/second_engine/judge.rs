@@ -1,10 +1,12 @@
 //! Single packets, judged by one stage alone.
 
-use polc_compiler::analyse::model::{Model, View, Witness};
+use std::net::IpAddr;
+
+use polc_compiler::analyse::model::{Dim, Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
-use polc_compiler::field::{Field, ICMP_CODE, ICMP_TYPE};
-use polc_compiler::interpret::{self, Packet, RuleId, State, Track};
-use polc_compiler::ir::{Cube, Ir, Rule, Sense, Stage};
+use polc_compiler::field::{CT_MARK, Field, ICMP_CODE, ICMP_TYPE};
+use polc_compiler::interpret::{self, Ask, Packet, Place, RuleId, State, Tokens, Track};
+use polc_compiler::ir::{Cube, Ir, KeyKind, Rule, Sense, Stage, Verdict};
 use polc_compiler::packet::{Region, Values};
 
 /// Random packets for each policy.
@@ -15,8 +17,11 @@ const PACKETS: u64 = 10;
 pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 {
     let mut packets = 0;
     for rule in found.rules.iter().filter(|r| r.status == Status::Reached) {
-        let shown = model.example(rule.sample.as_ref().unwrap());
-        let held = [false, true].map(|untracked| first(model.ir, rule.id, &shown, untracked));
+        let at = model.plain(rule.sample.as_ref().unwrap());
+        let shown = model.witness(&at);
+        let mark = flow_mark(model, &at);
+        let held =
+            [false, true].map(|untracked| first(model.ir, rule.id, &shown, (untracked, mark)));
         let name = &rule.id.of(model.ir).unwrap().name;
         assert!(
             held.contains(&Some(rule.id)),
@@ -28,14 +33,16 @@ pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 
     for stage in Stage::ALL {
         let regions: Vec<Region> = model
             .lines(View::of(stage))
-            .unwrap()
+            .unwrap_or_default()
             .into_iter()
             .flat_map(|line| line.regions)
             .collect();
         for _ in 0..PACKETS {
             let universe = model.universe(stage);
             let within = &universe[random.usize(..universe.len())];
-            let packet = model.witness(&point(&mut random, within, &regions));
+            let at = point(&mut random, within, &regions);
+            let packet = model.witness(&at);
+            let mark = flow_mark(model, &at);
             for (index, rule) in model.ir.stage(stage).iter().enumerate() {
                 let id = RuleId { stage, index };
                 let dead = !matches!(
@@ -43,7 +50,7 @@ pub(crate) fn check(model: &Model, found: &Reach, seed: u64, text: &str) -> u64 
                     Status::Reached | Status::Unknown
                 );
                 if dead {
-                    let decided = first(model.ir, id, &packet, false);
+                    let decided = first(model.ir, id, &packet, (false, mark));
                     assert_ne!(decided, Some(id), "{} {packet:?}\n{text}", rule.name);
                 }
             }
@@ -89,39 +96,99 @@ fn admitted(ir: &Ir, stage: Stage, packet: &Packet) -> bool {
         }
 }
 
+/// The mark of the flow at a point.
+fn flow_mark(model: &Model, point: &[u128]) -> u32 {
+    let at = model.space.at(&Dim::Field(CT_MARK));
+    at.map_or(0, |at| u32::try_from(point[at]).unwrap())
+}
+
 /// The first rule of the stage, up to `id`, that holds and decides, or that is `id`.
-fn first(ir: &Ir, id: RuleId, witness: &Witness, untracked: bool) -> Option<RuleId> {
+fn first(ir: &Ir, id: RuleId, witness: &Witness, (untracked, mark): (bool, u32)) -> Option<RuleId> {
     if admitted(ir, id.stage, &witness.packet) {
         return None;
     }
-    let told = State::oracle(witness.within.clone(), witness.members.clone());
+    let mut told = State::oracle(witness.within.clone(), witness.members.clone());
     let mut view = interpret::View::new(&witness.packet, id.stage, 0);
     if untracked {
         view.track = Track::Untracked;
+    } else if id.stage != Stage::Guard {
+        view.track = Track::Flow {
+            state: 0,
+            mark,
+            reply: false,
+        };
     }
-    let holds = |rule: &Rule| {
-        let cube =
-            |cube: &Cube| speaks(cube, &view) && interpret::holds(cube, &view, &told).is_ok();
-        let limits = rule.limits.iter();
-        let mut rates = limits.map(|l| witness.within[l.bucket] == (l.sense == Sense::Within));
-        rule.cubes.iter().any(cube) && rates.all(|held| held)
+    let mut taken = vec![0; ir.buckets.len()];
+    let mut within = |bucket: usize, at: Ask| {
+        let answer = match witness.within[bucket] {
+            Tokens::Enough => true,
+            Tokens::Left(tokens) => taken[bucket] < tokens,
+            Tokens::Until(end) => at < end,
+        };
+        taken[bucket] += u32::from(answer);
+        answer
+    };
+    let mut holds = |id: RuleId, rule: &Rule| {
+        let means = |cube: &Cube| {
+            let holds = |c| interpret::holds(c, &view, &told).is_ok();
+            let Some(Verdict::Proxy(proxy)) = rule.verdict else {
+                return speaks(cube, &view) && holds(cube);
+            };
+            let bypass = &ir.proxies[proxy].bypass;
+            let bypasses = witness.packet.ingress == Place::Host && bypass.iter().any(holds);
+            let asked = cube.egress.host && cube.egress.ifaces.is_empty();
+            let away = asked || leaves(&witness.packet);
+            speaks(cube, &view) && holds(cube) && away && !bypasses
+        };
+        let mut ask = |nth, bucket| within(bucket, Ask { rule: id, nth });
+        let mut limits = rule.limits.iter().enumerate();
+        let holds = rule.cubes.iter().any(means)
+            && limits.all(|(nth, l)| ask(nth, l.bucket) == (l.sense == Sense::Within));
+        if let (true, Some(bucket)) = (holds, rule.effects.log.as_ref().and_then(|log| log.at)) {
+            ask(rule.limits.len(), bucket);
+        }
+        if let (true, Some(set)) = (holds, rule.effects.add) {
+            let own = ir.dynamic[set].key;
+            let both = witness.packet.saddr == witness.packet.daddr;
+            let mut members = witness.members.clone();
+            for ((at, dest), member) in &mut members {
+                let other = own
+                    == if *dest {
+                        KeyKind::Source
+                    } else {
+                        KeyKind::Dest
+                    };
+                *member |= *at == set && (!other || both);
+            }
+            told = State::oracle(witness.within.clone(), members);
+        }
+        holds
     };
     let rules = ir.stage(id.stage).iter().enumerate().take(id.index + 1);
-    let decides = |(index, rule): &(usize, &Rule)| {
-        (rule.verdict.is_some() || *index == id.index) && holds(rule)
-    };
-    let stage = id.stage;
-    rules
-        .filter(decides)
-        .map(|(index, _)| RuleId { stage, index })
-        .next()
+    let ids = rules.map(|(index, rule)| (RuleId { index, ..id }, rule));
+    let mut holding = ids.filter(|(id, rule)| holds(*id, rule));
+    let decides = |(other, rule): &(RuleId, &Rule)| rule.verdict.is_some() || *other == id;
+    holding.find(decides).map(|(id, _)| id)
 }
 
 /// Whether a cube speaks of a packet: of loopback traffic only when it names `lo`.
 fn speaks(cube: &Cube, view: &interpret::View) -> bool {
     let side = match view.packet.ingress {
-        interpret::Place::Host => &cube.egress,
-        interpret::Place::Iface(_) => &cube.ingress,
+        Place::Host => &cube.egress,
+        Place::Iface(_) => &cube.ingress,
     };
     !view.loopback || side.ifaces.include().is_some() && side.ifaces.contains("lo")
+}
+
+/// Whether a packet is for one other machine.
+fn leaves(packet: &Packet) -> bool {
+    let out = match &packet.egress {
+        Place::Host => false,
+        Place::Iface(name) => **name != *"lo",
+    };
+    let group = match packet.daddr {
+        IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast(),
+        IpAddr::V6(addr) => addr.is_multicast(),
+    };
+    out && !group
 }

@@ -59,7 +59,7 @@ impl<'a> Alignment<'a> {
         let lone =
             |bucket: &Bucket, other: &Ir| !other.buckets.iter().any(|o| o.name == bucket.name);
         for (_, x, y) in self.common_rules() {
-            for (i, j) in buckets(x).zip(buckets(y)) {
+            for (i, j) in x.buckets().zip(y.buckets()) {
                 let (Some(old), Some(new)) = (from.buckets.get(i), to.buckets.get(j)) else {
                     continue;
                 };
@@ -70,7 +70,7 @@ impl<'a> Alignment<'a> {
             }
         }
         let agree = |x: &Rule, y: &Rule| {
-            buckets(x).zip(buckets(y)).all(|(i, j)| {
+            x.buckets().zip(y.buckets()).all(|(i, j)| {
                 let pair = (from.buckets.get(i), to.buckets.get(j));
                 matches!(pair, (Some(old), Some(new)) if same(old, new)
                     || alike.iter().any(|(o, n)| same(o, old) && same(n, new)))
@@ -211,12 +211,6 @@ impl<'a> Alignment<'a> {
             && x.atoms.len() == y.atoms.len()
             && atoms()
     }
-}
-
-/// Every bucket that a rule asks, in order.
-fn buckets(rule: &Rule) -> impl Iterator<Item = BucketId> + '_ {
-    let log = rule.effects.log.as_ref().and_then(|log| log.at);
-    rule.limits.iter().map(|l| l.bucket).chain(log)
 }
 
 fn alike_at(from: &Ir, to: &Ir, i: BucketId, j: BucketId) -> bool {

@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::script::{Pair, Views};
-use crate::analyse::model::{Model, Moved, Phase, View};
+use super::script::{Pair, Sight, Views};
+use crate::analyse::model::{Memory, Model, Moved, Phase, View};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field};
+use crate::interpret::RuleId;
 use crate::ir::{Rule, Stage, Verdict};
 use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
@@ -97,7 +98,11 @@ fn lone(
     let [a, _] = pair.models;
     for family in [crate::analyse::model::V4, crate::analyse::model::V6] {
         let hull = a.space.all(family);
-        let views: Views = [Some(view), Some(view)];
+        let sight = Sight {
+            view,
+            memory: Memory::ANY,
+        };
+        let views: Views = [Some(sight), Some(sight)];
         for line in pair.lone_lines(phase, views, &hull)? {
             for region in line.regions.iter() {
                 match moved {
@@ -117,8 +122,8 @@ fn lone(
 fn moves(pair: &Pair) -> Result<Vec<(Moved, Vec<Region>)>, OutOfBudget> {
     let mut out: Vec<(Moved, Vec<Region>)> = Vec::new();
     for model in pair.models {
-        for rule in &model.ir.steer {
-            let regions = steered(model, rule)?;
+        for (index, rule) in model.ir.steer.iter().enumerate() {
+            let regions = steered(model, index, rule)?;
             for moved in destinations(rule) {
                 match out.iter_mut().find(|(m, _)| *m == moved) {
                     Some((_, known)) => known.extend(regions.iter().cloned()),
@@ -148,12 +153,16 @@ fn destinations(rule: &Rule) -> Vec<Moved> {
     }
 }
 
-fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
+fn steered(model: &Model, index: usize, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
     if destinations(rule).is_empty() {
         return Ok(Vec::new());
     }
     let view = View::of(Stage::Steer);
-    let mut out = model.rule(rule, view)?;
+    let id = RuleId {
+        stage: Stage::Steer,
+        index,
+    };
+    let mut out = model.rule_at_most(id, view)?;
     if rule
         .cubes
         .iter()
@@ -163,7 +172,7 @@ fn steered(model: &Model, rule: &Rule) -> Result<Vec<Region>, OutOfBudget> {
             untracked: true,
             ..view
         };
-        out.extend(model.rule(rule, untracked)?);
+        out.extend(model.rule_at_most(id, untracked)?);
     }
     Ok(out)
 }

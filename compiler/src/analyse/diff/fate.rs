@@ -1,12 +1,13 @@
 //! What becomes of a packet, as far as somebody could notice, and where two fates differ.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::effects::effects;
 use crate::analyse::model::{Dim, Moved, Space, V4};
 use crate::field::{DPORT, META_MARK};
 use crate::interpret::{Fact, Outcome, RuleId};
-use crate::ir::{Down, Mark, NatTarget};
+use crate::ir::{Down, Mark, NatTarget, Stage};
 use crate::packet::{AddrSet, IntervalSet, Region, Values};
 
 /// Who decided something.
@@ -95,6 +96,10 @@ pub struct Fate {
     pub(super) moved: Moved,
     pub(super) untracked: bool,
     pub(super) admitted: bool,
+    /// How many tokens it has taken from each shared bucket, by index into [`Space::buckets`].
+    pub(super) taken: BTreeMap<usize, u128>,
+    /// Its flow's mark.
+    pub(super) flow_mark: u32,
     /// Which [`Space::choices`] it depends on.
     pub(super) choices: Vec<usize>,
 }
@@ -117,6 +122,8 @@ impl Fate {
             moved: Moved::No,
             untracked: false,
             admitted: false,
+            taken: BTreeMap::new(),
+            flow_mark: 0,
             choices: Vec::new(),
         }
     }
@@ -134,10 +141,14 @@ impl Fate {
                 == (other.moved, other.untracked, other.admitted, other.notrack)
             && self.logged == other.logged
             && self.added == other.added
+            && (&self.taken, self.flow_mark) == (&other.taken, other.flow_mark)
     }
 
-    /// Sets bits of its mark.
-    pub(super) fn set_mark(&mut self, mark: Mark) {
+    /// Sets bits of its mark, and of its flow's. Guard knows no flow.
+    pub(super) fn set_mark(&mut self, mark: Mark, stage: Stage) {
+        if stage != Stage::Guard {
+            self.flow_mark = self.flow_mark & !mark.mask | mark.value & mark.mask;
+        }
         self.mark = Mark {
             value: self.mark.value & !mark.mask | mark.value & mark.mask,
             mask: self.mark.mask | mark.mask,
@@ -376,7 +387,13 @@ fn first(addr: IpAddr, len: u8) -> u128 {
 }
 
 fn marks(space: &Space, region: &Region, a: &Fate, b: &Fate) -> Result<Parts, TooFine> {
-    if a.notrack != b.notrack {
+    // The mark of a flow that is not there is nobody's.
+    let flow = |fate: &Fate| {
+        (!fate.untracked)
+            .then_some(fate.flow_mark)
+            .filter(|m| *m != 0)
+    };
+    if a.notrack != b.notrack || flow(a) != flow(b) {
         return Ok(Parts::other(region));
     }
     if a.mark == b.mark {

@@ -17,7 +17,9 @@ mod edits;
 mod effects;
 mod fate;
 mod observe;
+mod rates;
 mod script;
+mod sight;
 mod turn;
 mod walk;
 
@@ -152,11 +154,7 @@ pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
     let mut out = Diff {
         space: Arc::clone(&left.space),
         changes: Vec::new(),
-        unknown: left
-            .blind()
-            .or(right.blind())
-            .map(Unknown::Blind)
-            .or(unknown),
+        unknown: left.lost().or(right.lost()).map(Unknown::Blind).or(unknown),
         renamed: Vec::new(),
         annotated: Vec::new(),
         defects: Vec::new(),

@@ -20,6 +20,8 @@ pub struct Observed {
     pub source: Option<Sourced>,
     /// Its mark in the end, when it passes.
     pub mark: u32,
+    /// Its flow's mark in the end, when it passes.
+    pub flow_mark: u32,
     /// Whether guard takes it out of connection tracking, when it passes.
     pub notrack: bool,
     /// The texts of its log entries, in order; with `true` they are names of rules.
@@ -101,6 +103,7 @@ fn reduce(
         goes: goes.filter(|_| passes),
         source: decision.sourced.filter(|s| passes && *s != Sourced::Own),
         mark: if passes { decision.mark } else { 0 },
+        flow_mark: if passes { decision.flow_mark } else { 0 },
         notrack: decision.notrack && passes,
         logged,
         added,
@@ -114,7 +117,7 @@ pub fn compare(a: &Observed, b: &Observed) -> Option<Kind> {
             if a.goes != b.goes || a.source != b.source {
                 return Some(Kind::Retargeted);
             }
-            if a.mark != b.mark || a.notrack != b.notrack {
+            if (a.mark, a.flow_mark, a.notrack) != (b.mark, b.flow_mark, b.notrack) {
                 return Some(Kind::Marked);
             }
         }

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use super::align::Alignment;
-use crate::analyse::model::{Ending, FactLine, Model, Phase, View};
-use crate::interpret::Fact;
+use crate::analyse::model::{Ending, FactLine, Memory, Model, Phase, View};
+use crate::interpret::{Fact, RuleId};
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
 
@@ -24,6 +24,11 @@ pub(super) struct Line {
     pub(super) acts: [Option<Act>; 2],
     /// Whether it decides, and does not only log, mark or add.
     pub(super) decides: bool,
+    /// Whether it is asked how many tokens a packet has taken before: the rule's rates are no part of
+    /// its regions.
+    pub(super) counts: bool,
+    /// Its place among the lines of the phase: that of all lists of the phase.
+    pub(super) step: usize,
     /// The packets that it means.
     pub(super) regions: Rc<[Region]>,
 }
@@ -54,8 +59,16 @@ enum Which {
     Lone,
 }
 
-/// The views of both policies in a phase; `None` of one that is not asked.
-pub(super) type Views = [Option<View>; 2];
+/// How a policy sees a packet in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) view: View,
+    /// What rules have left, as far as the phase asks.
+    pub(super) memory: Memory,
+}
+
+/// How both policies see it; `None` of one that is not asked.
+pub(super) type Views = [Option<Sight>; 2];
 
 /// Two policies, side by side.
 pub(super) struct Pair<'m, 'a> {
@@ -95,10 +108,10 @@ impl Pair<'_, '_> {
     ) -> Result<Vec<Line>, OutOfBudget> {
         let mut out = Vec::new();
         let facts = [0, 1].map(|side| self.facts(side, phase, views, true));
-        merge_facts(facts, hull, &mut out);
+        merge_facts(facts, hull, 0, &mut out);
         self.rules(phase, views, hull, which, &mut out)?;
         let facts = [0, 1].map(|side| self.facts(side, phase, views, false));
-        merge_facts(facts, hull, &mut out);
+        merge_facts(facts, hull, usize::MAX, &mut out);
         Ok(out)
     }
 
@@ -107,7 +120,7 @@ impl Pair<'_, '_> {
             return Vec::new();
         };
         if before {
-            model.facts_before(phase, *view)
+            model.facts_before(phase, view.view)
         } else {
             model.facts_behind(phase)
         }
@@ -130,35 +143,40 @@ impl Pair<'_, '_> {
             .get(&stage)
             .map_or(&[][..], Vec::as_slice);
         let mut buffer = Vec::new();
-        let mut add = |side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
-            let (model, view) = (*of(&self.models, side), *of(&views, side));
-            let rule = model.ir.stage(stage).get(index);
-            let (Some(view), Some(rule)) = (view, rule) else {
-                return Ok(());
+        let mut add =
+            |place, side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
+                let (model, sight) = (*of(&self.models, side), *of(&views, side));
+                let rule = model.ir.stage(stage).get(index);
+                let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
+                    return Ok(());
+                };
+                model.rule_within(RuleId { stage, index }, view, memory, hull, &mut buffer)?;
+                if !buffer.is_empty() {
+                    let regions = buffer.drain(..).collect();
+                    out.push(Line {
+                        acts,
+                        decides: rule.verdict.is_some(),
+                        counts: model.counts(rule),
+                        step: place,
+                        regions,
+                    });
+                }
+                Ok(())
             };
-            model.rule_within(rule, view, hull, &mut buffer)?;
-            if !buffer.is_empty() {
-                let regions = buffer.drain(..).collect();
-                out.push(Line {
-                    acts,
-                    decides: rule.verdict.is_some(),
-                    regions,
-                });
-            }
-            Ok(())
-        };
-        for step in steps {
+        for (place, step) in (1..).zip(steps) {
             if which == Which::Lone && step.is_common() {
                 continue;
             }
             match step.rules.map(|rule| rule.map(Act::Rule)) {
-                acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => add(0, acts, i)?,
+                acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => {
+                    add(place, 0, acts, i)?;
+                }
                 [a, b] => {
                     if let Some(Act::Rule(i)) = a {
-                        add(0, [a, None], i)?;
+                        add(place, 0, [a, None], i)?;
                     }
                     if let Some(Act::Rule(j)) = b {
-                        add(1, [None, b], j)?;
+                        add(place, 1, [None, b], j)?;
                     }
                 }
             }
@@ -168,7 +186,7 @@ impl Pair<'_, '_> {
 }
 
 /// Adds the facts of both, in the one order that all facts have.
-fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, out: &mut Vec<Line>) {
+fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, step: usize, out: &mut Vec<Line>) {
     let [left, right] = facts;
     let mut right = right.into_iter().peekable();
     let mut add = |acts, line: FactLine| {
@@ -181,6 +199,8 @@ fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, out: &mut Vec<Line>) {
             out.push(Line {
                 acts,
                 decides: true,
+                counts: false,
+                step,
                 regions,
             });
         }

@@ -298,8 +298,9 @@ fn a_direction_that_is_governed_is_refused() {
 
 #[test]
 fn what_cannot_be_followed_is_unknown() {
-    let a = "to host { allow when meta.mark == 1  default deny }\n\
-             steer { match from 10.0.0.1 mark 0x1/0xff }";
+    let a = "bucket b = 1/s burst 5 per dest\n\
+             steer { match tcp/80 within b  dnat tcp/80 to 192.0.2.1 => 10.0.0.1 }\n\
+             to host { allow tcp within b  default deny }";
     let out = difference(a, a);
     assert!(matches!(out.unknown, Some(Unknown::Blind(_))));
     assert!(!out.is_equal());
@@ -358,4 +359,72 @@ proptest! {
             prop_assert!(boxes[..at].iter().all(|other| !other.intersects(one)));
         }
     }
+}
+
+#[test]
+fn a_rule_that_takes_tokens_changes_what_later_rules_find() {
+    let policy = |rules: &str| format!("bucket b = 1/s burst 5\n{}", filter(rules));
+    let a = policy("allow ssh within b as ssh");
+    let b = policy("match ssh from 10.0.0.1 within b as seen  allow ssh within b as ssh");
+    // With one token left, there is none for the second rule.
+    assert_eq!(summary(&a, &b), [(Kind::Denied, TCP)]);
+    let [change] = &difference(&a, &b).changes[..] else {
+        panic!()
+    };
+    assert_eq!(change.boxes.len(), 1);
+    // As many tokens are taken, whoever takes them.
+    let c = policy("match ssh from 10.0.0.1 over b as seen  allow ssh within b as ssh");
+    assert!(difference(&b, &c).is_equal());
+    let late = policy("allow ssh within b as ssh  match ssh within b as late");
+    assert!(difference(&a, &late).is_equal());
+    // Entries in the log take tokens, too.
+    let logs = policy("match ssh from 10.0.0.1 log \"x\" at b as seen  allow ssh within b as ssh");
+    let kinds: Vec<Kind> = summary(&a, &logs)
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+    assert_eq!(kinds, [Kind::Denied, Kind::Effects]);
+}
+
+#[test]
+fn tokens_are_counted_from_stage_to_stage() {
+    let policy = |steer: &str, ssh: &str| {
+        format!(
+            "bucket b = 1/s burst 5\nsteer {{ {steer} direct }}\n{}",
+            filter(ssh)
+        )
+    };
+    let a = policy("", "deny ssh over b as first  allow ssh");
+    let b = policy(
+        "match ssh from 10.0.0.1 within b as seen",
+        "deny ssh over b as first  allow ssh",
+    );
+    assert_eq!(summary(&a, &b), [(Kind::Denied, TCP)]);
+    let c = policy(
+        "match ssh from 10.0.0.1 over b as seen",
+        "deny ssh over b as first  allow ssh",
+    );
+    assert!(difference(&b, &c).is_equal());
+}
+
+#[test]
+fn marks_and_keys_are_followed_from_rule_to_rule() {
+    let policy = |steer: &str, field: &str| {
+        let filter = filter(&format!("allow ssh when {field} == 0x10"));
+        format!("steer {{ {steer} direct }}\n{filter}")
+    };
+    let marks = "match ssh from 10.0.0.1 mark 0x10";
+    // The packet passes, and elsewhere its flow is marked.
+    for field in ["ct.mark", "meta.mark"] {
+        let changes = summary(&policy("", field), &policy(marks, field));
+        let expected = [(Kind::Allowed, TCP), (Kind::Marked, TCP)];
+        assert_eq!(changes, expected, "{field}");
+    }
+    let keys = |rules: &str| format!("set s = {{}} dynamic\n{}", filter(rules));
+    let a = keys("match ssh add @s  deny ssh from @s  allow ssh from 10.0.0.1");
+    let b = keys("match ssh add @s  deny ssh from @s");
+    assert!(difference(&a, &b).is_equal());
+    let c = keys("match ssh from not 10.0.0.1 add @s  allow ssh from not @s");
+    let d = keys("match ssh from not 10.0.0.1 add @s");
+    assert_eq!(summary(&d, &c), [(Kind::Allowed, TCP)]);
 }

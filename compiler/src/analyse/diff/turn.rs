@@ -93,7 +93,7 @@ impl Turn<'_, '_> {
             }
             Verdict::Proxy(id) => {
                 if let Some(proxy) = self.model.ir.proxies.get(*id) {
-                    fate.set_mark(proxy.mark);
+                    fate.set_mark(proxy.mark, self.id.stage);
                     fate.goes = Goes::Proxy {
                         socket: socket(space.family(&region), proxy.v4, proxy.v6),
                         mark: proxy.mark,

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::fate::{Decider, Entry, Fate, Goes, Kind, differences};
+use super::fate::{Decider, Entry, Fate, Kind, differences};
+use super::rates::Rates;
 use super::script::{Act, Line, Pair, Views, of, of_mut};
+use super::sight::{Frame, meeting};
 use super::turn::Turn;
-use crate::analyse::model::{Ending, Model, Phase, View};
+use crate::analyse::model::{Asks, Ending, Model, Phase};
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Rule, Stage};
 use crate::packet::Region;
@@ -30,17 +32,6 @@ struct Task {
     phase: usize,
 }
 
-/// A piece inside of a phase.
-struct Frame {
-    region: Region,
-    fates: [Fate; 2],
-    /// Which policies have not decided yet.
-    open: [bool; 2],
-    /// The lines that meet the piece, and which of them is next.
-    live: Rc<[usize]>,
-    next: usize,
-}
-
 /// The lines of a phase in some views.
 type Known = ((Phase, Views), Rc<[Line]>);
 
@@ -55,6 +46,8 @@ pub(super) struct Walk<'w, 'm, 'a> {
     pub(super) budget: u64,
     pub(super) found: Vec<Found>,
     lines: Vec<Known>,
+    /// What each phase asks of what earlier rules have left.
+    pub(super) asks: Vec<(Phase, Asks)>,
     tasks: Vec<Task>,
 }
 
@@ -65,7 +58,10 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         renamed: &'w BTreeMap<RuleId, String>,
         budget: u64,
     ) -> Self {
+        let [a, b] = pair.models;
+        let asks = |phase: Phase| Some((phase, a.asks(phase.stage()?).or(b.asks(phase.stage()?))));
         Self {
+            asks: Phase::ALL.into_iter().filter_map(asks).collect(),
             pair,
             edits,
             renamed,
@@ -76,7 +72,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         }
     }
 
-    fn model(&self, side: usize) -> &'m Model<'a> {
+    pub(super) fn model(&self, side: usize) -> &'m Model<'a> {
         let [first, second] = self.pair.models;
         if side == 0 { first } else { second }
     }
@@ -128,20 +124,23 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         if a.in_step(b) && !self.is_edited(&region, at) {
             return Ok(());
         }
-        let views = [0, 1].map(|side| view(of(&fates, side), phase));
+        let views = [0, 1].map(|side| self.sight(side, of(&fates, side), phase));
         let lines = self.lines(phase, views, root)?;
+        self.spend(lines.len() as u64 / 8)?;
         let frame = Frame {
             live: meeting(&lines, 0..lines.len(), &region),
             region,
             fates,
             open: views.map(|v| v.is_some()),
+            views,
+            lines,
+            added_at: None,
             next: 0,
         };
-        self.spend(lines.len() as u64 / 8)?;
-        self.phase(&lines, frame, at, phase)
+        self.phase(frame, at, phase, root)
     }
 
-    fn lines(
+    pub(super) fn lines(
         &mut self,
         phase: Phase,
         views: Views,
@@ -159,13 +158,15 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     /// First match by first match.
     fn phase(
         &mut self,
-        lines: &Rc<[Line]>,
         first: Frame,
         at: usize,
         phase: Phase,
+        root: &Region,
     ) -> Result<(), OutOfBudget> {
         let mut frames = vec![first];
         while let Some(mut frame) = frames.pop() {
+            self.look_again(&mut frame, phase, root)?;
+            let lines = &Rc::clone(&frame.lines);
             let left = frame.live.get(frame.next..).unwrap_or_default();
             self.spend(1 + left.len() as u64 / 8)?;
             let [a, b] = &frame.fates;
@@ -187,6 +188,9 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                             region,
                             fates: frame.fates.clone(),
                             open: frame.open,
+                            views: frame.views,
+                            lines: Rc::clone(lines),
+                            added_at: frame.added_at,
                             next: 0,
                         });
                     }
@@ -209,6 +213,9 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     region: outside,
                     fates: frame.fates.clone(),
                     open: frame.open,
+                    views: frame.views,
+                    lines: Rc::clone(lines),
+                    added_at: frame.added_at,
                     next: 0,
                 });
             }
@@ -268,10 +275,15 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                     phase: at + 1,
                 });
             } else {
+                let grows = |(old, new): (&Fate, &Fate)| old.added.len() < new.added.len();
+                let adds = frame.fates.iter().zip(&fates).any(grows);
                 frames.push(Frame {
+                    added_at: frame.added_at.or(adds.then_some(line.step)),
                     region,
                     fates,
                     open,
+                    views: frame.views,
+                    lines: Rc::clone(&frame.lines),
                     live: Rc::clone(&frame.live),
                     next: frame.next + 1,
                 });
@@ -301,21 +313,47 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                 let Some(rule) = id.of(self.model(side).ir) else {
                     return vec![(region, fate, false)];
                 };
-                self.effects(side, id, rule, &mut fate, both);
-                let Some(verdict) = &rule.verdict else {
-                    return vec![(region, fate, false)];
-                };
-                let turn = Turn {
+                let rates = Rates {
                     model: self.model(side),
-                    id,
                     rule,
                 };
-                let ends = turn.verdict(verdict, region, fate);
-                ends.into_iter()
-                    .map(|(region, fate)| (region, fate, true))
-                    .collect()
+                let mut out = Vec::new();
+                for (region, mut fate, holds) in rates.ask(region, fate) {
+                    if !holds {
+                        out.push((region, fate, false));
+                        continue;
+                    }
+                    self.effects(side, id, rule, &mut fate, both);
+                    for (region, fate) in rates.log(region, fate) {
+                        self.decide(side, id, rule, region, fate, &mut out);
+                    }
+                }
+                out
             }
         }
+    }
+
+    /// A rule that holds decides, if it does.
+    fn decide(
+        &self,
+        side: usize,
+        id: RuleId,
+        rule: &Rule,
+        region: Region,
+        fate: Fate,
+        out: &mut Vec<(Region, Fate, bool)>,
+    ) {
+        let Some(verdict) = &rule.verdict else {
+            out.push((region, fate, false));
+            return;
+        };
+        let turn = Turn {
+            model: self.model(side),
+            id,
+            rule,
+        };
+        let ends = turn.verdict(verdict, region, fate);
+        out.extend(ends.into_iter().map(|(region, fate)| (region, fate, true)));
     }
 
     /// What a rule does besides deciding. An entry in the log that both policies write at the same
@@ -324,14 +362,14 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         let model = self.model(side);
         let effects = &rule.effects;
         if let Some(mark) = effects.mark {
-            fate.set_mark(mark);
+            fate.set_mark(mark, id.stage);
             fate.effects_by.push(id);
         }
         if let Some(set) = effects.add.and_then(|at| model.ir.dynamic.get(at)) {
             fate.added.push(model.space.dynamic_label(set));
             fate.effects_by.push(id);
         }
-        if both {
+        if both && !model.counts(rule) {
             return;
         }
         if let Some(log) = &effects.log {
@@ -363,37 +401,11 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     }
 }
 
-/// How a policy sees a packet in a phase; `None` when it is not asked.
-fn view(fate: &Fate, phase: Phase) -> Option<View> {
-    let asked = match phase {
-        Phase::Filter => !fate.admitted,
-        Phase::Egress => {
-            !fate.untracked && !matches!(fate.goes, Goes::Redirect(_) | Goes::Proxy { .. })
-        }
-        _ => true,
-    };
-    let stage = phase.stage().unwrap_or(Stage::Steer);
-    (asked && fate.end.is_none()).then_some(View {
-        stage,
-        moved: fate.moved,
-        untracked: fate.untracked,
-    })
-}
-
 /// Whether a line decides in the same way in both.
 fn is_dull(lines: &[Line], at: usize) -> bool {
     lines
         .get(at)
-        .is_some_and(|line| line.is_common() && line.decides)
-}
-
-/// Those of the lines that mean packets of the region.
-fn meeting(lines: &[Line], among: impl Iterator<Item = usize>, region: &Region) -> Rc<[usize]> {
-    let meets = |i: &usize| {
-        let line = lines.get(*i);
-        line.is_some_and(|l| l.regions.iter().any(|r| r.intersects(region)))
-    };
-    among.filter(meets).collect()
+        .is_some_and(|line| line.is_common() && line.decides && !line.counts)
 }
 
 /// The first line that takes a part of the piece, for whom, and one of its regions. The frame is

@@ -133,11 +133,11 @@ fn way(cx: &Context, diagnostic: Diagnostic, reach: &RuleReach, rule: &Rule) -> 
     let view = View::of(reach.id.stage);
     let takes = blockers
         .into_iter()
-        .filter_map(|id| id.of(cx.ir))
         .find(|blocker| {
-            let regions = model.rule(blocker, view).unwrap_or_default();
+            let regions = model.rule(*blocker, view).unwrap_or_default();
             regions.iter().any(|region| region.contains(&point))
-        });
+        })
+        .and_then(|id| id.of(cx.ir));
     let Some(takes) = takes else {
         return diagnostic;
     };

@@ -1,13 +1,14 @@
 //! The rules of a stage as regions.
 
 use super::Model;
-use super::space::{Dim, V4, V6};
+use super::memory::Memory;
+use super::space::{V4, V6};
 use super::view::{Tables, View};
-use crate::field::{CT_MARK, Field, META_MARK};
-use crate::interpret::{Fact, RuleId};
-use crate::ir::{Atom, Cube, Rule, Sense, Stage, Verdict};
+use crate::field::META_MARK;
+use crate::interpret::{Ask, Fact, RuleId};
+use crate::ir::{Cube, Stage, Verdict};
+use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
-use crate::packet::{Region, Values};
 
 /// What a line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,7 @@ impl Model<'_> {
         Tables {
             space: &self.space,
             ir: self.ir,
+            memory: Memory::NONE,
         }
     }
 
@@ -61,13 +63,11 @@ impl Model<'_> {
         if view.stage == Stage::Steer {
             fact(Fact::ProxySocket, self.proxy_sockets());
         }
-        for (index, rule) in self.ir.stage(view.stage).iter().enumerate() {
+        let stage = view.stage;
+        for index in 0..self.ir.stage(stage).len() {
             lines.push(Line {
-                source: Source::Rule(RuleId {
-                    stage: view.stage,
-                    index,
-                }),
-                regions: self.rule(rule, view)?,
+                source: Source::Rule(RuleId { stage, index }),
+                regions: self.rule(RuleId { stage, index }, view)?,
             });
         }
         Ok(lines)
@@ -86,25 +86,51 @@ impl Model<'_> {
         cubes.iter().flat_map(|c| tables.meant(c, view)).collect()
     }
 
-    /// The packets that a rule means, with its rates.
-    pub fn rule(&self, rule: &Rule, view: View) -> Result<Vec<Region>, OutOfBudget> {
+    /// The packets that a rule means, with its rates; of two policies that are compared, without
+    /// them if they depend on what the packet has taken before.
+    pub fn rule(&self, rule: RuleId, view: View) -> Result<Vec<Region>, OutOfBudget> {
         let mut out = Vec::new();
         for family in FAMILIES {
-            self.rule_within(rule, view, &self.space.all(family), &mut out)?;
+            self.rule_among_others(rule, view, &self.space.all(family), &mut out)?;
         }
         Ok(out)
     }
 
-    /// The packets of `hull`, which is of one family, that a rule means.
+    /// The packets that a rule may mean, whatever rules before it have left.
+    pub(crate) fn rule_at_most(
+        &self,
+        rule: RuleId,
+        view: View,
+    ) -> Result<Vec<Region>, OutOfBudget> {
+        let mut out = Vec::new();
+        for family in FAMILIES {
+            let hull = self.space.all(family);
+            self.rule_within(rule, view, Memory::ANY, &hull, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// The packets of `hull`, which is of one family, that a rule means when they remember that.
     pub(crate) fn rule_within(
         &self,
-        rule: &Rule,
+        id: RuleId,
         view: View,
+        memory: Memory,
         hull: &Region,
         out: &mut Vec<Region>,
     ) -> Result<(), OutOfBudget> {
+        let Some(rule) = id.of(self.ir) else {
+            return Ok(());
+        };
+        let marked = rule.cubes.iter().filter_map(|c| c.field(META_MARK));
+        if marked.into_iter().any(|set| memory.unmarked(set).is_none()) {
+            return Err(OutOfBudget);
+        }
         let start = out.len();
-        let tables = self.tables();
+        let tables = Tables {
+            memory,
+            ..self.tables()
+        };
         let proxy = match rule.verdict {
             Some(Verdict::Proxy(id)) => self.ir.proxies.get(id),
             _ => None,
@@ -117,17 +143,15 @@ impl Model<'_> {
                 out.extend(taken.iter().filter_map(|region| self.away(region)));
             }
         }
-        for limit in &rule.limits {
-            let bucket = self.ir.buckets.get(limit.bucket);
-            let Some(bucket) = bucket.and_then(|b| self.space.bucket(b)) else {
+        let limits = rule.limits.iter().enumerate();
+        for (nth, limit) in limits.filter(|_| !self.counts(rule)) {
+            let ask = Ask { rule: id, nth };
+            let Some((dim, answers)) = self.rate(ask, limit.bucket, limit.sense) else {
                 continue;
             };
-            let answer = Values::one((limit.sense == Sense::Within).into());
             let limited = out.split_off(start.min(out.len()));
-            let limited = limited.iter();
-            out.extend(
-                limited.filter_map(|r| self.space.narrowed(r, &Dim::Tokens(bucket), &answer)),
-            );
+            let narrowed = |r: &Region| self.space.narrowed(r, &dim, answers.as_ref()?);
+            out.extend(limited.iter().filter_map(narrowed));
         }
         if let Some(proxy) = proxy.filter(|p| !p.bypass.is_empty()) {
             let own = Cube {
@@ -148,31 +172,13 @@ impl Model<'_> {
 
     /// What the model cannot follow in this policy; `None` when it follows everything.
     pub fn blind(&self) -> Option<&'static str> {
-        let asks = |rule: &Rule, field: Field| rule.cubes.iter().any(|c| c.field(field).is_some());
-        let mut marked = false;
-        let mut added = Vec::new();
-        for stage in Stage::ALL {
-            let rules = self.ir.stage(stage);
-            if marked && rules.iter().any(|r| asks(r, META_MARK) || asks(r, CT_MARK)) {
-                return Some("a rule asks for a mark that an earlier stage may have set");
-            }
-            marked |= rules.iter().any(|r| r.effects.mark.is_some());
-            marked |= rules
-                .iter()
-                .any(|r| matches!(r.verdict, Some(Verdict::Proxy(_))));
-            for rule in rules {
-                let asked = |atom: &Atom| match atom {
-                    Atom::Dynamic { set, .. } => added.contains(set),
-                    Atom::Principal(..) => false,
-                };
-                if rule.cubes.iter().flat_map(|c| c.atoms.keys()).any(asked) {
-                    return Some("a rule asks for a key that an earlier rule may have added");
-                }
-                let ends = matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)));
-                added.extend(rule.effects.add.filter(|_| !ends));
-            }
-        }
-        None
+        self.across_stages().or_else(|| self.lost())
+    }
+
+    /// What nobody can follow in this policy who follows packets from stage to stage, with what they
+    /// remember.
+    pub(crate) fn lost(&self) -> Option<&'static str> {
+        self.lost_keys().or_else(|| self.lost_tokens())
     }
 }
 

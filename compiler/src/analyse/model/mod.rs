@@ -7,39 +7,47 @@
 //!
 //! What a packet is asked besides its bytes is a dimension, too: whether a bucket has tokens for
 //! it, whether a dynamic set has its key, which of several targets it gets. So a statement about
-//! every point is one about every state of buckets and dynamic sets. A bucket gives one packet the
-//! same answer each time it is asked.
+//! every point is one about every state of buckets and dynamic sets. [`supply`] says what that is
+//! for a bucket that several rules ask.
 //!
 //! # What is not in the model
 //!
 //! * Packets of known flows, and ICMP errors that belong to them: they follow their flow.
 //! * Proxies that do not listen: the model's proxies do.
-//! * Marks that one stage sets and a later one asks for, and keys that a rule adds to a dynamic set
-//!   which another rule then asks: [`Model::blind`] tells, and nothing is claimed of such a
-//!   policy.
+//! * Marks and keys of dynamic sets that a rule of one stage leaves for one of a later stage, where
+//!   a packet may meet both: [`Model::blind`] tells, and nothing is claimed of such a policy. Who
+//!   follows a packet from stage to stage, as the comparison of two policies does, can carry them
+//!   along as a [`Memory`].
+//! * Rates by destination that are asked before and behind `dnat`, and buckets that hold fewer tokens
+//!   than rules ask them for: as above.
 //! * `raw` text.
 
 mod facts;
 mod ifaces;
 mod lines;
+mod memory;
 mod phase;
 mod space;
+mod supply;
 mod universe;
 mod view;
 mod ways;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use ifaces::Classes;
 pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
+pub(crate) use memory::{Asks, Memory};
 pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};
 pub use view::{Moved, View};
 pub use witness::Witness;
 
+use crate::interpret::Ask;
 use crate::ir::{Bucket, Ir};
 use crate::policy::Policy;
 
@@ -52,13 +60,22 @@ pub struct Model<'a> {
     pub policy: &'a Policy,
     /// Its normal form.
     pub ir: &'a Ir,
+    /// Which of the places that ask a shared bucket one is, from 0.
+    places: BTreeMap<Ask, u128>,
 }
 
 impl<'a> Model<'a> {
     /// The model of one policy.
     pub fn new(policy: &'a Policy, ir: &'a Ir) -> Self {
         let space = Arc::new(Space::of(&[(policy, ir)]));
-        Self { space, policy, ir }
+        let mut model = Self {
+            space,
+            policy,
+            ir,
+            places: BTreeMap::new(),
+        };
+        model.number_places();
+        model
     }
 
     /// The models of two policies, whose packets are the same.
@@ -77,6 +94,7 @@ impl<'a> Model<'a> {
             space: Arc::clone(&space),
             policy,
             ir,
+            places: BTreeMap::new(),
         };
         (of(a), of(b))
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ifaces::Classes;
+use super::supply::{Counting, Supply};
 use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Bucket, Cube, DynamicSet, Ir, NatTarget, Verdict};
@@ -39,7 +40,8 @@ pub enum Dim {
     Principal(PrincipalKind),
     /// Whether its sender is in this control group.
     Cgroup(String),
-    /// Whether a bucket has tokens for it. The bucket is an index into [`Space::buckets`].
+    /// What a bucket has for it: 0 is no token, 1 is one. More is told of a bucket that
+    /// [`is_shared`](Space::is_shared). The bucket is an index into [`Space::buckets`].
     Tokens(usize),
     /// Which of several targets it gets. The targets are an index into [`Space::choices`].
     Choice(usize),
@@ -75,6 +77,7 @@ pub struct Space {
     pub principals: BTreeMap<PrincipalKind, Vec<String>>,
     /// The buckets. Those that are the same in two policies are here once.
     pub buckets: Vec<Bucket>,
+    pub(super) supply: Supply,
     /// The buckets that each name means, as indices into [`Space::buckets`].
     by_name: BTreeMap<Arc<str>, Vec<(Bucket, usize)>>,
     /// Dynamic sets. A second one of the same name that is not the same has another label.
@@ -98,6 +101,14 @@ impl Space {
             ifaces: Classes::of(policies.iter().flat_map(|(policy, ir)| ifaces(policy, ir))),
             principals: BTreeMap::new(),
             buckets: Vec::new(),
+            supply: Supply {
+                counting: match policies {
+                    [_] => Counting::Places,
+                    _ => Counting::Tokens,
+                },
+                asks: Vec::new(),
+                names: Vec::new(),
+            },
             by_name: BTreeMap::new(),
             dynamic: Vec::new(),
             choices: Vec::new(),
@@ -110,6 +121,8 @@ impl Space {
                 space.ask(cube, ir, &mut dims);
             }
         }
+        let irs: Vec<&Ir> = policies.iter().map(|(_, ir)| *ir).collect();
+        space.count_asks(&irs);
         dims.extend((0..space.buckets.len()).map(Dim::Tokens));
         dims.extend((0..space.choices.len()).map(Dim::Choice));
         dims.extend([Dim::Family, Dim::Ingress, Dim::Egress, Dim::Detour]);
@@ -208,6 +221,18 @@ impl Space {
         found.map(|(_, at)| *at)
     }
 
+    /// The number of a dynamic set that is the same but for its place.
+    pub(super) fn dynamic_index(&self, set: &DynamicSet) -> Option<usize> {
+        self.dynamic
+            .iter()
+            .position(|(known, _)| same_set(known, set))
+    }
+
+    /// How many dynamic sets there are.
+    pub(super) fn dynamic_count(&self) -> usize {
+        self.dynamic.len()
+    }
+
     /// What [`Dim::Member`] calls a dynamic set.
     pub fn dynamic_label(&self, set: &DynamicSet) -> String {
         let known = self.dynamic.iter().find(|(known, _)| same_set(known, set));
@@ -227,7 +252,8 @@ impl Space {
     /// The largest number of a dimension; the smallest is 0.
     fn largest(&self, dim: &Dim, family: u128) -> u128 {
         match dim {
-            Dim::Family | Dim::Header(_) | Dim::Member(..) | Dim::Cgroup(_) | Dim::Tokens(_) => 1,
+            Dim::Family | Dim::Header(_) | Dim::Member(..) | Dim::Cgroup(_) => 1,
+            Dim::Tokens(at) => self.most_tokens(*at),
             Dim::Ingress | Dim::Egress | Dim::Detour => self.ifaces.largest(),
             Dim::Source | Dim::Destination if family == V4 => u32::MAX.into(),
             Dim::Source | Dim::Destination => u128::MAX,

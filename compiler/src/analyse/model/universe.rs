@@ -25,7 +25,7 @@ impl Model<'_> {
                 let part = self.space.narrowed(&all, &Dim::Ingress, &from)?;
                 let part = self.space.narrowed(&part, &Dim::Egress, &to)?;
                 let part = self.space.narrowed(&part, &Dim::Detour, &detour)?;
-                Some(self.plausible(part, from == Values::one(HOST)))
+                Some(self.plausible(part, stage, from == Values::one(HOST)))
             }));
         }
         out
@@ -50,18 +50,21 @@ impl Model<'_> {
     }
 
     /// A region without what packets from there cannot have: a sender when they arrive, a frame
-    /// when they are this machine's own, and a flow in any case.
-    fn plausible(&self, mut region: Region, local: bool) -> Region {
+    /// when they are this machine's own, and a known flow in any case.
+    fn plausible(&self, mut region: Region, stage: Stage, local: bool) -> Region {
         for dim in &self.space.dims {
             let gone = match dim {
                 Dim::Header(Header::Owner) | Dim::Principal(_) | Dim::Cgroup(_) => !local,
                 Dim::Header(Header::Ethernet | Header::Vlan) => local,
-                Dim::Field(f) => [CT_STATE, CT_MARK, CT_DIRECTION].contains(f),
+                Dim::Field(f) => [CT_STATE, CT_DIRECTION].contains(f),
                 _ => false,
             };
             if gone {
                 region = self.fixed(&region, dim, 0);
             }
+        }
+        if let Some(at) = self.space.at(&Dim::Field(CT_MARK)) {
+            region = region.with(at, self.flow_marks(stage));
         }
         region
     }

@@ -3,12 +3,13 @@
 
 use std::net::IpAddr;
 
+use super::memory::Memory;
 use super::space::{Dim, Space, V4, V6};
 use super::ways::{self, Spoken};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT, META_MARK};
 use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Cube, Ir, NatTarget, Side, Stage, Verdict};
+use crate::ir::{Atom, Cube, Ir, KeyKind, NatTarget, Rule, Side, Stage, Verdict};
 use crate::packet::interval::Int;
 use crate::packet::{AddrSet, Families, IntervalSet, Region, Values};
 
@@ -94,6 +95,7 @@ impl Moved {
 pub(crate) struct Tables<'a> {
     pub(crate) space: &'a Space,
     pub(crate) ir: &'a Ir,
+    pub(crate) memory: Memory,
 }
 
 impl Tables<'_> {
@@ -209,10 +211,15 @@ impl Tables<'_> {
         }
         ask(at.protocol, &Values::of(&cube.proto)?)?;
         for (field, set) in &cube.fields {
-            match constant(*field, view, fragments) {
+            match constant(*field, view, fragments, self.memory) {
                 // The header must be there all the same.
                 Seen::Always(value) if set.contains(value) => {}
                 Seen::Always(_) | Seen::Never => return None,
+                Seen::Own if *field == META_MARK => {
+                    let set = self.memory.unmarked(set)?;
+                    ask(self.space.at(&Dim::Field(*field))?, &Values::of(&set)?)?;
+                }
+                Seen::Anything => {}
                 Seen::Own => {
                     ask(self.space.at(&Dim::Field(*field))?, &Values::of(set)?)?;
                 }
@@ -222,10 +229,35 @@ impl Tables<'_> {
             }
         }
         for (atom, answer) in &cube.atoms {
+            match self.remembered(atom) {
+                Remembered::Yes if *answer => continue,
+                Remembered::Yes => return None,
+                Remembered::Unknown => continue,
+                Remembered::No => {}
+            }
             let (dim, values) = self.atom(atom, *answer, family);
             ask(self.space.at(&dim)?, &values?)?;
         }
         Some(Region::new(dims))
+    }
+
+    /// Whether a rule before has added a packet's key.
+    fn remembered(self, atom: &Atom) -> Remembered {
+        let Atom::Dynamic { set, dest } = atom else {
+            return Remembered::No;
+        };
+        let found = self.ir.dynamic.get(*set);
+        let index = found.and_then(|s| self.space.dynamic_index(s));
+        let adds = |r: &Rule| r.effects.add == Some(*set);
+        match (index, found.map(|s| s.key)) {
+            _ if self.memory.any && self.ir.rules().any(|(_, rule)| adds(rule)) => {
+                Remembered::Unknown
+            }
+            (Some(_), Some(KeyKind::Source)) if *dest => Remembered::No,
+            (Some(_), Some(KeyKind::Dest)) if !*dest => Remembered::No,
+            (Some(at), _) if at < 64 && self.memory.added >> at & 1 == 1 => Remembered::Yes,
+            _ => Remembered::No,
+        }
     }
 
     fn atom(self, atom: &Atom, answer: bool, family: u128) -> (Dim, Option<Values>) {
@@ -256,6 +288,13 @@ impl Tables<'_> {
         };
         (dim, values)
     }
+}
+
+/// Whether a packet's key has been added by a rule before.
+enum Remembered {
+    Yes,
+    No,
+    Unknown,
 }
 
 /// How fragments look.
@@ -292,13 +331,15 @@ enum Seen {
     Own,
     /// This value, whatever the packet's own is.
     Always(u64),
+    /// Any value.
+    Anything,
     /// Nothing: no packet has the field there.
     Never,
 }
 
 /// What a stage sees of a field. Fragments are put together before steer, and a packet that opens a
 /// flow is a new one of the original direction.
-fn constant(field: Field, view: View, fragments: Fragments) -> Seen {
+fn constant(field: Field, view: View, fragments: Fragments, memory: Memory) -> Seen {
     const NEW: u64 = 0;
     const UNTRACKED: u64 = 3;
     let tracking = [CT_STATE, CT_DIRECTION, CT_MARK].contains(&field);
@@ -312,6 +353,10 @@ fn constant(field: Field, view: View, fragments: Fragments) -> Seen {
         f if f == CT_STATE && view.untracked => Seen::Always(UNTRACKED),
         _ if tracking && view.untracked => Seen::Never,
         f if f == CT_STATE => Seen::Always(NEW),
+        f if memory.any && [META_MARK, CT_MARK].contains(&f) => Seen::Anything,
+        f if f == CT_MARK => memory
+            .flow
+            .map_or(Seen::Own, |mark| Seen::Always(mark.into())),
         _ if tracking => Seen::Always(0),
         _ => Seen::Own,
     }

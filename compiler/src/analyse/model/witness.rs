@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Model;
 use super::space::{Dim, V4};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, SPORT, TCP_FLAGS};
-use crate::interpret::{Packet, Place};
+use crate::interpret::{Packet, Place, Tokens};
 use crate::ir::DynamicId;
 use crate::packet::{Region, Values};
 
@@ -15,8 +15,8 @@ use crate::packet::{Region, Values};
 pub struct Witness {
     /// The packet.
     pub packet: Packet,
-    /// Whether each bucket of the policy has tokens for it.
-    pub within: Vec<bool>,
+    /// What each bucket of the policy has for it.
+    pub within: Vec<Tokens>,
     /// Whether its key is in a dynamic set; with `true` its destination is looked up.
     pub members: BTreeMap<(DynamicId, bool), bool>,
     /// Which target each choice of the space falls on.
@@ -36,9 +36,11 @@ impl Model<'_> {
             Some(name) => Place::Iface(name.into()),
             None => Place::Host,
         };
-        let within = self.ir.buckets.iter().map(|bucket| {
-            let bucket = self.space.bucket(bucket).map(Dim::Tokens);
-            bucket.is_none_or(|dim| number(&dim) == 1)
+        let within = (0..self.ir.buckets.len()).map(|bucket| {
+            let at = self.bucket(bucket);
+            at.map_or(Tokens::Enough, |at| {
+                self.tokens(bucket, number(&Dim::Tokens(at)))
+            })
         });
         let mut members = BTreeMap::new();
         for (id, set) in self.ir.dynamic.iter().enumerate() {
@@ -131,7 +133,7 @@ impl Model<'_> {
                 Dim::Source => &[0x2001_0db8_0001 << 80 | 7, 0xfd00_0001 << 96 | 7],
                 Dim::Destination => &[0x2001_0db8_0002 << 80 | 9, 0xfd00_0002 << 96 | 9],
                 Dim::Ingress | Dim::Egress | Dim::Detour => &[],
-                Dim::Header(Header::Transport) | Dim::Tokens(_) => &[1],
+                Dim::Header(Header::Transport) => &[1],
                 Dim::Field(f) if *f == SPORT => &[40000, 50000],
                 Dim::Field(f) if *f == DPORT => &[443, 80, 22, 53, 8080, 40001],
                 Dim::Field(f) if *f == TCP_FLAGS => &[0x02, 0x10],
@@ -142,6 +144,10 @@ impl Model<'_> {
                 _ => &[0],
             };
             let values = region.dim(at);
+            if let (Dim::Tokens(_), Some(values)) = (dim, values) {
+                // As many as there can be.
+                return values.bounds().1;
+            }
             let preferred = pick(region, Some(at), plain);
             preferred.or_else(|| values.map(inner)).unwrap_or(0)
         })

@@ -11,7 +11,7 @@ use crate::field::{
     DPORT, Field, Format, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, IP_FRAGMENT, PROTOCOLS, SPORT,
     TCP_FLAGS,
 };
-use crate::interpret::{Packet, Place, Steered, render};
+use crate::interpret::{Packet, Place, Steered, Tokens, render};
 use crate::ir::{Ir, print};
 use crate::packet::IntervalSet;
 use crate::policy::Policy;
@@ -94,8 +94,16 @@ impl Witness {
             parts.extend(remark(*field, *value));
         }
         for (bucket, within) in ir.buckets.iter().zip(&self.within) {
-            if !within {
-                parts.push(format!("with no token left in `{}`", bucket.name));
+            let name = &bucket.name;
+            match within {
+                Tokens::Enough => {}
+                Tokens::Left(0) => parts.push(format!("with no token left in `{name}`")),
+                Tokens::Left(1) => parts.push(format!("with one token left in `{name}`")),
+                Tokens::Left(n) => parts.push(format!("with {n} tokens left in `{name}`")),
+                Tokens::Until(ask) => {
+                    let rule = ask.rule.of(ir).map_or("?", |r| &r.name);
+                    parts.push(format!("with no token left in `{name}` from `{rule}` on"));
+                }
             }
         }
         for ((id, dest), member) in &self.members {

@@ -28,7 +28,7 @@ pub(super) use sides::Space;
 use lists::List;
 use search::{Search, meet};
 
-use super::model::{self, Dim, Model, Moved, Source, View};
+use super::model::{self, Dim, Model, Moved, Source, V4, View};
 use crate::ir::{Cube, Side, Stage};
 use crate::packet::cover::{Budget, OutOfBudget};
 use crate::packet::{Region, Values};
@@ -191,9 +191,9 @@ impl<'m> Ways<'m> {
             }
         }
         if asked.tokens {
-            let yes = Values::one(1);
             for dim in space.dims.iter().filter(|d| matches!(d, Dim::Tokens(_))) {
-                regions = narrowed(space, &regions, dim, &yes);
+                let (_, all) = space.full(dim, V4).bounds();
+                regions = narrowed(space, &regions, dim, &Values::one(all));
             }
         }
         meet(&regions, &self.model.universe(stage))

@@ -149,6 +149,7 @@ const fn transport(expr: &'static str, style: Style, family: Option<Family>) -> 
 
 pub(crate) const IIFNAME: Key = key("iifname", Style::Other);
 pub(crate) const OIFNAME: Key = key("oifname", Style::Other);
+pub(crate) const FIB_OIFNAME: Key = key("fib daddr oifname", Style::Other);
 pub(crate) const IIF: Key = key("iif", Style::Decimal);
 pub(crate) const L4PROTO: Key = transport("meta l4proto", Style::Protocol, None);
 pub(crate) const NFPROTO: Key = key("meta nfproto", Style::Other);

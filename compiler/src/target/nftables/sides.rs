@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fields::{IIF, IIFNAME, Key, OIFNAME};
+use super::fields::{FIB_OIFNAME, IIF, IIFNAME, Key, OIFNAME};
 use super::tree::{Match, Values};
 use crate::field::{GID, UID};
 use crate::ir::cube::PrincipalKind;
@@ -14,6 +14,8 @@ use crate::target::Capability;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hook {
     Guard,
+    /// Before steer, behind the flow lookup. The way of a packet is looked up in the routing table.
+    Lookup,
     SteerPre,
     SteerOut,
     NatPre,
@@ -36,7 +38,9 @@ impl Hook {
     /// The end of a packet's way that tells loopback traffic here.
     pub(crate) fn loopback(self) -> Option<Key> {
         match self {
-            Self::Guard | Self::SteerPre | Self::NatPre | Self::Input => Some(IIFNAME),
+            Self::Guard | Self::Lookup | Self::SteerPre | Self::NatPre | Self::Input => {
+                Some(IIFNAME)
+            }
             Self::SteerOut | Self::NatOut | Self::Output | Self::Post => Some(OIFNAME),
             Self::Forward => None,
         }
@@ -95,6 +99,8 @@ pub(crate) struct Sides {
 }
 
 pub(crate) const TO_HOST: &str = "fib daddr type local";
+const DELIVERED: &str = "fib daddr type { local, broadcast, multicast, anycast }";
+const FORWARDED: &str = "fib daddr type != { local, broadcast, anycast }";
 const NOT_TO_HOST: &str = "fib daddr type != local";
 /// What a proxy takes unless its rule says `to host`.
 pub(crate) const UNICAST_AWAY: &str = "fib daddr type != { local, broadcast, multicast, anycast }";
@@ -121,6 +127,7 @@ pub(crate) fn sides(cube: &Cube, place: Place) -> Result<Option<Vec<Sides>>, Cap
             None => None,
             Some(list) => before_routing(list, egress)?,
         },
+        Hook::Lookup => incoming().map(|list| looked_up(&list, egress, place)),
         Hook::Input => plain(if egress.host { incoming() } else { None }),
         Hook::Output | Hook::SteerOut | Hook::NatOut => {
             plain(if ingress.host { outgoing() } else { None })
@@ -142,6 +149,40 @@ fn before_routing(mut list: Vec<Sides>, egress: &Side) -> Result<Option<Vec<Side
         }
     }
     Ok(Some(list))
+}
+
+/// The same conditions and what the egress side adds to them, as the routing table tells it. What is
+/// for several receivers may be both for this host and for others.
+fn looked_up(list: &[Vec<Match>], egress: &Side, place: Place) -> Vec<Sides> {
+    let rest = IfaceSet::not_loopback();
+    if egress.host && rest.is_subset(&egress.ifaces) {
+        let anywhere = |before: &Vec<Match>| Sides {
+            before: before.clone(),
+            after: None,
+        };
+        return list.iter().map(anywhere).collect();
+    }
+    let mut ways = Vec::new();
+    if egress.host {
+        ways.push((vec![], DELIVERED));
+    }
+    let leaving = ifaces(FIB_OIFNAME, &egress.ifaces.intersection(&rest), place);
+    let leaving = leaving.filter(|_| !egress.ifaces.intersection(&rest).is_empty());
+    for tests in leaving.into_iter().flatten() {
+        let tests = if rest.is_subset(&egress.ifaces) {
+            vec![]
+        } else {
+            tests
+        };
+        ways.push((tests, FORWARDED));
+    }
+    let both = |before: &Vec<Match>, (tests, after): &(Vec<Match>, &'static str)| Sides {
+        before: [before.as_slice(), tests.as_slice()].concat(),
+        after: Some(after),
+    };
+    list.iter()
+        .flat_map(|before| ways.iter().map(move |way| both(before, way)))
+        .collect()
 }
 
 /// What can be said before routing about where a packet goes.

@@ -133,7 +133,7 @@ fn admitted(build: &Build) -> Option<Line> {
 }
 
 /// The conditions of packets that are judged one by one.
-fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
+pub(super) fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
     let mut out = Vec::new();
     let ir = build.ir;
     for (id, block) in ir.blocks.iter().enumerate() {
@@ -159,4 +159,30 @@ fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
         out.extend(alts.into_iter().map(|a| a.matches));
     }
     out
+}
+
+/// A line that refuses packets, but for those that are judged one by one: these get another verdict.
+pub(super) fn unless_judged(
+    build: &mut Build,
+    name: &str,
+    refusal: Line,
+    stateless: &[Vec<Match>],
+    judged: &Then,
+) -> Line {
+    let Some(refuse) = refusal.verdict.clone().filter(|_| !stateless.is_empty()) else {
+        return refusal;
+    };
+    let scopes = stateless.iter();
+    let mut lines: Vec<Line> = scopes
+        .map(|scope| Line::new(scope.clone(), judged.clone()))
+        .collect();
+    lines.push(Line::new(vec![], refuse));
+    let chain = build.chain(name, lines);
+    Line {
+        verdict: Some(match judged {
+            Then::Return => Then::Jump(chain),
+            _ => Then::Goto(chain),
+        }),
+        ..refusal
+    }
 }

@@ -3,6 +3,7 @@
 mod egress;
 mod filter;
 mod guard;
+mod sockets;
 mod steer;
 
 use super::Build;

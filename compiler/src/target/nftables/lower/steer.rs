@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polc_bundle::{Family, ObjectKind};
 
+use super::filter::{stateless, unless_judged};
+use super::sockets::{direct_access, divert};
 use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
@@ -21,10 +23,10 @@ use crate::packet::IntervalSet;
 use crate::target::Capability;
 use crate::target::nftables::Build;
 use crate::target::nftables::action::{Role, set_mark};
-use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
+use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::sides::{Hook, Place, applies, names_loopback};
-use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Values, Verdict as Then};
+use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
 use crate::target::nftables::verdict::ADMITTED;
 
 /// After connection tracking (-200), before destination NAT.
@@ -257,7 +259,7 @@ fn flow_mark(Mark { value, mask }: Mark) -> String {
 }
 
 /// The protocols that a proxy takes.
-fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
+pub(super) fn protocols(proxy: &Proxy) -> IntervalSet<u64> {
     let tcp = proxy.tcp.then_some((TCP, TCP));
     let udp = proxy.udp.then_some((UDP, UDP));
     tcp.into_iter().chain(udp).collect()
@@ -358,8 +360,20 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerPre,
         plan.in_mangle.iter().copied(),
     ));
+    let lookup = Place {
+        hook: Hook::Lookup,
+        loopback: false,
+    };
+    let stateless = stateless(build, lookup);
     // Beside its meaning, this line keeps connection tracking in use.
-    rules.push(invalid(build));
+    let invalid = invalid(build);
+    rules.push(unless_judged(
+        build,
+        "judge_invalid",
+        invalid,
+        &stateless,
+        &Then::Accept,
+    ));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -372,84 +386,21 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct state established,related", Then::Accept));
     rules.push(Line::text("ct status confirmed", Then::Accept));
-    rules.extend(strict_tcp(build, ""));
+    if let Some(strict) = strict_tcp(build, "") {
+        rules.push(unless_judged(
+            build,
+            "judge_strict",
+            strict,
+            &stateless,
+            &Then::Return,
+        ));
+    }
     rules.extend(unconditional_icmp(build));
     for proxy in &ir.proxies {
         rules.extend(direct_access(proxy));
     }
     judge_all(build, &mut rules, Hook::SteerPre, &plan.in_mangle);
     rules
-}
-
-/// Delivers answers to connections that a proxy opened in a client's name: their destination is
-/// the client, and a transparent socket of this host has it. Sockets bound to any address do not
-/// count, or every packet to the proxy's port number would be taken; nor does UDP, where one open
-/// socket would take the datagrams of other clients.
-fn divert(proxies: &[Proxy]) -> Vec<Line> {
-    let first = |has: fn(&Proxy) -> bool| proxies.iter().find(|p| p.tcp && has(p));
-    let (v4, v6) = (first(|p| p.v4.is_some()), first(|p| p.v6.is_some()));
-    let owned = "meta l4proto tcp socket transparent 1 socket wildcard 0";
-    let line = |proxy: &Proxy| Line {
-        statements: set_mark(proxy.mark, false),
-        ..Line::text(owned, Then::Accept)
-    };
-    match (v4, v6) {
-        (Some(v4), Some(v6)) if v4.mark == v6.mark => vec![line(v4)],
-        // Each family needs a mark whose table delivers it.
-        _ => [(Family::V4, v4), (Family::V6, v6)]
-            .into_iter()
-            .filter_map(|(family, proxy)| {
-                let mut line = line(proxy?);
-                line.matches.insert(0, nfproto(family));
-                Some(line)
-            })
-            .collect(),
-    }
-}
-
-/// Refuses connections from outside to the proxy's own socket.
-fn direct_access(proxy: &Proxy) -> Vec<Line> {
-    let mut out = Vec::new();
-    let mut line = |at: Vec<Match>, port: u16| {
-        let ports = IntervalSet::one(u64::from(port));
-        let mut matches = vec![
-            among(L4PROTO, &protocols(proxy), 255),
-            among(TH_DPORT, &ports, 0xffff),
-        ];
-        matches.extend(at);
-        out.push(Line::new(matches, Then::Drop));
-    };
-    let local = |family| {
-        vec![
-            nfproto(family),
-            Match::Text("fib daddr type local".to_owned()),
-        ]
-    };
-    if let Some((addr, port)) = proxy.v4.filter(|(a, _)| !a.is_loopback()) {
-        let own = Values::V4(IntervalSet::one(addr.into()));
-        let own = Match::is(address(Address::Dest, Family::V4), own);
-        line(
-            if addr.is_unspecified() {
-                local(Family::V4)
-            } else {
-                vec![own]
-            },
-            port,
-        );
-    }
-    if let Some((addr, port)) = proxy.v6.filter(|(a, _)| !a.is_loopback()) {
-        let own = Values::V6(IntervalSet::one(addr.into()));
-        let own = Match::is(address(Address::Dest, Family::V6), own);
-        line(
-            if addr.is_unspecified() {
-                local(Family::V6)
-            } else {
-                vec![own]
-            },
-            port,
-        );
-    }
-    out
 }
 
 fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
@@ -460,6 +411,8 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerOut,
         plan.in_mangle.iter().copied(),
     );
+    // What belongs to no flow and opens none is not steered; filter refuses it.
+    rules.push(Line::text("ct state invalid", Then::Accept));
     rules.extend(restore(marks, false));
     rules.push(Line::text("ct direction reply", Then::Accept));
     let own = of_host(build);
@@ -481,7 +434,20 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     }
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct status confirmed", Then::Accept));
-    rules.extend(strict_tcp(build, ""));
+    if let Some(strict) = strict_tcp(build, "") {
+        let place = Place {
+            hook: Hook::SteerOut,
+            loopback: false,
+        };
+        let stateless = stateless(build, place);
+        rules.push(unless_judged(
+            build,
+            "judge_strict_out",
+            strict,
+            &stateless,
+            &Then::Return,
+        ));
+    }
     rules.extend(unconditional_icmp(build));
     judge_all(build, &mut rules, Hook::SteerOut, &plan.in_mangle);
     rules

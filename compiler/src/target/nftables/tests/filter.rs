@@ -6,7 +6,8 @@ use crate::field::{
     TCP, TCP_FLAGS, TIME_HOUR, UDP,
 };
 use crate::ir::{
-    Atom, Block, Cube, Effects, Log, Reject, Rule, Sense, Side, Stage, Verdict, cube::PrincipalKind,
+    Atom, Block, Cube, Effects, Log, Mark, Reject, Rule, Sense, Side, Stage, Verdict,
+    cube::PrincipalKind,
 };
 use crate::packet::{Families, IfaceSet, IntervalSet};
 
@@ -209,6 +210,38 @@ fn stateless_sections_skip_the_flow_lookup() {
     ir.strict_tcp = true;
     ir.blocks[2].stateless = true;
     ir.blocks[2].scope = vec![any().in_by(&["eth0"]).with_proto(&numbers(&[UDP]))];
+    insta::assert_snapshot!(text(&ir));
+}
+
+#[test]
+fn stateless_sections_are_told_before_routing_too() {
+    let mut ir = input(vec![
+        filter(
+            "voip",
+            vec![any().in_by(&["eth0"]).port(&[UDP], &[5060])],
+            Verdict::Allow,
+        ),
+        default(Stage::Filter, Verdict::Deny),
+    ]);
+    ir.strict_tcp = true;
+    ir.governs.forward = true;
+    ir.blocks[2].stateless = true;
+    let to = |names: &[&str]| Cube {
+        egress: Side::ifaces(IfaceSet::of(
+            names
+                .iter()
+                .map(|n| crate::packet::Pattern::Name((*n).to_owned())),
+        )),
+        ..any().in_by(&["eth1"])
+    };
+    let host = Cube {
+        egress: Side::host(),
+        ..any().in_by(&["eth0"])
+    };
+    ir.blocks[2].scope = vec![host.with_proto(&numbers(&[UDP])), to(&["eth2", "eth3"])];
+    let mut mark = at(Stage::Steer, "mark", vec![any()], Verdict::Direct);
+    mark.effects.mark = Some(Mark { value: 1, mask: 15 });
+    ir.steer.push(mark);
     insta::assert_snapshot!(text(&ir));
 }
 
