@@ -74,7 +74,7 @@ fn passes(ir: &Ir, iface: &str, bytes: &[u8]) -> bool {
         fields: parsed.fields,
         principals: [].into(),
     };
-    let mut state = State::oracle(Vec::new(), BTreeMap::new());
+    let mut state = State::oracle(Vec::<bool>::new(), BTreeMap::new());
     let decision = judge(ir, &packet, &mut state, 0);
     decision.by.is_none_or(|id| id.stage != Stage::Guard)
 }

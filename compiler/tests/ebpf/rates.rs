@@ -20,7 +20,10 @@ fn udp(port: u16) -> Vec<u8> {
 }
 
 fn loaded(text: &str, hook: Hook) -> (Loaded, String) {
-    let ir = compiled(text).ir.unwrap();
+    let compilation = compiled(text);
+    let ir = compilation
+        .ir
+        .unwrap_or_else(|| panic!("{:?}", compilation.diagnostics));
     let guard = ebpf::guard(&ir, hook).unwrap();
     let names = guard.programs.iter().map(|program| program.name.as_str());
     let last = guard.programs.last().unwrap().name.clone();
@@ -79,13 +82,14 @@ fn two_processors_share_a_bucket() {
         return;
     }
     const RATE: f64 = 20_000.0;
-    let text = "guard { allow udp within 20000/s burst 50  default deny }";
+    // The burst outlasts pauses that other work on the machine makes.
+    let text = "guard { allow udp within 20000/s burst 1500  default deny }";
     let (loaded, name) = loaded(text, Hook::Xdp);
     let frame = udp(53);
     let start = Instant::now();
     let flat_out = || {
         let mut passed = 0usize;
-        while start.elapsed() < Duration::from_secs(2) {
+        while start.elapsed() < Duration::from_secs(3) {
             passed += passing(&loaded, &name, &frame, 500);
         }
         passed
@@ -94,7 +98,7 @@ fn two_processors_share_a_bucket() {
         let other = scope.spawn(flat_out);
         flat_out() + other.join().unwrap()
     });
-    let expected = RATE * start.elapsed().as_secs_f64() + 50.0;
+    let expected = RATE * start.elapsed().as_secs_f64() + 1500.0;
     let ratio = passed as f64 / expected;
     eprintln!("{passed} packets of {expected:.0}: ratio {ratio:.4}");
     assert!((0.99..1.01).contains(&ratio), "{ratio}");
