@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use polc_compiler::analyse::model::{Dim, Model, View, Witness};
 use polc_compiler::analyse::reach::{Reach, Status};
 use polc_compiler::field::{CT_MARK, Field, ICMP_CODE, ICMP_TYPE};
-use polc_compiler::interpret::{self, Ask, Packet, Place, RuleId, State, Tokens, Track};
+use polc_compiler::interpret::{self, Ask, Packet, Place, RuleId, State, Tokens, Towards, Track};
 use polc_compiler::ir::{Cube, Ir, KeyKind, Rule, Sense, Stage, Verdict};
 use polc_compiler::packet::{Region, Values};
 
@@ -109,6 +109,14 @@ fn first(ir: &Ir, id: RuleId, witness: &Witness, (untracked, mark): (bool, u32))
     }
     let mut told = State::oracle(witness.within.clone(), witness.members.clone());
     let mut view = interpret::View::new(&witness.packet, id.stage, 0);
+    // Before routing, nobody knows whether this host is among several receivers.
+    let group = match witness.packet.daddr {
+        IpAddr::V4(addr) => addr.is_multicast() || addr.is_broadcast(),
+        IpAddr::V6(addr) => addr.is_multicast(),
+    };
+    if id.stage == Stage::Steer && group && view.egress == Towards::Host {
+        view.egress = Towards::Elsewhere;
+    }
     if untracked {
         view.track = Track::Untracked;
     } else if id.stage != Stage::Guard {

@@ -64,10 +64,16 @@ impl Model<'_> {
             fact(Fact::ProxySocket, self.proxy_sockets());
         }
         let stage = view.stage;
+        let hulls = self.hulls();
         for index in 0..self.ir.stage(stage).len() {
+            let id = RuleId { stage, index };
+            let mut regions = Vec::new();
+            for hull in &hulls {
+                self.rule_among_others(id, view, hull, &mut regions)?;
+            }
             lines.push(Line {
-                source: Source::Rule(RuleId { stage, index }),
-                regions: self.rule(RuleId { stage, index }, view)?,
+                source: Source::Rule(id),
+                regions,
             });
         }
         Ok(lines)
@@ -90,10 +96,15 @@ impl Model<'_> {
     /// them if they depend on what the packet has taken before.
     pub fn rule(&self, rule: RuleId, view: View) -> Result<Vec<Region>, OutOfBudget> {
         let mut out = Vec::new();
-        for family in FAMILIES {
-            self.rule_among_others(rule, view, &self.space.all(family), &mut out)?;
+        for hull in self.hulls() {
+            self.rule_among_others(rule, view, &hull, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// Every packet, by family.
+    fn hulls(&self) -> [Region; 2] {
+        FAMILIES.map(|family| self.space.all(family))
     }
 
     /// The packets that a rule may mean, whatever rules before it have left.
@@ -103,8 +114,7 @@ impl Model<'_> {
         view: View,
     ) -> Result<Vec<Region>, OutOfBudget> {
         let mut out = Vec::new();
-        for family in FAMILIES {
-            let hull = self.space.all(family);
+        for hull in self.hulls() {
             self.rule_within(rule, view, Memory::ANY, &hull, &mut out)?;
         }
         Ok(out)

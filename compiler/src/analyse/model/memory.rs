@@ -159,6 +159,9 @@ impl Model<'_> {
         out: &mut Vec<Region>,
     ) -> Result<(), OutOfBudget> {
         let asked = id.of(self.ir).map_or(0, |rule| self.asks_of(rule).sets);
+        if asked == 0 {
+            return self.rule_within(id, view, Memory::NONE, hull, out);
+        }
         let mut worlds = vec![(0u64, vec![hull.clone()])];
         for (index, rule) in self.ir.stage(id.stage).iter().enumerate().take(id.index) {
             let bit = rule.effects.add.map_or(0, |set| self.dynamic_bit(set)) & asked;
