@@ -76,12 +76,14 @@ fn rules_that_decide_nothing_count_and_go_on() {
     assert_eq!(loaded.counter(1).1, 3 * 46);
 }
 
+/// What the bucket of the next test gets in a second.
+const RATE: f64 = 20_000.0;
+
 #[test]
 fn two_processors_share_a_bucket() {
     if !possible() {
         return;
     }
-    const RATE: f64 = 20_000.0;
     // The burst outlasts pauses that other work on the machine makes.
     let text = "guard { allow udp within 20000/s burst 1500  default deny }";
     let (loaded, name) = loaded(text, Hook::Xdp);
