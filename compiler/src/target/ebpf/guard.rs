@@ -1,6 +1,6 @@
 //! The program of a guard: one for each class of interfaces that its rules tell apart.
 
-use polc_bpf::asm::{AsmError, Assembler, Isa, Program};
+use polc_bpf::asm::{AsmError, Assembler, Isa, Program, SourceLine};
 
 use super::act::Actions;
 use super::classify::{self, Limits, Plan, Problem, Unbuildable};
@@ -41,24 +41,49 @@ struct Part {
     data: String,
 }
 
-/// The program for interfaces like the one of this name. `counter` gives a rule's counter.
+/// Where the kernel meets a program, and what it is called.
+pub(super) struct Frame<'f> {
+    pub(super) name: &'f str,
+    pub(super) hook: Hook,
+    /// The line of the policy that its instructions are said to come from.
+    pub(super) line: Option<SourceLine>,
+}
+
+/// The program of these rules. `counter` gives a rule's counter.
+///
+/// It is one that kernels before 6.6 load, unless it is too long for that.
 pub(super) fn program(
     ir: &Ir,
-    name: &str,
-    iface: &str,
-    hook: Hook,
+    rules: &[(usize, Rule)],
+    frame: &Frame,
     counter: &dyn Fn(usize) -> Option<u32>,
 ) -> Result<Guard, GuardError> {
-    let rules = rules(ir, iface);
     let mut actions = Actions::default();
-    let [v4, v6] = [false, true].map(|v6| part(ir, &rules, v6, name, counter, &mut actions));
+    let [v4, v6] = [false, true].map(|v6| part(ir, rules, v6, frame.name, counter, &mut actions));
     let parts = [v4?, v6?];
+    let program = match write(&parts, &actions, frame).finish(Isa::V3) {
+        Err(AsmError::TooFar { .. }) => write(&parts, &actions, frame).finish(Isa::V4)?,
+        other => other?,
+    };
+    let data = parts
+        .into_iter()
+        .filter(|part| !part.plan.blob.is_empty())
+        .map(|part| (part.data, part.plan.blob))
+        .collect();
+    Ok(Guard { program, data })
+}
+
+fn write(parts: &[Part], actions: &Actions, frame: &Frame) -> Assembler {
+    let hook = frame.hook;
     let mut wanted: Vec<Item> = parts.iter().flat_map(|part| part.items.clone()).collect();
     if actions.count() {
         wanted.push(Item::Field(META_LENGTH));
     }
     let mut record = Record::of(wanted);
-    let mut asm = Assembler::new(name);
+    let mut asm = Assembler::new(frame.name);
+    if let Some(line) = &frame.line {
+        asm.at(line);
+    }
     let [v4, v6, other, malformed, decided] =
         ["v4", "v6", "other", "malformed", "decided"].map(|name| asm.label(name));
     let exits = Exits {
@@ -95,18 +120,12 @@ pub(super) fn program(
         asm.mov(polc_bpf::insn::Reg::R0, verdict);
         asm.exit();
     }
-    let program = asm.finish(Isa::V4)?;
-    let data = parts
-        .into_iter()
-        .filter(|part| !part.plan.blob.is_empty())
-        .map(|part| (part.data, part.plan.blob))
-        .collect();
-    Ok(Guard { program, data })
+    asm
 }
 
 /// The rules that can hold for packets that come in by an interface, with their places; each
 /// with the cubes that can.
-fn rules(ir: &Ir, iface: &str) -> Vec<(usize, Rule)> {
+pub(super) fn rules(ir: &Ir, iface: &str) -> Vec<(usize, Rule)> {
     let numbered = ir.guard.iter().enumerate();
     let of = |(index, rule): (usize, &Rule)| {
         let mut rule = rule.clone();
