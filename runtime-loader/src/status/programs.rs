@@ -66,8 +66,7 @@ fn running(seen: &Seen) -> Vec<ProgramStatus> {
             name: program.map(|program| program.name.clone()),
             mode: interface.map(|i| mode(i.attached).to_owned()),
             id: Some(*id),
-            // As bpftool writes it: the bytes in their order.
-            tag: program.map(|program| format!("{:016x}", program.tag.swap_bytes())),
+            tag: program.map(|program| format!("{:016x}", program.tag)),
         }
     };
     seen.running.iter().map(status).collect()
