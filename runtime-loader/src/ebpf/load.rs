@@ -25,11 +25,11 @@ pub(crate) fn load(
     manifest: &Manifest,
     counters: Option<&Path>,
 ) -> Result<Ebpf, EbpfError> {
-    let mut loader = EbpfLoader::new();
+    let mut from = EbpfLoader::new();
     if let Some(path) = counters {
-        loader.map_pin_path(COUNTERS, path);
+        from.map_pin_path(COUNTERS, path);
     }
-    let mut loaded = loader
+    let mut loaded = from
         .load(object)
         .map_err(|error| EbpfError::Object(Box::new(error)))?;
     for name in names(manifest) {

@@ -21,7 +21,7 @@ mod rows;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use polc_bpf::asm::{Program, SourceLine};
+use polc_bpf::asm::{Function, Program, SourceLine};
 use polc_bpf::insn::{Helper, Insn};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
@@ -95,7 +95,7 @@ pub struct Needs {
 
 impl Needs {
     fn note(&mut self, program: &Program) {
-        for insn in program.functions().iter().flat_map(|f| f.insns()) {
+        for insn in program.functions().iter().flat_map(Function::insns) {
             self.frame_length |= matches!(insn, Insn::Call(Helper::XdpGetBuffLen));
             self.far_jumps |= matches!(insn, Insn::JumpFar { .. });
         }
