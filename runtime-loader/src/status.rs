@@ -9,7 +9,7 @@ use polc_bundle::{Bundle, Manifest, RoutingPlan, RuleEntry};
 use serde::Serialize;
 
 use crate::access::AccessError;
-use crate::ebpf::{self, pins::Pins};
+use crate::ebpf::{self, pins::Pins, seen::Seen as Interfaces};
 use crate::netns::Netns;
 use crate::nft::{self, Counter, TableAccess};
 use crate::routing::{self, Seen, describe_route, describe_rule};
@@ -86,7 +86,9 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
     let bundle = committed.as_deref().and_then(|id| store.bundle(id).ok());
     let manifest = bundle.as_ref().map(Bundle::manifest);
     let pins = Pins::of(&netns);
-    if manifest.is_some_and(|m| m.target == ebpf::TARGET) || (committed.is_none() && pins.exist()) {
+    if manifest.is_some_and(|m| m.target == ebpf::TARGET)
+        || (committed.is_none() && Interfaces::any(&mut routing::open(&netns)?, &pins)?)
+    {
         return programs::status(&netns, &pins, committed, manifest);
     }
     let access = nft::access(&netns);

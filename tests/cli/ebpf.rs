@@ -49,17 +49,31 @@ default deny
     for expected in [
         "cannot express rates in guard",
         "mixed.pol:4:3",
-        "has no place for text for `nft`",
+        "has no place for text for `nftables`",
         "mixed.pol:7:1",
         "cannot express filter rules yet",
         "mixed.pol:8:20",
         "cannot express a default of filter yet",
-        "mixed.pol:9:1",
+        "mixed.pol:9:9",
         "build for `nftables`",
     ] {
         assert!(run.err.contains(expected), "{expected}: {}", run.err);
     }
     assert!(!place.path().join("out").exists());
+}
+
+/// Takes away what a namespace has when the test ends, however it does.
+struct AtEnd<'t>(&'t Place, &'t str);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        let run = self
+            .0
+            .polc(&["remove", "--netns", self.1, "--state-dir", "state"]);
+        if run.code != 0 {
+            eprintln!("left behind: {run:?}");
+        }
+    }
 }
 
 #[test]
@@ -71,8 +85,11 @@ fn programs_are_applied_shown_and_removed() {
     }
     let place = Place::new(&[("front.pol", GUARD)]);
     let namespace = Namespace::new().expect("a namespace");
-    let added = ["link", "add", "wan0", "type", "dummy"];
+    let added = [
+        "link", "add", "wan0", "type", "veth", "peer", "name", "far0",
+    ];
     namespace.output("ip", &added).expect("an interface");
+    let _applied = AtEnd(&place, namespace.name());
     let polc = |arguments: &[&str]| {
         let at = ["--netns", namespace.name(), "--state-dir", "state"];
         let run = place.polc(&[arguments, &at].concat());
@@ -91,14 +108,16 @@ fn programs_are_applied_shown_and_removed() {
     for expected in [
         "policy      front\n",
         "in step     yes\n",
-        "mail           guard   deny                   0               0  front.pol:4\n",
-        "programs\n  wan0            guard_0     generic   id ",
+        "programs\n  wan0            guard_0     native    id ",
     ] {
         assert!(status.contains(expected), "{expected}: {status}");
     }
+    let mail = ["mail", "guard", "deny", "0", "0", "front.pol:4"];
+    let mut lines = status.lines();
+    assert!(lines.any(|l| l.split_whitespace().eq(mail)), "{status}");
     let json = polc(&["status", "--format", "json"]);
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(json["programs"][0]["mode"], "generic");
+    assert_eq!(json["programs"][0]["mode"], "native");
 
     assert_eq!(polc(&["remove"]), "removed the program at wan0\n");
     assert_eq!(polc(&["status"]), "no policy is in force\n");

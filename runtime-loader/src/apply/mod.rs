@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use polc_bundle::{Bundle, Object};
 use serde::Serialize;
 
-use crate::ebpf::{self, pins::Pins};
+use crate::ebpf::{self, pins::Pins, seen::Seen};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::binary::NftBinary;
@@ -212,8 +212,9 @@ fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<Str
     let committed = store.committed(&netns.key())?;
     let bundle = committed.and_then(|id| store.bundle(&id).ok());
     let committed = bundle.map(|bundle| bundle.manifest().target.clone());
-    let pinned = Pins::of(netns).exist().then(|| ebpf::TARGET.to_owned());
-    Ok(committed.or(pinned).filter(|other| other != target))
+    let programs = Seen::any(&mut routing::open(netns)?, &Pins::of(netns))?;
+    let programs = programs.then(|| ebpf::TARGET.to_owned());
+    Ok(committed.or(programs).filter(|other| other != target))
 }
 
 /// Changes the kernel; `made` holds the routing steps taken, also after an error.

@@ -46,7 +46,10 @@ pub(super) fn apply(
     let pins = Pins::of(netns);
     let mut connection = routing::open(netns)?;
     progress("reading what runs at the interfaces");
-    let plan = Plan::new(bundle, &mut connection, &pins, store)?;
+    let key = netns.key();
+    let committed = store.committed(&key)?;
+    let known = committed.is_some();
+    let plan = Plan::new(bundle, &mut connection, (&pins, known), store)?;
     progress("loading the programs");
     let loaded = plan.load(bundle, &pins, store)?;
     let applied = plan.outcome(options.dry_run);
@@ -54,8 +57,6 @@ pub(super) fn apply(
         return Ok(applied);
     }
     progress("storing the bundle");
-    let key = netns.key();
-    let committed = store.committed(&key)?;
     let state = State {
         store,
         key,
@@ -88,7 +89,7 @@ impl<'b> Plan<'b> {
     fn new(
         bundle: &'b Bundle,
         connection: &mut RouteConnection,
-        pins: &Pins,
+        (pins, known): (&Pins, bool),
         store: &Store,
     ) -> Result<Self, ApplyError> {
         let manifest = bundle.manifest();
@@ -104,9 +105,13 @@ impl<'b> Plan<'b> {
         let unwanted = unwanted
             .filter(|(index, _)| wanted.iter().all(|w| w.index != *index))
             .collect();
-        let previous = seen.generation();
+        // Where nothing runs and nothing was applied, what is pinned is of another namespace that
+        // had this number.
+        let ours = known || !seen.running.is_empty();
+        let previous = seen.generation().filter(|_| ours);
         let there = pins.programs(&manifest.generation)?;
-        let pinned = !there.is_empty()
+        let pinned = ours
+            && !there.is_empty()
             && load::names(manifest).all(|name| there.iter().any(|pinned| pinned == name));
         let lost = !seen.running.is_empty()
             && previous.as_ref().is_none_or(|id| store.bundle(id).is_err());

@@ -83,6 +83,12 @@ impl Seen {
         })
     }
 
+    /// Whether an interface runs a program of ours. Pins can be left of a namespace that is gone
+    /// and had the same number; nothing runs what they hold.
+    pub(crate) fn any(connection: &mut RouteConnection, pins: &Pins) -> Result<bool, EbpfError> {
+        Ok(pins.exist() && !Self::read(connection, pins)?.running.is_empty())
+    }
+
     /// The generation in force: the one that all links run, or, where there is no interface for
     /// any, the one that is pinned.
     pub(crate) fn generation(&self) -> Option<String> {
