@@ -160,6 +160,30 @@ fn an_interface_that_comes_later_is_missed() {
 }
 
 #[test]
+fn packets_without_ethernet_headers_are_not_guarded_in_silence() {
+    if !possible() {
+        return;
+    }
+    let guarded = Guarded::new(GUARD);
+    let bench = &guarded.0;
+    let ip = |line: &str| {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        bench.router().output("ip", &arguments).expect("done")
+    };
+    let all = programs("guard { deny udp/81  default allow }");
+    ip("tuntap add mode tun name tun9");
+    ip("link set tun9 up");
+    let refused = bench.try_apply(&all).expect_err("it cannot be guarded");
+    assert!(refused.to_string().contains("`tun9`"), "{refused}");
+    assert!(bench.status().in_step, "nothing was changed");
+    ip("link set tun9 down");
+    bench.apply_bundle(&all);
+    assert!(bench.status().in_step);
+    ip("link set tun9 up");
+    assert!(!bench.status().in_step, "what comes by it is not judged");
+}
+
+#[test]
 fn where_frames_do_not_fit_a_page_the_driver_is_bypassed() {
     if !possible() {
         return;
