@@ -99,6 +99,8 @@ fn report(bundle: &Bundle, applied: &Applied) -> std::result::Result<(), Error> 
     let lines = [
         ("+", &changes.routing_added),
         ("-", &changes.routing_removed),
+        ("+", &changes.attached),
+        ("-", &changes.detached),
     ];
     // Writing to a `String` cannot fail.
     for (sign, entries) in lines {

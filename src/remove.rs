@@ -8,7 +8,8 @@ use crate::apply::PlaceArgs;
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
 
-/// Take the policy away: the table, the routing rules and routes that polc owns, and its state.
+/// Take the policy away: the table, the programs, the routing rules and routes that polc owns, and
+/// its state.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -25,6 +26,9 @@ pub(crate) fn run(args: &Args) -> Result {
     let mut text = String::new();
     if removed.table {
         text.push_str("removed the table `inet polc`\n");
+    }
+    for interface in &removed.programs {
+        let _ = writeln!(text, "removed the program at {interface}");
     }
     for entry in &removed.routing {
         // Writing to a `String` cannot fail.

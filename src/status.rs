@@ -1,12 +1,12 @@
 //! `polc status`
 
-use polc_runtime_loader::{Status, status};
+use polc_runtime_loader::{ProgramStatus, Status, status};
 
 use crate::apply::PlaceArgs;
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
 
-/// Show what is in force: generation, rules with their counters, routing.
+/// Show what is in force: generation, rules with their counters, programs, routing.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Exit with 1 if the kernel does not have what was applied last
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result {
 }
 
 fn describe(status: &Status) -> String {
-    if !status.table && status.committed.is_none() {
+    if !status.table && status.programs.is_empty() && status.committed.is_none() {
         return "no policy is in force\n".to_owned();
     }
     let or = |text: &Option<String>, other: &str| text.clone().unwrap_or_else(|| other.to_owned());
@@ -67,6 +67,10 @@ fn describe(status: &Status) -> String {
         lines.push(String::new());
         describe_rules(status, &mut lines);
     }
+    if !status.programs.is_empty() {
+        lines.extend([String::new(), "programs".to_owned()]);
+    }
+    lines.extend(status.programs.iter().map(describe_program));
     if !status.routing.is_empty() || !status.routing_left_over.is_empty() {
         lines.extend([String::new(), "routing".to_owned()]);
     }
@@ -78,6 +82,18 @@ fn describe(status: &Status) -> String {
         lines.push(format!("  LEFT OVER {entry}"));
     }
     lines.join("\n") + "\n"
+}
+
+fn describe_program(program: &ProgramStatus) -> String {
+    let name = program.name.as_deref().unwrap_or("unknown");
+    let interface = &program.interface;
+    match (&program.mode, program.id, &program.tag) {
+        (Some(mode), Some(id), tag) => {
+            let tag = tag.as_deref().unwrap_or("unknown");
+            format!("  {interface:16}{name:12}{mode:10}id {id}  tag {tag}")
+        }
+        _ => format!("  MISSING {interface:16}{name}"),
+    }
 }
 
 fn describe_rules(status: &Status, lines: &mut Vec<String>) {

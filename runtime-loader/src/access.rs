@@ -1,5 +1,6 @@
 //! Errors of reading and removing.
 
+use crate::ebpf::EbpfError;
 use crate::netns::NetnsError;
 use crate::nft::NftError;
 use crate::routing::RoutingError;
@@ -16,6 +17,8 @@ pub enum AccessError {
     Store(#[from] StoreError),
     /// Policy routing cannot be read or changed.
     Routing(#[from] RoutingError),
+    /// Programs cannot be read or removed.
+    Ebpf(#[from] EbpfError),
     /// The ruleset cannot be read or changed.
     Nft(#[from] NftError),
 }
@@ -25,6 +28,7 @@ impl AccessError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Nft(error) => error.help(),
+            Self::Ebpf(error) => error.help(),
             Self::Store(StoreError::Busy { .. }) => Some("try again when it is done"),
             _ => None,
         }

@@ -1,11 +1,12 @@
 //! Bundle to kernel: checks a bundle, applies it, reads it back, undoes what failed, removes it;
 //! and the live laboratory.
 //!
-//! The loader owns the nftables table `inet polc` and the policy-routing rules and routes that
-//! carry its protocol number [`OWNER`]. It touches nothing else. It links neither the policy
+//! The loader owns the nftables table `inet polc`, the policy-routing rules and routes that carry
+//! its protocol number [`OWNER`], and what is pinned in `/sys/fs/bpf/polc`. It touches nothing else. It links neither the policy
 //! language nor the compiler: a [`Bundle`](polc_bundle::Bundle) is all it knows.
 //!
-//! Changing the kernel takes `CAP_NET_ADMIN` in the namespace's user namespace, and entering
+//! Changing the kernel takes `CAP_NET_ADMIN` in the namespace's user namespace, programs take
+//! `CAP_BPF` as well, and entering
 //! another namespace takes `CAP_SYS_ADMIN`.
 //!
 //! ```no_run
@@ -22,6 +23,7 @@
 
 mod access;
 mod apply;
+mod ebpf;
 pub mod lab;
 mod netlink;
 mod netns;
@@ -37,11 +39,12 @@ mod transaction;
 
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
+pub use ebpf::EbpfError;
 pub use netns::NetnsError;
 pub use nft::{Counter, NftError};
 pub use remove::{Removed, remove};
 pub use routing::{OWNER, RoutingError};
-pub use status::{RoutingStatus, RuleStatus, Status, status};
+pub use status::{ProgramStatus, RoutingStatus, RuleStatus, Status, status};
 pub use store::{DEFAULT_STATE_DIR, StoreError};
 pub use sysctl::SysctlProblem;
 pub use transaction::BundleProblem;

@@ -6,6 +6,7 @@ use polc_bundle::RoutingPlan;
 use serde::Serialize;
 
 use crate::access::AccessError;
+use crate::ebpf::{self, pins::Pins};
 use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
 use crate::routing::{self, Seen};
@@ -18,6 +19,8 @@ pub struct Removed {
     pub table: bool,
     /// The policy-routing rules and local routes, as the `ip` command names them.
     pub routing: Vec<String>,
+    /// The interfaces that lost a program.
+    pub programs: Vec<String>,
     /// Whether the state directory knew of the namespace.
     pub state: bool,
 }
@@ -29,8 +32,8 @@ impl Removed {
     }
 }
 
-/// Removes the table `inet polc`, the loader's policy-routing rules and routes, and the state of
-/// the namespace. Nothing else is touched. It may be done again.
+/// Removes the table `inet polc`, the loader's policy-routing rules and routes, its programs, and
+/// the state of the namespace. Nothing else is touched. It may be done again.
 pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, AccessError> {
     let netns = Netns::open(netns)?;
     let store = Store::new(state_dir);
@@ -47,6 +50,13 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     for step in routing::steps(&nothing, &seen, loopback).remove {
         step.make(&mut connection)?;
         removed.routing.push(step.what);
+    }
+    let pins = Pins::of(&netns);
+    if pins.exist() {
+        let seen = ebpf::seen::Seen::read(&mut connection, &pins)?;
+        pins.remove()?;
+        let interfaces = seen.running.keys().map(|index| seen.name(*index));
+        removed.programs = interfaces.collect();
     }
     removed.state = store.forget(&netns.key())?;
     Ok(removed)

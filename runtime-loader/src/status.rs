@@ -1,5 +1,7 @@
 //! What is in force.
 
+mod programs;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -7,6 +9,7 @@ use polc_bundle::{Bundle, Manifest, RoutingPlan, RuleEntry};
 use serde::Serialize;
 
 use crate::access::AccessError;
+use crate::ebpf::{self, pins::Pins, seen::Seen as Interfaces};
 use crate::netns::Netns;
 use crate::nft::{self, Counter, TableAccess};
 use crate::routing::{self, Seen, describe_route, describe_rule};
@@ -30,6 +33,8 @@ pub struct Status {
     pub rules: Vec<RuleStatus>,
     /// The committed policy's rules and routes for policy routing.
     pub routing: Vec<RoutingStatus>,
+    /// The programs that interfaces run, and those that they should run.
+    pub programs: Vec<ProgramStatus>,
     /// The loader's rules and routes in the kernel that the committed policy does not have.
     pub routing_left_over: Vec<String>,
 }
@@ -49,6 +54,21 @@ pub struct RuleStatus {
     pub counter: Option<Counter>,
 }
 
+/// A program and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProgramStatus {
+    /// The interface.
+    pub interface: String,
+    /// The program's name in its object; none if it is not known or there should be none.
+    pub name: Option<String>,
+    /// `native`, `generic` or `hardware`; none if the interface does not run it.
+    pub mode: Option<String>,
+    /// The kernel's number of the program.
+    pub id: Option<u32>,
+    /// The kernel's hash of its instructions.
+    pub tag: Option<String>,
+}
+
 /// A rule or route of the plan and whether the kernel has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RoutingStatus {
@@ -65,6 +85,12 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
     let committed = store.committed(&netns.key())?;
     let bundle = committed.as_deref().and_then(|id| store.bundle(id).ok());
     let manifest = bundle.as_ref().map(Bundle::manifest);
+    let pins = Pins::of(&netns);
+    if manifest.is_some_and(|m| m.target == ebpf::TARGET)
+        || (committed.is_none() && Interfaces::any(&mut routing::open(&netns)?, &pins)?)
+    {
+        return programs::status(&netns, &pins, committed, manifest);
+    }
     let access = nft::access(&netns);
     let generation = access.generation()?;
     let counters = access.counters()?;
@@ -80,6 +106,7 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
         in_step,
         rules: manifest.map_or_else(Vec::new, |m| rules(&m.rules, &counters)),
         routing,
+        programs: Vec::new(),
         routing_left_over,
     })
 }

@@ -16,6 +16,7 @@ pub(crate) fn manifest() -> Manifest {
         rules: vec![],
         objects: vec![],
         sets: vec![],
+        programs: Vec::new(),
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],

@@ -10,7 +10,7 @@ use crate::nft::{FAMILY, TABLE};
 /// The script in a bundle.
 pub(crate) const SCRIPT: &str = "policy.nft";
 
-/// The target whose bundles this loader reads.
+/// The target whose bundles have a script.
 pub(crate) const TARGET: &str = "nftables";
 
 /// How every script begins. It keeps base chains in place and touches no table but one.
@@ -20,7 +20,10 @@ const HEAD: &str = "table inet polc {\n}\nflush table inet polc\n";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleProblem {
     /// It was built for something else.
-    #[error("the bundle was built for the target `{found}`, this loader applies `{TARGET}`")]
+    #[error(
+        "the bundle was built for the target `{found}`, this loader applies `{TARGET}` and `{}`",
+        crate::ebpf::TARGET
+    )]
     Target {
         /// What for.
         found: String,
@@ -28,6 +31,9 @@ pub enum BundleProblem {
     /// There is no script in it.
     #[error("the bundle has no file `{SCRIPT}`")]
     NoScript,
+    /// There is no object in it.
+    #[error("the bundle has no file `{}`", crate::ebpf::load::OBJECT)]
+    NoObject,
     /// The script does not begin as it must.
     #[error("`{SCRIPT}` does not begin by opening and flushing the table `{FAMILY} {TABLE}`")]
     Head,

@@ -11,6 +11,7 @@ mod answers;
 mod check;
 mod ci;
 mod diff;
+mod ebpf;
 mod harness;
 mod inline;
 mod large;

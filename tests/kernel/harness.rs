@@ -7,7 +7,9 @@ use polc_bundle::Bundle;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::{Files, Options, compile, target};
 use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology, running_as_root};
-use polc_runtime_loader::{Applied, ApplyOptions, Status, apply, status};
+use polc_runtime_loader::{
+    AccessError, Applied, ApplyError, ApplyOptions, Removed, Status, apply, remove, status,
+};
 use tempfile::TempDir;
 
 /// A topology whose router has a policy. Zone `client` is behind `lan0`, `server` behind `wan0`,
@@ -43,6 +45,11 @@ pub(crate) fn possible() -> bool {
 
 /// The bundle of a policy without its head, which names the zones.
 pub(crate) fn build(body: &str) -> Bundle {
+    build_for("nftables", body)
+}
+
+/// As [`build`], for a target.
+pub(crate) fn build_for(name: &str, body: &str) -> Bundle {
     let text = format!("{ZONES}{body}");
     let options = Options {
         as_of: "2026-01-01".into(),
@@ -58,8 +65,8 @@ pub(crate) fn build(body: &str) -> Bundle {
     let Some(ir) = &compilation.ir else {
         panic!("the policy is wrong:\n{}", found.join("\n"))
     };
-    let nftables = target::find("nftables").expect("the target exists");
-    match nftables.emit(ir, &compilation.sources, &target::Options::default()) {
+    let target = target::find(name).expect("the target exists");
+    match target.emit(ir, &compilation.sources, &target::Options::default()) {
         Ok(bundle) => bundle,
         Err(found) => {
             let found: Vec<String> = found.iter().map(show).collect();
@@ -110,7 +117,17 @@ impl Bench {
         }
     }
 
-    fn options(&self) -> ApplyOptions {
+    /// Puts a bundle in force if it can.
+    pub(crate) fn try_apply(&self, bundle: &Bundle) -> Result<Applied, ApplyError> {
+        apply(bundle, &self.options(), &mut |_| {})
+    }
+
+    /// Takes the policy away.
+    pub(crate) fn remove(&self) -> Result<Removed, AccessError> {
+        remove(Some(self.topology.router.name()), Some(self.state.path()))
+    }
+
+    pub(crate) fn options(&self) -> ApplyOptions {
         ApplyOptions {
             netns: Some(self.topology.router.name().to_owned()),
             dry_run: false,

@@ -10,6 +10,7 @@
 )]
 
 mod dnat;
+mod ebpf;
 mod egress;
 mod filter;
 mod gateway;

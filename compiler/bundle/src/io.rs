@@ -14,7 +14,7 @@ const MANIFEST: &str = "manifest.yaml";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     manifest: Manifest,
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why a bundle cannot be made, written or read.
@@ -55,25 +55,31 @@ impl Bundle {
     /// Makes a bundle: fills in the file list and the generation id, and puts the id where the
     /// files carry [`GENERATION_PLACEHOLDER`].
     ///
-    /// `files` maps paths relative to the bundle to texts; `manifest.generation` and
-    /// `manifest.files` are overwritten.
+    /// `files` maps paths relative to the bundle to contents, texts or not; `manifest.generation`
+    /// and `manifest.files` are overwritten.
     pub fn new(
         mut manifest: Manifest,
-        mut files: BTreeMap<String, String>,
+        files: BTreeMap<String, impl Into<Vec<u8>>>,
     ) -> Result<Self, BundleError> {
+        let files = files.into_iter().map(|(path, bytes)| (path, bytes.into()));
+        let mut files: BTreeMap<String, Vec<u8>> = files.collect();
         manifest.files = files
             .iter()
-            .map(|(path, text)| FileEntry {
+            .map(|(path, bytes)| FileEntry {
                 path: path.clone(),
-                sha256: sha256_hex(text.as_bytes()),
-                bytes: text.len() as u64,
+                sha256: sha256_hex(bytes),
+                bytes: bytes.len() as u64,
             })
             .collect();
         GENERATION_PLACEHOLDER.clone_into(&mut manifest.generation);
         manifest.generation = generation(&manifest)?;
-        for text in files.values_mut() {
-            if text.contains(GENERATION_PLACEHOLDER) {
-                *text = text.replace(GENERATION_PLACEHOLDER, &manifest.generation);
+        for bytes in files.values_mut() {
+            if let Some(text) = text_of(bytes)
+                && text.contains(GENERATION_PLACEHOLDER)
+            {
+                *bytes = text
+                    .replace(GENERATION_PLACEHOLDER, &manifest.generation)
+                    .into();
             }
         }
         Ok(Self { manifest, files })
@@ -84,9 +90,14 @@ impl Bundle {
         &self.manifest
     }
 
-    /// The text of one of its files.
+    /// The text of one of its files; `None` also when it is none.
     pub fn file(&self, path: &str) -> Option<&str> {
-        self.files.get(path).map(String::as_str)
+        self.bytes(path).and_then(text_of)
+    }
+
+    /// The content of one of its files.
+    pub fn bytes(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(Vec::as_slice)
     }
 
     /// The manifest as YAML.
@@ -103,12 +114,12 @@ impl Bundle {
             fs::remove_dir_all(&maps).map_err(io_error("write", &maps))?;
         }
         create_dir(&maps)?;
-        for (path, text) in &self.files {
+        for (path, bytes) in &self.files {
             let path = dir.join(plain(path)?);
             if let Some(parent) = path.parent() {
                 create_dir(parent)?;
             }
-            fs::write(&path, text).map_err(io_error("write", &path))?;
+            fs::write(&path, bytes).map_err(io_error("write", &path))?;
         }
         let path = dir.join(MANIFEST);
         fs::write(&path, self.manifest_yaml()?).map_err(io_error("write", &path))
@@ -122,14 +133,20 @@ impl Bundle {
         let mut files = BTreeMap::new();
         for entry in &manifest.files {
             let path = dir.join(plain(&entry.path)?);
-            let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-            let bare = text.replace(&manifest.generation, GENERATION_PLACEHOLDER);
-            if sha256_hex(bare.as_bytes()) != entry.sha256 {
+            let bytes = fs::read(&path).map_err(io_error("read", &path))?;
+            let sha256 = match text_of(&bytes) {
+                Some(text) => {
+                    let bare = text.replace(&manifest.generation, GENERATION_PLACEHOLDER);
+                    sha256_hex(bare.as_bytes())
+                }
+                None => sha256_hex(&bytes),
+            };
+            if sha256 != entry.sha256 {
                 return Err(BundleError::Hash {
                     path: entry.path.clone(),
                 });
             }
-            files.insert(entry.path.clone(), text);
+            files.insert(entry.path.clone(), bytes);
         }
         let mut bare = manifest.clone();
         GENERATION_PLACEHOLDER.clone_into(&mut bare.generation);
@@ -145,6 +162,11 @@ impl Bundle {
     pub fn is_bundle(dir: &Path) -> bool {
         dir.join(MANIFEST).is_file()
     }
+}
+
+/// A content as text; only in texts the generation id is put in and taken out.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
 }
 
 /// Reads a manifest and checks its schema.
@@ -225,6 +247,7 @@ mod tests {
             rules: vec![],
             objects: vec![],
             sets: vec![],
+            programs: vec![],
             unresolved: vec![],
             routing: RoutingPlan {
                 rules: vec![RoutingRule {
@@ -262,6 +285,22 @@ mod tests {
         assert_eq!(Bundle::read(dir.path()).unwrap(), bundle);
         let script = bundle.file("policy.nft").unwrap();
         assert_eq!(script, format!("# {}\n", bundle.manifest().generation));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_kept_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut object = vec![0xff];
+        object.extend(GENERATION_PLACEHOLDER.bytes());
+        let files = BTreeMap::from([("policy.o".to_owned(), object.clone())]);
+        let bundle = Bundle::new(sample().manifest.clone(), files).unwrap();
+        bundle.write(dir.path()).unwrap();
+        let read = Bundle::read(dir.path()).unwrap();
+        assert_eq!(read, bundle);
+        assert_eq!(read.bytes("policy.o"), Some(object.as_slice()));
+        assert_eq!(read.file("policy.o"), None);
+        fs::write(dir.path().join("policy.o"), [0xff, 0]).unwrap();
+        assert!(Bundle::read(dir.path()).is_err());
     }
 
     #[test]

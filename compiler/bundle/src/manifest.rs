@@ -15,7 +15,7 @@ pub struct Manifest {
     pub schema: u32,
     /// The policy's name.
     pub policy: String,
-    /// The target it was built for: `nftables`.
+    /// The target it was built for: `nftables` or `ebpf`.
     pub target: String,
     /// The hash of the whole content: 32 hexadecimal digits (128 bits of a SHA-256).
     pub generation: String,
@@ -33,6 +33,10 @@ pub struct Manifest {
     pub objects: Vec<Object>,
     /// Every named set in the kernel.
     pub sets: Vec<SetEntry>,
+    /// Programs, and which interfaces they are for: the first whose pattern matches an interface's
+    /// name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramEntry>,
     /// Names that are looked up on the machine that loads the bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<Unresolved>,
@@ -78,7 +82,8 @@ pub struct RuleEntry {
     pub source: String,
     /// The comment that its kernel rules carry.
     pub comment: String,
-    /// The kernel's counter object, when it counts.
+    /// The kernel's counter, when it counts: the name of an object, or a map and a place in it
+    /// (`counters/3`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counter: Option<String>,
     /// The prefix of its log entries, when it logs.
@@ -137,6 +142,27 @@ pub struct SetEntry {
     /// The file under `maps/` with one element a line; none for sets that the kernel fills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+}
+
+/// A program of the bundle's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramEntry {
+    /// Its name in the object; none for interfaces that no rule speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it runs.
+    pub hook: ProgramHook,
+    /// The names of its interfaces: one name, or what names begin with and `*`.
+    pub pattern: String,
+}
+
+/// A place in the kernel where programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramHook {
+    /// Before the kernel has made a packet of the frame.
+    Xdp,
 }
 
 /// A user, group or control group that the kernel tool looks up by name when it loads the

@@ -13,6 +13,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Ir;
 use crate::source::{SourceMap, Span};
 
+pub use ebpf::Ebpf;
 pub use nftables::Nftables;
 
 /// Turns policies into bundles for one kernel mechanism.
@@ -34,7 +35,7 @@ pub trait Target: Sync {
 
 /// Every target.
 pub fn all() -> &'static [&'static dyn Target] {
-    &[&Nftables]
+    &[&Nftables, &Ebpf]
 }
 
 /// The target of that name.

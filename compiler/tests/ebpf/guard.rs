@@ -98,23 +98,31 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     for _ in 0..policies {
         let shape = shape(if rng.bool() { 8 } else { 40 });
         let able = |text: &str| {
-            let ir = compiled(text).ir;
-            ir.is_some_and(|ir| !ir.guard.is_empty() && ebpf::guard(&ir, Hook::Xdp).is_ok())
+            let made = compiled(text);
+            let guard = |ir: &Ir| ebpf::guard(ir, &made.sources, Hook::Xdp).is_ok();
+            made.ir
+                .as_ref()
+                .is_some_and(|ir| !ir.guard.is_empty() && guard(ir))
         };
         let text = valid_policy(rng.u64(..), &shape, able).unwrap().text;
-        let ir = compiled(&text).ir.unwrap();
+        let made = compiled(&text);
+        let ir = made.ir.unwrap();
         let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
-        let guard = ebpf::guard(&ir, hook).unwrap();
-        let names = guard.programs.iter().map(|program| program.name.as_str());
-        let loaded = Loaded::new(&guard.object, names);
+        let guard = ebpf::guard(&ir, &made.sources, hook).unwrap();
+        let programs: Vec<(&str, &Pattern)> = guard
+            .programs
+            .iter()
+            .filter_map(|program| Some((program.name.as_deref()?, &program.pattern)))
+            .collect();
+        let loaded = Loaded::new(&guard.object, programs.iter().map(|(name, _)| *name));
         verified = verified.max(loaded.verified);
         let pools = Pools::of(&ir.guard);
         for at in 0..packets {
-            let program = &guard.programs[rng.usize(..guard.programs.len())];
-            let iface = name_of(&program.pattern);
+            let (name, pattern) = programs[rng.usize(..programs.len())];
+            let iface = name_of(pattern);
             let bytes = frame(&mut rng, &pools);
             let expected = passes(&ir, &iface, &bytes);
-            let Some(got) = loaded.passes(&program.name, &bytes) else {
+            let Some(got) = loaded.passes(name, &bytes) else {
                 assert_eq!(hook, Hook::Ingress);
                 continue;
             };

@@ -24,9 +24,12 @@ fn loaded(text: &str, hook: Hook) -> (Loaded, String) {
     let ir = compilation
         .ir
         .unwrap_or_else(|| panic!("{:?}", compilation.diagnostics));
-    let guard = ebpf::guard(&ir, hook).unwrap();
-    let names = guard.programs.iter().map(|program| program.name.as_str());
-    let last = guard.programs.last().unwrap().name.clone();
+    let guard = ebpf::guard(&ir, &compilation.sources, hook).unwrap();
+    let names = guard
+        .programs
+        .iter()
+        .filter_map(|program| program.name.as_deref());
+    let last = guard.programs.last().and_then(|p| p.name.clone()).unwrap();
     (Loaded::new(&guard.object, names), last)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::ebpf::EbpfError;
 use crate::netns::NetnsError;
 use crate::nft::NftError;
 use crate::routing::RoutingError;
@@ -37,6 +38,15 @@ pub enum ApplyError {
     /// The ruleset cannot be read or changed.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// Programs cannot be loaded or attached.
+    #[error(transparent)]
+    Ebpf(#[from] EbpfError),
+    /// A policy for another target is in force.
+    #[error("a policy for the target `{other}` is in force here")]
+    OtherTarget {
+        /// That target.
+        other: String,
+    },
     /// `nft` reported no error, but the kernel has another generation.
     #[error("the kernel has generation {} after loading `{expected}`", shown(.found.as_ref()))]
     Generation {
@@ -75,6 +85,8 @@ impl ApplyError {
             ),
             Self::LoopbackDown => Some("run `ip link set lo up`".to_owned()),
             Self::Nft(error) => error.help().map(str::to_owned),
+            Self::Ebpf(error) => error.help().map(str::to_owned),
+            Self::OtherTarget { .. } => Some("take it away with `polc remove` first".to_owned()),
             Self::Undone { cause, undo } => match undo {
                 Undo::Failed { .. } => Some(
                     "check the machine with `polc status`, then apply a bundle again or run `polc remove`"

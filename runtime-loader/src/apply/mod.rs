@@ -7,6 +7,7 @@
 
 mod error;
 mod prepare;
+mod programs;
 mod undo;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use polc_bundle::{Bundle, Object};
 use serde::Serialize;
 
+use crate::ebpf::{self, pins::Pins, seen::Seen};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::binary::NftBinary;
@@ -62,6 +64,10 @@ pub struct Changes {
     pub routing_removed: Vec<String>,
     /// Chains, sets, maps, limits and counters of earlier policies removed.
     pub objects_removed: Vec<Object>,
+    /// Programs that interfaces were given, also in place of others.
+    pub attached: Vec<String>,
+    /// Programs of earlier policies that were taken from interfaces.
+    pub detached: Vec<String>,
 }
 
 /// Something that did not stand in the way of an apply.
@@ -150,6 +156,13 @@ pub fn apply(
     } else {
         Some(store.lock(&netns)?)
     };
+    let target = bundle.manifest().target.as_str();
+    if let Some(other) = other_target(&store, &netns, target)? {
+        return Err(ApplyError::OtherTarget { other });
+    }
+    if target == ebpf::TARGET {
+        return programs::apply(bundle, options, (&netns, &store), progress);
+    }
     let mut kernel = Kernel {
         nft: NftBinary::new(&netns),
         netns: &netns,
@@ -192,6 +205,16 @@ pub fn apply(
             })
         }
     }
+}
+
+/// The target of the policy in force, if it is another one than `target`.
+fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<String>, ApplyError> {
+    let committed = store.committed(&netns.key())?;
+    let bundle = committed.and_then(|id| store.bundle(&id).ok());
+    let committed = bundle.map(|bundle| bundle.manifest().target.clone());
+    let programs = Seen::any(&mut routing::open(netns)?, &Pins::of(netns))?;
+    let programs = programs.then(|| ebpf::TARGET.to_owned());
+    Ok(committed.or(programs).filter(|other| other != target))
 }
 
 /// Changes the kernel; `made` holds the routing steps taken, also after an error.

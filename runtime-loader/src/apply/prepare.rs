@@ -33,6 +33,7 @@ impl Prepared {
                 routing_added: names(&self.routing.add),
                 routing_removed: names(&self.routing.remove),
                 objects_removed: self.stale.clone(),
+                ..Changes::default()
             },
             warnings: self.warnings.clone(),
             dry_run,

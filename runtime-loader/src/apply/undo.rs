@@ -35,7 +35,7 @@ pub(super) fn undo(
     }
 }
 
-fn restore_state(state: &State<'_>) -> Result<(), StoreError> {
+pub(super) fn restore_state(state: &State<'_>) -> Result<(), StoreError> {
     let State {
         store,
         key,

@@ -6,7 +6,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, State,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, State, XdpAttached,
 };
 
 use super::RouteConnection;
@@ -20,6 +20,23 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Whether it carries frames: it has a carrier, and as a bridge's port it forwards.
     pub(crate) carries: bool,
+}
+
+/// An interface, and the XDP program that it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    /// Its number in its namespace.
+    pub(crate) index: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it is administratively up.
+    pub(crate) up: bool,
+    /// Whether its frames begin with an Ethernet header.
+    pub(crate) ethernet: bool,
+    /// The program's number.
+    pub(crate) program: Option<u32>,
+    /// How it runs it.
+    pub(crate) attached: Option<XdpAttached>,
 }
 
 /// One end of a veth pair to be made.
@@ -57,6 +74,47 @@ pub(crate) fn by_name(connection: &mut RouteConnection, name: &str) -> io::Resul
         }
         _ => None,
     }))
+}
+
+/// All interfaces, in the order of their numbers.
+pub(crate) fn all(connection: &mut RouteConnection) -> io::Result<Vec<Interface>> {
+    let links = connection.dump(|| RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let mut interfaces: Vec<Interface> = links.into_iter().filter_map(interface).collect();
+    interfaces.sort_by_key(|interface| interface.index);
+    Ok(interfaces)
+}
+
+fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
+    let RouteNetlinkMessage::NewLink(link) = message else {
+        return None;
+    };
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        up: link.header.flags.contains(LinkFlags::Up),
+        ethernet: matches!(
+            link.header.link_layer_type,
+            LinkLayerType::Ether | LinkLayerType::Loopback
+        ),
+        program: None,
+        attached: None,
+    };
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name = name,
+            LinkAttribute::Xdp(parts) => {
+                for part in parts {
+                    match part {
+                        LinkXdp::Attached(attached) => interface.attached = Some(attached),
+                        LinkXdp::ProgId(id) => interface.program = Some(id),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(interface)
 }
 
 fn carries(attributes: &[LinkAttribute]) -> bool {

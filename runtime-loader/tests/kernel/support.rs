@@ -148,6 +148,7 @@ impl Policy {
             rules: self.rules,
             objects: self.objects,
             sets: Vec::new(),
+            programs: Vec::new(),
             unresolved: Vec::new(),
             routing: self.routing,
             sysctls: self.sysctls,

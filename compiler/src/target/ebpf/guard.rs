@@ -1,6 +1,6 @@
 //! The program of a guard: one for each class of interfaces that its rules tell apart.
 
-use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program};
+use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R7};
 
@@ -59,71 +59,104 @@ struct Soft {
     answer: Option<u32>,
 }
 
-/// The program for interfaces like the one of this name. `counter` gives a rule's counter.
+/// Where the kernel meets a program, and what it is called.
+pub(super) struct Frame<'f> {
+    pub(super) name: &'f str,
+    pub(super) hook: Hook,
+    /// The line of the policy that its instructions are said to come from.
+    pub(super) line: Option<SourceLine>,
+}
+
+/// The program of these rules. `counter` gives a rule's counter.
+///
+/// It is one that kernels before 6.6 load, unless it is too long for that.
 pub(super) fn program(
     ir: &Ir,
-    name: &str,
-    iface: &str,
-    hook: Hook,
+    rules: &[(usize, Rule)],
+    frame: &Frame,
     counter: &dyn Fn(usize) -> Option<u32>,
 ) -> Result<Guard, GuardError> {
-    let rules = rules(ir, iface);
     let mut maker = Maker {
         ir,
-        name,
+        name: frame.name,
         counter,
         actions: Actions::default(),
     };
-    let parts = [maker.part(&rules, false)?, maker.part(&rules, true)?];
-    let actions = maker.actions;
-    let mut wanted: Vec<Item> = parts.iter().flat_map(|part| part.items.clone()).collect();
-    if asks_length(ir, &rules, counter) {
-        wanted.push(Item::Field(META_LENGTH));
-    }
-    let mut record = Record::of(wanted);
-    let mut asm = Assembler::new(name);
-    let [v4, v6, other, malformed, decided] =
-        ["v4", "v6", "other", "malformed", "decided"].map(|name| asm.label(name));
-    let exits = Exits {
-        v4,
-        v6,
-        other,
-        malformed,
+    let made = Made {
+        ir,
+        parts: [maker.part(rules, false)?, maker.part(rules, true)?],
+        actions: maker.actions,
+        measured: asks_length(ir, rules, counter),
     };
-    parse::ethernet(&mut asm, hook, &mut record, exits);
-    let plans = parts.iter().flat_map(|part| &part.segments);
-    let most = plans.map(|segment| segment.plan.slots).max().unwrap_or(0);
-    let slots = record.reserve(8 * i16::from(most));
-    let key = record.reserve(8);
-    asm.part("classify");
-    for (part, label) in parts.iter().zip([v4, v6]) {
-        asm.bind(label);
-        asm.note(if part.v6 { "ipv6" } else { "ipv4" });
+    let program = match made.write(frame).finish(Isa::V3) {
+        Err(AsmError::TooFar { .. }) => made.write(frame).finish(Isa::V4)?,
+        other => other?,
+    };
+    let segments = made.parts.into_iter().flat_map(|part| part.segments);
+    let data = segments
+        .filter(|segment| !segment.plan.blob.is_empty())
+        .map(|segment| (segment.data, segment.plan.blob))
+        .collect();
+    Ok(Guard { program, data })
+}
+
+/// What a program is written from.
+struct Made<'m> {
+    ir: &'m Ir,
+    parts: [Part; 2],
+    actions: Actions,
+    /// Whether somebody has to know how long packets are.
+    measured: bool,
+}
+
+impl Made<'_> {
+    fn write(&self, frame: &Frame) -> Assembler {
+        let hook = frame.hook;
+        let parts = self.parts.iter();
+        let mut wanted: Vec<Item> = parts.flat_map(|part| part.items.clone()).collect();
+        wanted.extend(self.measured.then_some(Item::Field(META_LENGTH)));
+        let mut record = Record::of(wanted);
+        let mut asm = Assembler::new(frame.name);
+        if let Some(line) = &frame.line {
+            asm.at(line);
+        }
+        let [v4, v6, other, malformed, decided] =
+            ["v4", "v6", "other", "malformed", "decided"].map(|name| asm.label(name));
+        let exits = Exits {
+            v4,
+            v6,
+            other,
+            malformed,
+        };
+        parse::ethernet(&mut asm, hook, &mut record, exits);
+        let plans = self.parts.iter().flat_map(|part| &part.segments);
+        let most = plans.map(|segment| segment.plan.slots).max().unwrap_or(0);
+        let slots = record.reserve(8 * i16::from(most));
+        let key = record.reserve(8);
         let places = Places {
             record: &record,
             slots,
             key,
             decided,
         };
-        places.write(&mut asm, ir, part);
-        asm.load_wide(R0, u64::from(act::PASS));
-        asm.jump(decided);
+        asm.part("classify");
+        for (part, label) in self.parts.iter().zip([v4, v6]) {
+            asm.bind(label);
+            asm.note(if part.v6 { "ipv6" } else { "ipv4" });
+            places.write(&mut asm, self.ir, part);
+            asm.load_wide(R0, u64::from(act::PASS));
+            asm.jump(decided);
+        }
+        asm.part("act");
+        asm.bind(decided);
+        self.actions.write(&mut asm, hook, &record, key);
+        for (label, verdict) in [(other, hook.pass()), (malformed, hook.drop())] {
+            asm.bind(label);
+            asm.mov(R0, verdict);
+            asm.exit();
+        }
+        asm
     }
-    asm.part("act");
-    asm.bind(decided);
-    actions.write(&mut asm, hook, &record, key);
-    for (label, verdict) in [(other, hook.pass()), (malformed, hook.drop())] {
-        asm.bind(label);
-        asm.mov(R0, verdict);
-        asm.exit();
-    }
-    let program = asm.finish(Isa::V4)?;
-    let segments = parts.into_iter().flat_map(|part| part.segments);
-    let data = segments
-        .filter(|segment| !segment.plan.blob.is_empty())
-        .map(|segment| (segment.data, segment.plan.blob))
-        .collect();
-    Ok(Guard { program, data })
 }
 
 /// Whether somebody has to know how long packets are.
@@ -192,7 +225,7 @@ impl Places<'_> {
 
 /// The rules that can hold for packets that come in by an interface, with their places; each
 /// with the cubes that can.
-fn rules(ir: &Ir, iface: &str) -> Vec<(usize, Rule)> {
+pub(super) fn rules(ir: &Ir, iface: &str) -> Vec<(usize, Rule)> {
     let numbered = ir.guard.iter().enumerate();
     let of = |(index, rule): (usize, &Rule)| {
         let mut rule = rule.clone();

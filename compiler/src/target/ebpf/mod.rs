@@ -8,6 +8,7 @@
 //! class of interfaces that rules tell apart.
 
 mod act;
+mod bundle;
 pub mod classify;
 mod guard;
 mod hook;
@@ -19,40 +20,100 @@ mod refuse;
 mod rows;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use polc_bpf::asm::{Function, Program, SourceLine};
+use polc_bpf::insn::{Helper, Insn};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
+use polc_bundle::Bundle;
 
 pub use self::hook::Hook;
-use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::Ir;
+use super::{Capability, Options, Target};
+use crate::diagnostic::{Code, Diagnostic, sort};
+use crate::ir::{Ir, Rule};
 use crate::packet::Pattern;
-use crate::source::Span;
+use crate::source::{SourceMap, Span};
+
+/// The target `ebpf`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ebpf;
+
+impl Target for Ebpf {
+    fn name(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn has(&self, _: Capability) -> bool {
+        // A driver may take the VLAN tag out of the frame before a program sees it.
+        false
+    }
+
+    fn emit(
+        &self,
+        ir: &Ir,
+        sources: &SourceMap,
+        options: &Options,
+    ) -> Result<Bundle, Vec<Diagnostic>> {
+        let mut refused = refuse::policy(ir);
+        if !refused.is_empty() {
+            sort(&mut refused);
+            return Err(refused);
+        }
+        let mut counting = ir.clone();
+        for rule in &mut counting.guard {
+            rule.effects.count |= options.count_all;
+        }
+        let guard = guard(&counting, sources, Hook::Xdp)?;
+        bundle::bundle(&counting, sources, guard).map_err(|error| vec![failed(&error, ir)])
+    }
+}
 
 /// The programs of a guard.
 #[derive(Clone, Debug)]
 pub struct Guard {
     /// An ELF object with the programs, their maps and their tables.
     pub object: Vec<u8>,
-    /// The programs, and which interfaces they are for.
+    /// The programs, and which interfaces they are for, in the order in which patterns are to be
+    /// tried.
     pub programs: Vec<Attached>,
     /// The places of the rules that count, in the order of their counters.
     pub counted: Vec<usize>,
     /// The programs as text.
     pub listing: String,
+    /// What the programs use that not every kernel with the hook has.
+    pub needs: Needs,
+}
+
+/// What programs use that not every kernel has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The helper that tells a frame's length.
+    pub frame_length: bool,
+    /// Jumps of 32 bits.
+    pub far_jumps: bool,
+}
+
+impl Needs {
+    fn note(&mut self, program: &Program) {
+        for insn in program.functions().iter().flat_map(Function::insns) {
+            self.frame_length |= matches!(insn, Insn::Call(Helper::XdpGetBuffLen));
+            self.far_jumps |= matches!(insn, Insn::JumpFar { .. });
+        }
+    }
 }
 
 /// A program, and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Its name in the object.
-    pub name: String,
-    /// The interfaces: those that the pattern means and no narrower one of another program does.
+    /// Its name in the object; none for interfaces that no rule speaks of.
+    pub name: Option<String>,
+    /// The interfaces: those that the pattern means and no earlier one does.
     pub pattern: Pattern,
 }
 
 /// The guard of a policy as programs for a hook, or one error for each thing that these cannot do.
-pub fn guard(ir: &Ir, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
+pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
     let refused = refuse::guard(ir);
     if !refused.is_empty() {
         return Err(refused);
@@ -66,16 +127,29 @@ pub fn guard(ir: &Ir, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
     };
     let mut object = Object::new();
     let (mut programs, mut listing) = (Vec::new(), String::new());
+    let mut needs = Needs::default();
     for (number, pattern) in patterns(ir).into_iter().enumerate() {
+        let rules = guard::rules(ir, &representative(&pattern, ir));
+        let Some((_, first)) = rules.first() else {
+            let name = None;
+            programs.push(Attached { name, pattern });
+            continue;
+        };
         let name = format!("guard_{number}");
-        let iface = representative(&pattern, ir);
-        let made = guard::program(ir, &name, &iface, hook, &counter_of);
+        let frame = guard::Frame {
+            name: &name,
+            hook,
+            line: line(ir, first, sources),
+        };
+        let made = guard::program(ir, &rules, &frame, &counter_of);
         let made = made.map_err(|error| vec![failed(&error, ir)])?;
         listing.push_str(&made.program.to_string());
+        needs.note(&made.program);
         for (name, bytes) in made.data {
             object.data(name, bytes);
         }
         object.program(hook.section(), made.program);
+        let name = Some(name);
         programs.push(Attached { name, pattern });
     }
     if let Ok(entries @ 1..) = u32::try_from(counted.len()) {
@@ -95,6 +169,22 @@ pub fn guard(ir: &Ir, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
         programs,
         counted,
         listing,
+        needs,
+    })
+}
+
+/// The line on which the block of a rule begins.
+fn line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
+    let span = ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
+    let place = sources.describe_from_home(span);
+    let (file, _) = place.rsplit_once(':')?;
+    let (line, column) = sources.position(span);
+    let text = sources.get(span.file)?.text.lines().nth(line - 1)?;
+    Some(SourceLine {
+        file: Arc::from(file),
+        line: u32::try_from(line).ok()?,
+        column: u32::try_from(column).ok()?,
+        text: Arc::from(text.trim_end()),
     })
 }
 

@@ -3,7 +3,35 @@
 use super::{parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Ir, Limit, Rule, Verdict};
+use crate::ir::{Ir, Limit, Rule, Stage, Verdict};
+use crate::source::Span;
+
+/// One error for each thing in a policy that no program can be made for.
+pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
+    let of_stage = |(stage, rule): (Stage, &Rule)| {
+        let what = match (stage, rule.is_default) {
+            // A bucket would be full again after each apply.
+            (Stage::Guard, _) if !rule.limits.is_empty() => "rates".to_owned(),
+            (Stage::Guard, _) => return None,
+            (_, true) => format!("a default of {}", stage.name()),
+            (_, false) => format!("{} rules", stage.name()),
+        };
+        Some(unable(&what, rule.span))
+    };
+    let mut errors = guard(ir);
+    errors.extend(ir.rules().filter_map(of_stage));
+    errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
+    errors.extend(ir.raw.iter().map(|raw| {
+        let title = format!("target `ebpf` has no place for text for `{}`", raw.target);
+        Diagnostic::error(Code::Unsupported, title, raw.span).help("build for `nftables`")
+    }));
+    errors
+}
+
+fn unable(what: &str, span: Span) -> Diagnostic {
+    let title = format!("target `ebpf` cannot express {what} yet");
+    Diagnostic::error(Code::Unsupported, title, span).help("build for `nftables`")
+}
 
 /// One error for each rule of a guard that no program can be made for.
 pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {

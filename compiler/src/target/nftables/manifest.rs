@@ -35,6 +35,7 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         rules: rules(build, sources),
         objects: objects(table),
         sets: sets(table),
+        programs: Vec::new(),
         unresolved: build.unresolved.iter().cloned().collect(),
         routing: routing::plan(ir),
         sysctls: routing::sysctls(ir),

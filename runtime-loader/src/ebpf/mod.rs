@@ -1,0 +1,133 @@
+//! Programs at interfaces: loading, attaching, reading back, taking away.
+//!
+//! What has to outlive the loader is pinned, below a directory for each network namespace:
+//!
+//! ```text
+//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX          what runs at an interface, whichever it is
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
+//! ```
+//!
+//! # Architecture invariants
+//!
+//! * A link stays when the policy changes and gets another program, which is one step for the
+//!   packets of its interface: there is never none.
+//! * Which generation is in force is asked of the kernel: it is the one whose pinned programs the
+//!   links run.
+
+pub(crate) mod attach;
+pub(crate) mod counters;
+pub(crate) mod load;
+pub(crate) mod pins;
+pub(crate) mod seen;
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::programs::ProgramError;
+
+/// The target whose bundles have programs.
+pub(crate) const TARGET: &str = "ebpf";
+
+/// Why programs cannot be loaded, attached, read or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EbpfError {
+    /// There is no file system for pinned objects, and it cannot be mounted.
+    #[error("cannot mount the BPF file system on `{path}`: {source}")]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is mounted here would be gone when the caller is.
+    #[error("there is no BPF file system in this mount namespace, which is not the machine's")]
+    MountNamespace,
+    /// A pinned object or its directory cannot be used.
+    #[error("cannot {action} `{path}`: {source}")]
+    Pin {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object cannot be read, or its maps cannot be made.
+    #[error("the bundle's object cannot be loaded: {0}")]
+    Object(#[source] Box<aya::EbpfError>),
+    /// The object lacks a program that the manifest lists.
+    #[error("the bundle's object has no program `{0}`")]
+    NoProgram(String),
+    /// The kernel refuses a program; the verifier's log is in the cause.
+    #[error("the kernel refuses the program `{program}`: {source}")]
+    Refused {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// A program cannot be attached.
+    #[error("cannot attach `{program}` to `{interface}`: {source}")]
+    Attach {
+        /// The program.
+        program: String,
+        /// Where.
+        interface: String,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+    /// A program is for an interface whose frames it cannot read.
+    #[error("`{program}` cannot guard `{interface}`: its packets have no Ethernet header")]
+    NotEthernet {
+        /// The interface.
+        interface: String,
+        /// The program.
+        program: String,
+    },
+    /// Interfaces cannot be listed.
+    #[error("cannot list the interfaces: {0}")]
+    Interfaces(#[source] io::Error),
+    /// Counters cannot be read or handed on.
+    #[error("cannot use the counters: {0}")]
+    Counters(#[source] Box<aya::maps::MapError>),
+    /// An interface still runs another program.
+    #[error("`{interface}` does not run `{program}` after it was attached")]
+    NotRunning {
+        /// Where.
+        interface: String,
+        /// What should run.
+        program: String,
+    },
+}
+
+impl EbpfError {
+    /// What can be done about it.
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::MountNamespace => {
+                Some("run polc outside of `ip netns exec`, with `--netns NAME`")
+            }
+            Self::NotEthernet { .. } => {
+                Some("name the interfaces in `guard on`, or build for `nftables`")
+            }
+            Self::Attach { .. } => Some(
+                "an interface has one XDP program: `ip link show` tells whether another one is there",
+            ),
+            _ => None,
+        }
+    }
+
+    fn pin<E>(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = path.into();
+        move |source| Self::Pin {
+            action,
+            path,
+            source: source.into(),
+        }
+    }
+}

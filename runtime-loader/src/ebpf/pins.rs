@@ -1,0 +1,167 @@
+//! Where objects are pinned.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::EbpfError;
+use crate::netns::Netns;
+
+/// Where the file system for pinned objects is.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// The directory of links, beside those of generations.
+const LINKS: &str = "links";
+
+/// The pin of a generation's counters, beside those of its programs.
+const COUNTERS: &str = "counters";
+
+/// The pins of a network namespace.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    dir: PathBuf,
+}
+
+impl Pins {
+    /// Those of `netns`, whether there are any or not. They go by the namespace's number, because
+    /// the same namespace can be reached by several names.
+    pub(crate) fn of(netns: &Netns) -> Self {
+        let dir = Path::new(BPFFS).join("polc");
+        Self {
+            dir: dir.join(format!("net-{}", netns.inode())),
+        }
+    }
+
+    /// Makes the directories, and mounts the file system if it is not there.
+    pub(crate) fn make(&self, generation: &str) -> Result<(), EbpfError> {
+        mount_bpffs()?;
+        for dir in [self.dir.join(LINKS), self.dir.join(generation)] {
+            fs::create_dir_all(&dir).map_err(EbpfError::pin("create", &dir))?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are any.
+    pub(crate) fn exist(&self) -> bool {
+        self.dir.exists()
+    }
+
+    /// The pin of the link to an interface.
+    pub(crate) fn link(&self, index: u32) -> PathBuf {
+        self.dir.join(LINKS).join(index.to_string())
+    }
+
+    /// The pin of a generation's program.
+    pub(crate) fn program(&self, generation: &str, name: &str) -> PathBuf {
+        self.dir.join(generation).join(name)
+    }
+
+    /// The pin of a generation's counters.
+    pub(crate) fn counters(&self, generation: &str) -> PathBuf {
+        self.dir.join(generation).join(COUNTERS)
+    }
+
+    /// The interfaces that have a link, by number.
+    pub(crate) fn links(&self) -> Result<Vec<u32>, EbpfError> {
+        let names = names(&self.dir.join(LINKS))?;
+        let mut links: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).collect();
+        links.sort_unstable();
+        Ok(links)
+    }
+
+    /// The generations of which something is pinned.
+    pub(crate) fn generations(&self) -> Result<Vec<String>, EbpfError> {
+        let mut names = names(&self.dir)?;
+        names.retain(|name| name != LINKS);
+        Ok(names)
+    }
+
+    /// The names of a generation's pinned programs.
+    pub(crate) fn programs(&self, generation: &str) -> Result<Vec<String>, EbpfError> {
+        let mut names = names(&self.dir.join(generation))?;
+        names.retain(|name| name != COUNTERS);
+        Ok(names)
+    }
+
+    /// Takes the link to an interface away. That detaches what it runs.
+    pub(crate) fn remove_link(&self, index: u32) -> Result<(), EbpfError> {
+        let path = self.link(index);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(EbpfError::pin("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the pins of a generation away; links keep what they run.
+    pub(crate) fn remove_generation(&self, generation: &str) -> Result<(), EbpfError> {
+        remove_dir(&self.dir.join(generation))
+    }
+
+    /// Takes everything away.
+    pub(crate) fn remove(&self) -> Result<(), EbpfError> {
+        remove_dir(&self.dir)
+    }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, EbpfError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(EbpfError::pin("list", dir))?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| -> io::Result<String> {
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    };
+    let names: io::Result<Vec<String>> = entries.map(name).collect();
+    let mut names = names.map_err(EbpfError::pin("list", dir))?;
+    names.sort();
+    Ok(names)
+}
+
+fn remove_dir(dir: &Path) -> Result<(), EbpfError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EbpfError::pin("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Mounts the file system if it is not mounted yet, once, whoever else tries at the same time.
+fn mount_bpffs() -> Result<(), EbpfError> {
+    let failed = |source: io::Error| EbpfError::Mount {
+        path: BPFFS.into(),
+        source,
+    };
+    if is_bpffs() {
+        return Ok(());
+    }
+    if !in_machines_mount_namespace() {
+        return Err(EbpfError::MountNamespace);
+    }
+    let parent = File::open("/sys/fs").map_err(failed)?;
+    let _lock =
+        Flock::lock(parent, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?;
+    if is_bpffs() {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700"))
+        .map_err(|errno| failed(errno.into()))
+}
+
+fn is_bpffs() -> bool {
+    statfs(BPFFS).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Whether what is mounted here stays; true where that cannot be known.
+fn in_machines_mount_namespace() -> bool {
+    let machine = fs::read_link("/proc/1/ns/mnt");
+    let own = fs::read_link("/proc/thread-self/ns/mnt");
+    !matches!((machine, own), (Ok(machine), Ok(own)) if machine != own)
+}

@@ -1,0 +1,73 @@
+//! What is in force where the policy is programs.
+
+use polc_bundle::Manifest;
+
+use super::{ProgramStatus, Status, rules};
+use crate::access::AccessError;
+use crate::ebpf::counters;
+use crate::ebpf::pins::Pins;
+use crate::ebpf::seen::{Seen, mode};
+use crate::netns::Netns;
+use crate::routing;
+
+/// Reads the programs and their counters.
+pub(super) fn status(
+    netns: &Netns,
+    pins: &Pins,
+    committed: Option<String>,
+    manifest: Option<&Manifest>,
+) -> Result<Status, AccessError> {
+    let seen = Seen::read(&mut routing::open(netns)?, pins)?;
+    let generation = seen.generation();
+    let wanted = manifest.map_or_else(Vec::new, |manifest| seen.wanted(manifest));
+    let runs = |wanted| generation.as_deref().is_some_and(|g| seen.runs(wanted, g));
+    let missing: Vec<_> = wanted.iter().filter(|wanted| !runs(wanted)).collect();
+    let in_step = generation == committed
+        && missing.is_empty()
+        && seen.running.len() == wanted.len()
+        && seen.severed.is_empty();
+    let mut programs: Vec<ProgramStatus> = running(&seen);
+    programs.extend(missing.iter().map(|wanted| ProgramStatus {
+        interface: wanted.interface.clone(),
+        name: Some(wanted.program.clone()),
+        mode: None,
+        id: None,
+        tag: None,
+    }));
+    let counters = match (&committed, manifest) {
+        (Some(id), Some(manifest)) if pins.counters(id).exists() => {
+            counters::read(&pins.counters(id), manifest)?
+        }
+        _ => std::collections::BTreeMap::new(),
+    };
+    let mut rules = manifest.map_or_else(Vec::new, |m| rules(&m.rules, &[].into()));
+    for rule in &mut rules {
+        rule.counter = counters.get(&rule.name).copied();
+    }
+    Ok(Status {
+        table: false,
+        generation,
+        committed,
+        policy: manifest.map(|manifest| manifest.policy.clone()),
+        in_step,
+        rules,
+        routing: Vec::new(),
+        programs,
+        routing_left_over: Vec::new(),
+    })
+}
+
+fn running(seen: &Seen) -> Vec<ProgramStatus> {
+    let status = |(index, id): (&u32, &u32)| {
+        let program = seen.programs.get(id);
+        let interface = seen.interfaces.iter().find(|i| i.index == *index);
+        ProgramStatus {
+            interface: seen.name(*index),
+            name: program.map(|program| program.name.clone()),
+            mode: interface.map(|i| mode(i.attached).to_owned()),
+            id: Some(*id),
+            tag: program.map(|program| format!("{:016x}", program.tag)),
+        }
+    };
+    seen.running.iter().map(status).collect()
+}

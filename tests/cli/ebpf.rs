@@ -1,0 +1,124 @@
+//! Policies as programs.
+
+use polc_runtime_loader::lab::{Namespace, running_as_root};
+
+use crate::harness::Place;
+
+const GUARD: &str = "policy front
+
+guard on wan* {
+  deny tcp/25  as mail count
+  default allow
+}
+";
+
+#[test]
+fn a_guard_is_built_into_an_object() {
+    let place = Place::new(&[("front.pol", GUARD)]);
+    let build = ["build", "front.pol", "--target", "ebpf", "-o", "out"];
+    let run = place.polc(&build);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.err.contains("built `front` for ebpf"), "{run:?}");
+    let object = std::fs::read(place.path().join("out/policy.o")).expect("an object");
+    assert!(object.starts_with(b"\x7fELF"));
+    let manifest = place.read("out/manifest.yaml");
+    assert!(manifest.contains("counter: counters/0"), "{manifest}");
+    assert!(manifest.contains("pattern: wan*"), "{manifest}");
+
+    place.polc(&build);
+    let again = std::fs::read(place.path().join("out/policy.o")).expect("an object");
+    assert!(object == again, "the same policy gives the same bytes");
+    assert_eq!(place.read("out/manifest.yaml"), manifest);
+}
+
+#[test]
+fn what_programs_cannot_do_is_refused_at_its_place() {
+    let policy = "policy mixed
+zone wan = wan0
+guard {
+  deny tcp/25 over 5 packets/s as slow
+  default allow
+}
+raw nft \"chain mine { }\"
+from wan to host { allow tcp/22  default deny }
+default deny
+";
+    let place = Place::new(&[("mixed.pol", policy)]);
+    let run = place.polc(&["build", "mixed.pol", "--target", "ebpf", "-o", "out"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    for expected in [
+        "cannot express rates in guard",
+        "mixed.pol:4:3",
+        "has no place for text for `nftables`",
+        "mixed.pol:7:1",
+        "cannot express filter rules yet",
+        "mixed.pol:8:20",
+        "cannot express a default of filter yet",
+        "mixed.pol:9:9",
+        "build for `nftables`",
+    ] {
+        assert!(run.err.contains(expected), "{expected}: {}", run.err);
+    }
+    assert!(!place.path().join("out").exists());
+}
+
+/// Takes away what a namespace has when the test ends, however it does.
+struct AtEnd<'t>(&'t Place, &'t str);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        let run = self
+            .0
+            .polc(&["remove", "--netns", self.1, "--state-dir", "state"]);
+        if run.code != 0 {
+            eprintln!("left behind: {run:?}");
+        }
+    }
+}
+
+#[test]
+fn programs_are_applied_shown_and_removed() {
+    if !running_as_root() {
+        assert!(std::env::var_os("CI").is_none(), "kernel tests need root");
+        eprintln!("SKIPPED: kernel tests need root");
+        return;
+    }
+    let place = Place::new(&[("front.pol", GUARD)]);
+    let namespace = Namespace::new().expect("a namespace");
+    let added = [
+        "link", "add", "wan0", "type", "veth", "peer", "name", "far0",
+    ];
+    namespace.output("ip", &added).expect("an interface");
+    let _applied = AtEnd(&place, namespace.name());
+    let polc = |arguments: &[&str]| {
+        let at = ["--netns", namespace.name(), "--state-dir", "state"];
+        let run = place.polc(&[arguments, &at].concat());
+        assert_eq!(run.code, 0, "{run:?}");
+        run.out
+    };
+    let apply = ["apply", "front.pol", "--target", "ebpf"];
+    let would = polc(&[apply.as_slice(), &["--dry-run"]].concat());
+    assert!(would.contains("would apply `front`"), "{would}");
+    assert!(would.contains("+ program guard_0 at wan0"), "{would}");
+    assert_eq!(polc(&["status"]), "no policy is in force\n");
+
+    let applied = polc(&apply);
+    assert!(applied.contains("in place of nothing"), "{applied}");
+    let status = polc(&["status", "--exit-code"]);
+    for expected in [
+        "policy      front\n",
+        "in step     yes\n",
+        "programs\n  wan0            guard_0     native    id ",
+    ] {
+        assert!(status.contains(expected), "{expected}: {status}");
+    }
+    let mail = ["mail", "guard", "deny", "0", "0", "front.pol:4"];
+    let mut lines = status.lines();
+    assert!(lines.any(|l| l.split_whitespace().eq(mail)), "{status}");
+    let json = polc(&["status", "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["programs"][0]["mode"], "native");
+
+    assert_eq!(polc(&["remove"]), "removed the program at wan0\n");
+    assert_eq!(polc(&["status"]), "no policy is in force\n");
+}
