@@ -73,7 +73,8 @@ pub(super) fn program(
     asm.part("classify");
     for (part, label) in parts.iter().zip([v4, v6]) {
         asm.bind(label);
-        asm.note(if part.v6 { "ipv6" } else { "ipv4" });
+        let family = if part.v6 { "ipv6" } else { "ipv4" };
+        asm.note(&format!("{family}: {}", part.plan.strategy));
         lookup::write(
             &mut asm,
             &Lookup {
@@ -99,7 +100,7 @@ pub(super) fn program(
     let data = parts
         .into_iter()
         .filter(|part| !part.plan.blob.is_empty())
-        .map(|part| (part.data, part.plan.blob))
+        .map(|part| (part.data, lookup::data(&part.plan)))
         .collect();
     Ok(Guard { program, data })
 }

@@ -37,6 +37,16 @@ pub(super) struct Lookup<'l> {
     pub(super) decided: Label,
 }
 
+/// The data that the instructions of a plan read: its tables, and what its steps need besides.
+pub(super) fn data(plan: &Plan) -> Vec<u8> {
+    let mut data = plan.blob.clone();
+    let vectors = |step: &Step| matches!(step, Step::FirstCommon { .. });
+    if plan.steps.iter().any(vectors) {
+        data.extend(vectors::bit_numbers());
+    }
+    data
+}
+
 /// Writes the steps.
 pub(super) fn write(asm: &mut Assembler, lookup: &Lookup) {
     for step in &lookup.plan.steps {
