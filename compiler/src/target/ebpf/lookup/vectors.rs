@@ -6,7 +6,7 @@ use polc_bpf::insn::Reg::{R0, R1, R2, R3, R5, R7, R8, R9};
 use polc_bpf::insn::Width::B;
 use polc_bpf::insn::{AluOp, Reg};
 
-use super::super::classify::plan::{Slot, Step, TableId};
+use super::super::classify::plan::{Operand, Slot, Step, TableId};
 use super::{Lookup, multiply};
 
 /// No data word of a summary is looked at more often than it has bits.
@@ -16,11 +16,11 @@ impl Lookup<'_> {
     /// `R7` has the words that are left of a summary, `R8` the number of one, `R9` counts down.
     pub(super) fn first_common(&self, asm: &mut Assembler, step: &Step) {
         let Step::FirstCommon {
-            to,
             sources,
             stride,
             summary,
             none,
+            ..
         } = step
         else {
             return;
@@ -55,7 +55,6 @@ impl Lookup<'_> {
         }
         asm.load_wide(R0, u64::from(*none));
         asm.bind(found);
-        self.set(asm, *to, R0);
     }
 
     /// `dst =` what all vectors have at an index, which `R8` or `R3` has. Changes `R0` to `R5`
@@ -70,7 +69,7 @@ impl Lookup<'_> {
     ) {
         asm.mov(R5, -1);
         for (slot, table) in sources {
-            self.get(asm, R2, *slot);
+            self.operand(asm, R2, Operand::Slot(*slot));
             // The product may need `R2` for a large factor, which strides never are.
             multiply(asm, R2, stride);
             asm.add(R2, index);
