@@ -95,7 +95,7 @@ pub(super) fn program(
     let segments = made.parts.into_iter().flat_map(|part| part.segments);
     let data = segments
         .filter(|segment| !segment.plan.blob.is_empty())
-        .map(|segment| (segment.data, segment.plan.blob))
+        .map(|segment| (segment.data, lookup::data(&segment.plan)))
         .collect();
     Ok(Guard { program, data })
 }
@@ -142,7 +142,6 @@ impl Made<'_> {
         asm.part("classify");
         for (part, label) in self.parts.iter().zip([v4, v6]) {
             asm.bind(label);
-            asm.note(if part.v6 { "ipv6" } else { "ipv4" });
             places.write(&mut asm, self.ir, part);
             asm.load_wide(R0, u64::from(act::PASS));
             asm.jump(decided);
@@ -179,6 +178,8 @@ impl Places<'_> {
     /// Goes to `decided` with the answer of the first rule that holds and decides, or on.
     fn write(&self, asm: &mut Assembler, ir: &Ir, part: &Part) {
         for segment in &part.segments {
+            let family = if part.v6 { "ipv6" } else { "ipv4" };
+            asm.note(&format!("{family}: {}", segment.plan.strategy));
             let [looked, next] = ["looked_up", "next_rules"].map(|name| asm.label(name));
             let lookup = Lookup {
                 plan: &segment.plan,

@@ -12,7 +12,6 @@ impl Lookup<'_> {
     /// `R7` is the first entry of the bucket, `R8` and `R9` are the words of the key.
     pub(super) fn bucket(&self, asm: &mut Assembler, step: &Step) {
         let Step::Bucket {
-            to,
             words,
             keys,
             values,
@@ -20,6 +19,7 @@ impl Lookup<'_> {
             buckets,
             seed,
             miss,
+            ..
         } = step
         else {
             return;
@@ -49,13 +49,11 @@ impl Lookup<'_> {
                 Some(values) => self.entry(asm, R0, *values, R7),
                 None => asm.mov(R0, 1),
             }
-            self.set(asm, *to, R0);
             asm.jump(done);
             asm.bind(other);
             asm.add(R7, 1);
         }
         asm.load_wide(R0, u64::from(*miss));
-        self.set(asm, *to, R0);
         asm.bind(done);
     }
 }

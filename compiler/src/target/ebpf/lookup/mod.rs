@@ -12,7 +12,7 @@ mod test;
 mod vectors;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Cond::{Lt, Sge};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R10};
 use polc_bpf::insn::{AluOp, Reg, Width as Bytes};
 
@@ -37,36 +37,92 @@ pub(super) struct Lookup<'l> {
     pub(super) decided: Label,
 }
 
+/// The data that the instructions of a plan read: its tables, and what its steps need besides.
+pub(super) fn data(plan: &Plan) -> Vec<u8> {
+    let mut data = plan.blob.clone();
+    let vectors = |step: &Step| matches!(step, Step::FirstCommon { .. });
+    if plan.steps.iter().any(vectors) {
+        data.extend(vectors::bit_numbers());
+    }
+    data
+}
+
 /// Writes the steps.
 pub(super) fn write(asm: &mut Assembler, lookup: &Lookup) {
-    for step in &lookup.plan.steps {
-        lookup.step(asm, step);
+    let mut way = Way::default();
+    let mut steps = lookup.plan.steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        way.descent = asked(step).map(|slot| match way.descent {
+            Some(descent) => descent,
+            None => (slot, asm.label("leaf")),
+        });
+        lookup.step(asm, step, &way);
         // The kernel refuses instructions that cannot be reached.
         if matches!(step, Step::Match { tests, .. } if tests.is_empty()) {
             return;
         }
+        way.held = written(step);
+        let goes_on = way.held.is_some() && steps.peek().and_then(|step| asked(step)) == way.held;
+        if !goes_on {
+            if let Some((_, leaf)) = way.descent.take() {
+                asm.bind(leaf);
+            }
+            if let Some(slot) = way.held {
+                lookup.set(asm, slot, R0);
+            }
+        }
+    }
+}
+
+/// What the instructions before a step have left.
+#[derive(Default)]
+struct Way {
+    /// The slot whose value is in `R0`.
+    held: Option<Slot>,
+    /// The slot of the steps that ask for a flag, one behind the other, and where to go without it,
+    /// with the value in `R0`.
+    descent: Option<(Slot, Label)>,
+}
+
+/// The slot that a step asks for a flag.
+fn asked(step: &Step) -> Option<Slot> {
+    match step {
+        Step::Descend { slot, .. } | Step::Search { slot, .. } => Some(*slot),
+        _ => None,
+    }
+}
+
+/// The slot whose value a step leaves in `R0`.
+fn written(step: &Step) -> Option<Slot> {
+    match step {
+        Step::Set { to, .. }
+        | Step::Load { to, .. }
+        | Step::Bucket { to, .. }
+        | Step::FirstCommon { to, .. } => Some(*to),
+        Step::Descend { .. } | Step::Search { .. } => asked(step),
+        Step::Match { .. } | Step::Answer { .. } => None,
     }
 }
 
 impl Lookup<'_> {
-    fn step(&self, asm: &mut Assembler, step: &Step) {
+    /// `R0 =` what the step writes, if it does.
+    fn step(&self, asm: &mut Assembler, step: &Step, way: &Way) {
         match step {
-            Step::Set { to, value } => {
-                asm.load_wide(R0, u64::from(*value));
-                self.set(asm, *to, R0);
-            }
-            Step::Load { to, table, index } => {
-                self.sum(asm, index);
+            Step::Set { value, .. } => asm.load_wide(R0, u64::from(*value)),
+            Step::Load { table, index, .. } => {
+                self.sum(asm, index, way);
                 self.entry(asm, R0, *table, R0);
-                self.set(asm, *to, R0);
             }
             Step::Descend {
-                slot,
-                flag,
-                table,
-                part,
-            } => self.descend(asm, *slot, *flag, *table, *part),
-            Step::Search { .. } => self.search(asm, step),
+                flag, table, part, ..
+            } => {
+                self.flagged(asm, *flag, way);
+                asm.alu(AluOp::Lsh, R0, i32::from(part.bits));
+                self.part(asm, R1, *part);
+                asm.alu(AluOp::Or, R0, R1);
+                self.entry(asm, R0, *table, R0);
+            }
+            Step::Search { .. } => self.search(asm, step, way),
             Step::Bucket { .. } => self.bucket(asm, step),
             Step::FirstCommon { .. } => self.first_common(asm, step),
             Step::Match { tests, answer } => {
@@ -79,7 +135,7 @@ impl Lookup<'_> {
                 asm.bind(next);
             }
             Step::Answer { slot } => {
-                self.get(asm, R0, *slot);
+                self.get(asm, *slot, way);
                 asm.jump(self.decided);
             }
         }
@@ -89,8 +145,11 @@ impl Lookup<'_> {
         self.slots + 8 * i16::from(slot.0)
     }
 
-    fn get(&self, asm: &mut Assembler, dst: Reg, slot: Slot) {
-        asm.load(Bytes::DW, dst, R10, self.place(slot));
+    /// `R0 =` a slot.
+    fn get(&self, asm: &mut Assembler, slot: Slot, way: &Way) {
+        if way.held != Some(slot) {
+            asm.load(Bytes::DW, R0, R10, self.place(slot));
+        }
     }
 
     fn set(&self, asm: &mut Assembler, slot: Slot, value: Reg) {
@@ -98,25 +157,33 @@ impl Lookup<'_> {
     }
 
     /// `R0 =` the sum of the terms. Changes `R1` and `R2`.
-    fn sum(&self, asm: &mut Assembler, terms: &[Term]) {
-        for (number, term) in terms.iter().enumerate() {
-            let to = if number == 0 { R0 } else { R1 };
-            match term.of {
-                Operand::Part(part) => self.part(asm, to, part),
-                Operand::Slot(slot) => self.get(asm, to, slot),
-                Operand::High(slot) => asm.load(Bytes::W, to, R10, self.place(slot) + 4),
-                Operand::Low(slot) => asm.load(Bytes::W, to, R10, self.place(slot)),
-            }
-            if term.times != 1 {
-                multiply(asm, to, term.times);
-            }
-            if number > 0 {
-                asm.add(R0, R1);
-            }
-        }
-        if terms.is_empty() {
+    fn sum(&self, asm: &mut Assembler, terms: &[Term], way: &Way) {
+        // What is in `R0` already comes first.
+        let held = |term: &Term| matches!(term.of, Operand::Slot(slot) if Some(slot) == way.held);
+        let first = terms.iter().position(held).unwrap_or(0);
+        let Some(term) = terms.get(first) else {
             asm.mov(R0, 0);
+            return;
+        };
+        if !held(term) {
+            self.operand(asm, R0, term.of);
         }
+        multiply(asm, R0, term.times);
+        for (_, term) in terms.iter().enumerate().filter(|(at, _)| *at != first) {
+            self.operand(asm, R1, term.of);
+            multiply(asm, R1, term.times);
+            asm.add(R0, R1);
+        }
+    }
+
+    fn operand(&self, asm: &mut Assembler, to: Reg, operand: Operand) {
+        let (width, at) = match operand {
+            Operand::Part(part) => return self.part(asm, to, part),
+            Operand::Slot(slot) => (Bytes::DW, self.place(slot)),
+            Operand::High(slot) => (Bytes::W, self.place(slot) + 4),
+            Operand::Low(slot) => (Bytes::W, self.place(slot)),
+        };
+        asm.load(width, to, R10, at);
     }
 
     /// `dst =` the entry of a table at an index. Changes `R1` and `R2`; they may be the index.
@@ -185,28 +252,18 @@ impl Lookup<'_> {
         }
     }
 
-    fn descend(&self, asm: &mut Assembler, slot: Slot, flag: u64, table: TableId, part: Part) {
-        let done = asm.label("leaf");
-        self.flagged(asm, slot, flag, done);
-        asm.alu(AluOp::Lsh, R0, i32::from(part.bits));
-        self.part(asm, R1, part);
-        asm.alu(AluOp::Or, R0, R1);
-        self.entry(asm, R0, table, R0);
-        self.set(asm, slot, R0);
-        asm.bind(done);
-    }
-
-    /// `R0 =` a slot; goes to `without` when it does not have the flag.
-    fn flagged(&self, asm: &mut Assembler, slot: Slot, flag: u64, without: Label) {
-        self.get(asm, R0, slot);
-        asm.mov(R1, R0);
-        asm.alu(
-            AluOp::Rsh,
-            R1,
-            i32::try_from(flag.trailing_zeros()).unwrap_or(63),
-        );
-        asm.alu(AluOp::And, R1, 1);
-        asm.jump_if(Eq, R1, 0, without);
+    /// `R0 =` the slot of a descent; leaves it when the slot does not have the flag, the highest bit
+    /// of 8, 16, 32 or 64.
+    fn flagged(&self, asm: &mut Assembler, flag: u64, way: &Way) {
+        let Some((slot, leaf)) = way.descent else {
+            return;
+        };
+        self.get(asm, slot, way);
+        match i32::try_from(flag) {
+            Ok(flag) => asm.jump_if(Lt, R0, flag, leaf),
+            Err(_) if flag == 1 << 31 => asm.jump32_if(Sge, R0, 0, leaf),
+            Err(_) => asm.jump_if(Sge, R0, 0, leaf),
+        }
     }
 }
 
@@ -228,7 +285,11 @@ fn and_bits(asm: &mut Assembler, reg: Reg, bits: u8) {
     }
 }
 
+/// Changes `R2` for a factor of 32 bits.
 fn multiply(asm: &mut Assembler, reg: Reg, times: u32) {
+    if times == 1 {
+        return;
+    }
     if times.is_power_of_two() {
         asm.alu(
             AluOp::Lsh,

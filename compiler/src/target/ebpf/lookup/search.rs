@@ -6,25 +6,24 @@ use polc_bpf::insn::Reg::{R0, R3, R5, R7, R8, R9};
 use polc_bpf::insn::{AluOp, Reg};
 
 use super::super::classify::plan::{Step, TableId};
-use super::{Lookup, and_bits};
+use super::{Lookup, Way, and_bits};
 
 impl Lookup<'_> {
     /// `R7` is the base, `R8` the position, `R9` the length, `R5` what is looked for.
-    pub(super) fn search(&self, asm: &mut Assembler, step: &Step) {
+    pub(super) fn search(&self, asm: &mut Assembler, step: &Step, way: &Way) {
         let Step::Search {
-            slot,
             flag,
             keys,
             low,
             values,
             part,
             rounds,
+            ..
         } = step
         else {
             return;
         };
-        let done = asm.label("found");
-        self.flagged(asm, *slot, *flag, done);
+        self.flagged(asm, *flag, way);
         // The flag is the highest bit of the slot.
         asm.mov(R7, R0);
         and_bits(
@@ -58,8 +57,6 @@ impl Lookup<'_> {
             self.entry(asm, R0, *keys, R7);
             and_bits(asm, R0, *low);
         }
-        self.set(asm, *slot, R0);
-        asm.bind(done);
     }
 
     /// `dst =` the key at an index.

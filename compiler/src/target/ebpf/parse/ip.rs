@@ -135,7 +135,7 @@ impl Parser<'_> {
         self.payload6();
         self.extensions(headless);
         // A packet that is shorter than it says has no transport header.
-        self.asm.load(DW, R0, R10, self.short);
+        self.asm.load(W, R0, R10, self.short);
         self.asm.jump_if(Ne, R0, 0, headless);
         self.transport(true, headless);
         self.asm.bind(headless);
@@ -160,13 +160,13 @@ impl Parser<'_> {
     fn payload6(&mut self) {
         let [short, rest, bounded] = ["short", "rest", "bounded"].map(|name| self.asm.label(name));
         self.asm.add(R7, 40);
-        self.asm.store(DW, R10, self.short, 0);
+        self.asm.store(W, R10, self.short, 0);
         // A length of 0 is that of a jumbogram: all that is there.
         self.asm.jump_if(Eq, R8, 0, rest);
         self.hook.shorter(self.asm, R8, short);
         self.asm.jump(bounded);
         self.asm.bind(short);
-        self.asm.store(DW, R10, self.short, 1);
+        self.asm.store(W, R10, self.short, 1);
         self.asm.bind(rest);
         self.hook.length(self.asm);
         self.asm.mov(R8, R1);
@@ -226,7 +226,9 @@ impl Parser<'_> {
         self.asm.jump_if(Gt, R2, R8, malformed);
         self.asm.alu(AluOp::Sub, R8, R2);
         self.asm.add(R7, R2);
-        self.blur(FARTHEST);
+        self.blur(R7);
+        self.asm.jump_if(Gt, R7, FARTHEST, malformed);
+        self.blur(R8);
         self.asm.load(DW, R2, R10, count);
         self.asm.add(R2, 1);
         self.asm.store(DW, R10, count, R2);

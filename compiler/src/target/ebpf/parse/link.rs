@@ -1,7 +1,7 @@
 //! Ethernet and VLAN tags.
 
 use polc_bpf::asm::Label;
-use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Cond::{Eq, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9};
 use polc_bpf::insn::{AluOp, SwapBits, Width};
 
@@ -46,7 +46,9 @@ impl Parser<'_> {
             self.asm.jump_if(Eq, R9, tag, self.exits.malformed);
         }
         self.asm.bind(untagged);
-        self.blur(14 + 4 * MOST_TAGS);
+        self.blur(R7);
+        self.asm
+            .jump_if(Gt, R7, 14 + 4 * MOST_TAGS, self.exits.malformed);
         self.taken_tag();
         self.put(ETH_TYPE, R9);
         let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];

@@ -13,8 +13,8 @@ mod link;
 mod transport;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Reg::{R1, R6, R7, R10};
-use polc_bpf::insn::{Cond, Reg, SwapBits, Width};
+use polc_bpf::insn::Reg::{R1, R6, R10};
+use polc_bpf::insn::{Reg, SwapBits, Width};
 
 use super::hook::Hook;
 use super::record::{Item, Record};
@@ -71,7 +71,7 @@ struct Parser<'p> {
     exits: Exits,
     /// Where bytes are copied to: as many as the longest header that is read at once.
     scratch: i16,
-    /// A place for whether a packet is shorter than it says.
+    /// Half a place for whether a packet is shorter than it says.
     short: i16,
     /// A place that is used at once.
     spare: i16,
@@ -92,7 +92,7 @@ pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exi
         record,
         exits,
         scratch,
-        short,
+        short: short + 4,
         spare,
         count,
     };
@@ -114,14 +114,13 @@ impl Parser<'_> {
         self.asm.to_be(SwapBits::B16, dst);
     }
 
-    /// Goes to `malformed` when `R7` is behind `last`, and makes the verifier forget what else it knows
-    /// of it: it would look at what follows once for every way in which headers can add up. Half of a
-    /// place on the stack is no more to it than some bytes.
-    fn blur(&mut self, last: i32) {
+    /// Makes the verifier forget what it knows of a number of 32 bits: it would look at what follows
+    /// once for every way in which headers can add up. Half of a place on the stack is no more to it
+    /// than some bytes.
+    fn blur(&mut self, number: Reg) {
         let half = self.spare + 4;
-        self.asm.store(Width::W, R10, half, R7);
-        self.asm.load(Width::W, R7, R10, half);
-        self.asm.jump_if(Cond::Gt, R7, last, self.exits.malformed);
+        self.asm.store(Width::W, R10, half, number);
+        self.asm.load(Width::W, number, R10, half);
     }
 
     fn wants(&self, field: Field) -> bool {

@@ -1,0 +1,117 @@
+//! Headers, and what the interpreter makes of them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use fastrand::Rng;
+use polc_compiler::interpret::frame::{Frame, Link, parse};
+use polc_compiler::interpret::{Packet, Place, State, judge};
+use polc_compiler::ir::{Ir, Stage};
+use polc_generator::filters::Filter;
+
+use crate::driver::{HEADER, Header, TRACE};
+
+/// The interface on which headers come in.
+const IFACE: &str = "eth0";
+
+const TCP: u8 = 6;
+
+/// The five fields of a packet.
+struct Packet5 {
+    source: u32,
+    dest: u32,
+    sport: u16,
+    dport: u16,
+    proto: u8,
+}
+
+impl Packet5 {
+    fn random(rng: &mut Rng) -> Self {
+        Self {
+            source: rng.u32(..),
+            dest: rng.u32(..),
+            sport: rng.u16(..),
+            dport: rng.u16(..),
+            proto: [TCP, 17][rng.usize(..2)],
+        }
+    }
+
+    fn of(rng: &mut Rng, filter: &Filter) -> Self {
+        let Self { proto, .. } = Self::random(rng);
+        Self {
+            source: within(rng, filter.source),
+            dest: within(rng, filter.dest),
+            sport: rng.u16(filter.sport.0..=filter.sport.1),
+            dport: rng.u16(filter.dport.0..=filter.dport.1),
+            proto: filter.proto.unwrap_or(proto),
+        }
+    }
+
+    fn header(&self) -> Header {
+        let mut out = [0; HEADER as usize];
+        out[12..14].copy_from_slice(&[0x08, 0x00]);
+        out[14] = 0x45;
+        out[16..18].copy_from_slice(&u16::from(HEADER - 14).to_be_bytes());
+        out[22] = 64;
+        out[23] = self.proto;
+        out[26..30].copy_from_slice(&self.source.to_be_bytes());
+        out[30..34].copy_from_slice(&self.dest.to_be_bytes());
+        out[34..36].copy_from_slice(&self.sport.to_be_bytes());
+        out[36..38].copy_from_slice(&self.dport.to_be_bytes());
+        if self.proto == TCP {
+            out[46] = 5 << 4;
+        }
+        out
+    }
+}
+
+/// An address of a network.
+fn within(rng: &mut Rng, (addr, len): (Ipv4Addr, u8)) -> u32 {
+    let host = u32::MAX.checked_shr(len.into()).unwrap_or(0);
+    u32::from(addr) | rng.u32(..) & host
+}
+
+/// A trace: every other header matches a filter, the others are random.
+pub(crate) fn of_filters(filters: &[Filter], seed: u64) -> Vec<Header> {
+    let mut rng = Rng::with_seed(seed);
+    let packet = |at: u32| {
+        if at.is_multiple_of(2) {
+            let filter = &filters[rng.usize(..filters.len())];
+            return Packet5::of(&mut rng, filter);
+        }
+        Packet5::random(&mut rng)
+    };
+    (0..TRACE).map(packet).map(|p| p.header()).collect()
+}
+
+/// A trace: every other source is in a network, the others are random.
+pub(crate) fn of_networks(networks: &[(Ipv4Addr, u8)], seed: u64) -> Vec<Header> {
+    let mut rng = Rng::with_seed(seed);
+    let packet = |at: u32| {
+        let mut packet = Packet5::random(&mut rng);
+        if at.is_multiple_of(2) {
+            let network = networks[rng.usize(..networks.len())];
+            packet.source = within(&mut rng, network);
+        }
+        packet
+    };
+    (0..TRACE).map(packet).map(|p| p.header()).collect()
+}
+
+/// Whether the interpreter lets a header pass guard.
+pub(crate) fn passes(ir: &Ir, header: &Header) -> bool {
+    let parsed = parse(&Frame::whole(Link::Ethernet, header)).unwrap();
+    let packet = Packet {
+        ingress: Place::Iface(IFACE.into()),
+        egress: Place::Host,
+        detour: Place::Host,
+        saddr: parsed.saddr,
+        daddr: parsed.daddr,
+        proto: parsed.proto,
+        fields: parsed.fields,
+        principals: [].into(),
+    };
+    let mut state = State::oracle(Vec::<bool>::new(), BTreeMap::new());
+    let decision = judge(ir, &packet, &mut state, 0);
+    decision.by.is_none_or(|id| id.stage != Stage::Guard)
+}
