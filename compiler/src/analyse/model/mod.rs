@@ -7,7 +7,7 @@
 //!
 //! What a packet is asked besides its bytes is a dimension, too: whether a bucket has tokens for
 //! it, whether a dynamic set has its key, which of several targets it gets. So a statement about
-//! every point is one about every state of buckets and dynamic sets. [`supply`] says what that is
+//! every point is one about every state of buckets and dynamic sets. `supply` says what that is
 //! for a bucket that several rules ask.
 //!
 //! # What is not in the model
@@ -17,7 +17,7 @@
 //! * Marks and keys of dynamic sets that a rule of one stage leaves for one of a later stage, where
 //!   a packet may meet both: [`Model::blind`] tells, and nothing is claimed of such a policy. Who
 //!   follows a packet from stage to stage, as the comparison of two policies does, can carry them
-//!   along as a [`Memory`].
+//!   along as a `Memory`.
 //! * Rates by destination that are asked before and behind `dnat`, and buckets that hold fewer tokens
 //!   than rules ask them for: as above.
 //! * `raw` text.

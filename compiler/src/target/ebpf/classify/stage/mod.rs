@@ -2,7 +2,7 @@
 //!
 //! | kind | for | reads | update in place |
 //! |---|---|---|---|
-//! | [`array`] | up to 17 bits | 1 | yes |
+//! | [`mod@array`] | up to 17 bits | 1 | yes |
 //! | [`multibit`] | addresses, when the table is small enough | 1 to 3 (v4), 1 to 7 (v6) | yes |
 //! | [`dxr`] | addresses beyond that | 1 and a search among the pieces of a /18 or /20 | yes |
 //! | [`bucket`] | addresses that are nearly all hosts | 1 line of the cache | yes |
@@ -11,8 +11,8 @@
 //! Values of address tables have at most 31 bits: the rest is a flag (see
 //! [`plan`](super::plan)).
 //!
-//! For example, the pieces of 198.51.100.0/24 are three; [`choose`] takes a search, which compares
-//! twice and reads one line of the cache. For the 100,000 hosts of a blocklist it takes buckets, and
+//! For example, the pieces of 198.51.100.0/24 are three: a search is taken, which compares
+//! twice and reads one line of the cache. For the 100,000 hosts of a blocklist it is buckets, and
 //! for the 170,000 networks of all countries a multibit table of 4 MB.
 
 pub mod array;
@@ -129,7 +129,7 @@ pub(super) struct Order<'a> {
 /// Where the tables of a stage are: what is needed to patch them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// See [`array`].
+    /// See [`mod@array`].
     Array(array::Shape),
     /// See [`multibit`].
     Multibit(multibit::Shape),

@@ -1,7 +1,7 @@
 //! Ways to make a plan, and the choice among them.
 //!
-//! A strategy is a file with one function, which looks at the analysis and makes an [`Offer`]: about
-//! how long a lookup takes, and what builds it. [`ALL`] has a line for each.
+//! A strategy is a file with one function, which looks at the analysis and makes an `Offer`: about
+//! how long a lookup takes, and what builds it. `ALL` has a line for each.
 //!
 //! For example, 10,000 rows whose sources and destinations have 4,000 classes each: `straight`
 //! refuses so many rows, `direct` more than one field, `product` sees that its first table would have
