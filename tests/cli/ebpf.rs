@@ -47,7 +47,7 @@ default deny
     let run = place.polc(&["build", "mixed.pol", "--target", "ebpf", "-o", "out"]);
     assert_eq!(run.code, 3, "{run:?}");
     for expected in [
-        "cannot express rates in guard",
+        "cannot express rates yet",
         "mixed.pol:4:3",
         "has no place for text for `nftables`",
         "mixed.pol:7:1",

@@ -11,7 +11,9 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     let of_stage = |(stage, rule): (Stage, &Rule)| {
         let what = match (stage, rule.is_default) {
             // A bucket would be full again after each apply.
-            (Stage::Guard, _) if !rule.limits.is_empty() => "rates".to_owned(),
+            (Stage::Guard, _) if !rule.limits.is_empty() && asks_too_much(ir, rule).is_none() => {
+                "rates".to_owned()
+            }
             (Stage::Guard, _) => return None,
             (_, true) => format!("a default of {}", stage.name()),
             (_, false) => format!("{} rules", stage.name()),
