@@ -88,7 +88,7 @@ fn two_processors_share_a_bucket() {
         return;
     }
     // The burst outlasts pauses that other work on the machine makes.
-    let text = "guard { allow udp within 20000/s burst 1500  default deny }";
+    let text = "guard { allow udp within 20000/s burst 10000  default deny }";
     let (loaded, name) = loaded(text, Hook::Xdp);
     let frame = udp(53);
     let start = Instant::now();
@@ -103,7 +103,7 @@ fn two_processors_share_a_bucket() {
         let other = scope.spawn(flat_out);
         flat_out() + other.join().unwrap()
     });
-    let expected = RATE * start.elapsed().as_secs_f64() + 1500.0;
+    let expected = RATE * start.elapsed().as_secs_f64() + 10_000.0;
     let ratio = passed as f64 / expected;
     eprintln!("{passed} packets of {expected:.0}: ratio {ratio:.4}");
     assert!((0.99..1.01).contains(&ratio), "{ratio}");
