@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
-use polc_compiler::interpret::{Packet, Place, State, judge};
+use polc_compiler::interpret::{Place, State, judge};
 use polc_compiler::ir::{Ir, Stage};
 use polc_generator::filters::Filter;
 
@@ -101,16 +101,7 @@ pub(crate) fn of_networks(networks: &[(Ipv4Addr, u8)], seed: u64) -> Vec<Header>
 /// Whether the interpreter lets a header pass guard.
 pub(crate) fn passes(ir: &Ir, header: &Header) -> bool {
     let parsed = parse(&Frame::whole(Link::Ethernet, header)).unwrap();
-    let packet = Packet {
-        ingress: Place::Iface(IFACE.into()),
-        egress: Place::Host,
-        detour: Place::Host,
-        saddr: parsed.saddr,
-        daddr: parsed.daddr,
-        proto: parsed.proto,
-        fields: parsed.fields,
-        principals: [].into(),
-    };
+    let packet = parsed.packet(Place::Iface(IFACE.into()), Place::Host);
     let mut state = State::oracle(Vec::<bool>::new(), BTreeMap::new());
     let decision = judge(ir, &packet, &mut state, 0);
     decision.by.is_none_or(|id| id.stage != Stage::Guard)

@@ -1,6 +1,6 @@
 //! Judging the packets of a capture.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -106,16 +106,7 @@ fn packets(args: &Args, bench: &Bench<'_>, parsed: Parsed) -> (Packet, Option<Pa
             (captured_at, known.unwrap_or_else(|| bench.unnamed()))
         }
     };
-    let packet = Packet {
-        ingress,
-        detour: egress.clone(),
-        egress,
-        saddr: parsed.saddr,
-        daddr: parsed.daddr,
-        proto: parsed.proto,
-        fields: parsed.fields,
-        principals: BTreeSet::new(),
-    };
+    let packet = parsed.packet(ingress, egress);
     let quoted = parsed.inner.map(|inner| Packet {
         saddr: inner.saddr,
         daddr: inner.daddr,

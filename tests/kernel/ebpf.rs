@@ -1,13 +1,13 @@
 //! Guards as programs at interfaces.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use polc_bundle::Bundle;
-use polc_runtime_loader::lab::{FrameBuilder, Topology, Transport, Wire, carries};
+use polc_runtime_loader::lab::Topology;
 use polc_runtime_loader::{ApplyError, ApplyOptions, Changes, Undo, apply};
 
+use crate::flood::while_flooded;
 use crate::harness::{Bench, build, build_for, possible};
 
 /// A router whose policy is programs, which are taken away at the end.
@@ -281,60 +281,12 @@ fn nothing_leaks_while_programs_are_replaced() {
     let guarded = Guarded(Bench::bare(Topology::new().expect("a topology")));
     let bench = &guarded.0;
     bench.apply_bundle(&bundles[0]);
-    let (client, server) = (bench.topology.client(), bench.topology.server());
-    for address in bench.server() {
-        bench.client().ping(address);
-        bench.client().udp(address, 9999);
-    }
-    let frame = |to, from, port: u16, text: &str| {
-        let transport = Transport::Udp {
-            source: 4000,
-            destination: port,
-        };
-        FrameBuilder::new((client.mac, from), (client.router_mac, to), transport)
-            .payload(text)
-            .build()
-    };
-    let [v4, v6] = bench.server();
-    let flood = [
-        frame(v4, client.v4, 7777, "denied"),
-        frame(v6, client.v6, 7777, "denied"),
-    ];
-    let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
-    let far = Wire::open(&server.namespace, &server.interface).expect("a wire");
-    let done = AtomicBool::new(false);
-    let (sent, leaked) = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let (mut sent, end) = (0, Instant::now() + Duration::from_secs(60));
-            while !done.load(Ordering::Relaxed) && Instant::now() < end {
-                sent += wire
-                    .flood(&flood, 2_000, Duration::from_millis(50))
-                    .expect("sent");
-            }
-            wire.send(&frame(v4, client.v4, 9999, "sentinel"))
-                .expect("sent");
-            sent
-        });
-        let watcher = scope.spawn(|| {
-            far.collect(
-                |f| carries(f, v4, b"denied") || carries(f, v6, b"denied"),
-                |f| carries(f, v4, b"sentinel"),
-                Duration::from_secs(70),
-            )
-            .expect("collected")
-        });
+    let sent = while_flooded(bench, Duration::from_secs(60), || {
         for round in 0..30 {
             bench.apply_bundle(&bundles[(round + 1) % 2]);
         }
-        done.store(true, Ordering::Relaxed);
-        (
-            sender.join().expect("sent"),
-            watcher.join().expect("watched"),
-        )
     });
-    assert!(leaked.complete, "the sentinel arrived");
     assert!(sent > 1_000, "the flood was one: {sent}");
-    assert_eq!(leaked.frames.len(), 0, "leaked of {sent}");
     let counted = bench.packets("flood");
     println!("{sent} denied packets during 30 applies, {counted} counted, 0 leaked");
     assert!(counted > sent / 2, "{counted} of {sent} were counted");

@@ -13,6 +13,7 @@ mod dnat;
 mod ebpf;
 mod egress;
 mod filter;
+mod flood;
 mod gateway;
 mod guard;
 mod haproxy;

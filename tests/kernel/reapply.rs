@@ -1,10 +1,8 @@
 //! Applying again: what stays, and that nothing slips through.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use polc_runtime_loader::lab::{FrameBuilder, Transport, Wire, carries};
-
+use crate::flood::while_flooded;
 use crate::harness::{Bench, build, possible};
 
 const OPEN: &str = "from lan to wan { allow tcp/80 as web count  default deny }\ndefault deny";
@@ -101,59 +99,11 @@ fn nothing_leaks_during_two_hundred_applies() {
     let bundles = [policy(1), policy(2)];
     let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"));
     bench.apply_bundle(&bundles[0]);
-    let (client, server) = (bench.topology.client(), bench.topology.server());
-    for address in bench.server() {
-        bench.client().ping(address);
-        bench.client().udp(address, 9999);
-    }
-    let frame = |to, from, port: u16, text: &str| {
-        let transport = Transport::Udp {
-            source: 4000,
-            destination: port,
-        };
-        FrameBuilder::new((client.mac, from), (client.router_mac, to), transport)
-            .payload(text)
-            .build()
-    };
-    let [v4, v6] = bench.server();
-    let flood = [
-        frame(v4, client.v4, 7777, "denied"),
-        frame(v6, client.v6, 7777, "denied"),
-    ];
-    let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
-    let far = Wire::open(&server.namespace, &server.interface).expect("a wire");
-    let done = AtomicBool::new(false);
-    let (sent, leaked) = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let (mut sent, end) = (0, Instant::now() + Duration::from_secs(120));
-            while !done.load(Ordering::Relaxed) && Instant::now() < end {
-                sent += wire
-                    .flood(&flood, 2_000, Duration::from_millis(50))
-                    .expect("sent");
-            }
-            wire.send(&frame(v4, client.v4, 9999, "sentinel"))
-                .expect("sent");
-            sent
-        });
-        let watcher = scope.spawn(|| {
-            far.collect(
-                |f| carries(f, v4, b"denied") || carries(f, v6, b"denied"),
-                |f| carries(f, v4, b"sentinel"),
-                Duration::from_secs(150),
-            )
-            .expect("collected")
-        });
+    let sent = while_flooded(&bench, Duration::from_secs(120), || {
         for round in 0..200 {
             bench.apply_bundle(&bundles[(round + 1) % 2]);
         }
-        done.store(true, Ordering::Relaxed);
-        (
-            sender.join().expect("sent"),
-            watcher.join().expect("watched"),
-        )
     });
-    assert!(leaked.complete, "the sentinel arrived");
     assert!(sent > 10_000, "the flood was one: {sent}");
-    assert_eq!(leaked.frames.len(), 0, "leaked of {sent}");
     println!("{sent} denied packets during 200 applies, 0 leaked");
 }

@@ -53,6 +53,22 @@ impl Pattern {
         }
     }
 
+    /// A name that is meant, and that no narrower one of `all` means; `None` when there is none.
+    pub fn own_name(&self, all: &BTreeSet<Self>) -> Option<String> {
+        let stem = match self {
+            Self::Name(name) => return Some(name.clone()),
+            Self::Prefix(prefix) if prefix.is_empty() => "other",
+            Self::Prefix(prefix) => prefix,
+        };
+        let narrower = |name: &str| {
+            let mut others = all.iter().filter(|p| *p != self && self.covers(p));
+            others.any(|p| p.matches(name))
+        };
+        (0..=all.len())
+            .flat_map(|n| [format!("{stem}{n}"), format!("{stem}x{n}")])
+            .find(|name| Self::problem(name).is_none() && !narrower(name))
+    }
+
     /// Whether every name that `other` means is meant.
     pub fn covers(&self, other: &Self) -> bool {
         match other {

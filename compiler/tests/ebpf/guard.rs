@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
-use polc_compiler::interpret::{Packet, Place, State, judge};
+use polc_compiler::interpret::{Place, State, judge};
 use polc_compiler::ir::{Ir, Stage};
 use polc_compiler::packet::Pattern;
 use polc_compiler::target::ebpf::{self, Hook};
@@ -64,16 +64,7 @@ fn passes(ir: &Ir, iface: &str, bytes: &[u8]) -> bool {
         Err(FrameError::NotIp { .. }) => return true,
         Err(_) => return false,
     };
-    let packet = Packet {
-        ingress: Place::Iface(iface.into()),
-        egress: Place::Host,
-        detour: Place::Host,
-        saddr: parsed.saddr,
-        daddr: parsed.daddr,
-        proto: parsed.proto,
-        fields: parsed.fields,
-        principals: [].into(),
-    };
+    let packet = parsed.packet(Place::Iface(iface.into()), Place::Host);
     let mut state = State::oracle(Vec::<bool>::new(), BTreeMap::new());
     let decision = judge(ir, &packet, &mut state, 0);
     decision.by.is_none_or(|id| id.stage != Stage::Guard)

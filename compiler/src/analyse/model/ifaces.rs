@@ -35,33 +35,17 @@ impl Classes {
             labels: Vec::new(),
         };
         for pattern in &patterns {
-            if let Some(name) = Self::fresh(pattern, &patterns) {
+            if let Some(name) = pattern.own_name(&patterns) {
                 classes.names.push(name);
                 classes.labels.push(pattern.to_string());
             }
         }
         let rest = Pattern::Prefix(String::new());
-        if let Some(name) = Self::fresh(&rest, &patterns) {
+        if let Some(name) = rest.own_name(&patterns) {
             classes.names.push(name);
             classes.labels.push("another interface".to_owned());
         }
         classes
-    }
-
-    /// A name that the pattern means and no narrower one does.
-    fn fresh(pattern: &Pattern, all: &BTreeSet<Pattern>) -> Option<String> {
-        let stem = match pattern {
-            Pattern::Name(name) => return Some(name.clone()),
-            Pattern::Prefix(prefix) if prefix.is_empty() => "other",
-            Pattern::Prefix(prefix) => prefix,
-        };
-        let narrower = |name: &str| {
-            all.iter()
-                .any(|p| p != pattern && pattern.covers(p) && p.matches(name))
-        };
-        (0..=all.len())
-            .flat_map(|n| [format!("{stem}{n}"), format!("{stem}x{n}")])
-            .find(|name| Pattern::problem(name).is_none() && !narrower(name))
     }
 
     /// The number of the loopback interface.

@@ -15,9 +15,10 @@ mod link;
 mod tests;
 mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::packet::{Packet, Place};
 use crate::field::{Field, META_LENGTH};
 use bytes::Bytes;
 
@@ -60,6 +61,22 @@ pub struct Parsed {
     pub inner: Option<Inner>,
     /// Whether the link header says that the capturing machine sent it.
     pub sent: bool,
+}
+
+impl Parsed {
+    /// The packet, from and to these places; nobody of this machine has sent it.
+    pub fn packet(&self, ingress: Place, egress: Place) -> Packet {
+        Packet {
+            ingress,
+            detour: egress.clone(),
+            egress,
+            saddr: self.saddr,
+            daddr: self.daddr,
+            proto: self.proto,
+            fields: self.fields.clone(),
+            principals: BTreeSet::new(),
+        }
+    }
 }
 
 /// The head of the packet that an ICMP error is about.

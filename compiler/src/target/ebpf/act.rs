@@ -97,8 +97,8 @@ impl Actions {
     }
 }
 
-/// Counts the packet under the number in `R7`; `key` is a place on the stack. Each processor has counters of its own, so that
-/// nothing needs to be atomic.
+/// Counts the packet under the number in `R7`; `key` is a place on the stack. Each processor has
+/// counters of its own, so that nothing needs to be atomic.
 pub(super) fn count(asm: &mut Assembler, record: &Record, key: i16) {
     let missing = asm.label("uncounted");
     asm.store(W, R10, key, R7);

@@ -128,8 +128,11 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
     let mut object = Object::new();
     let (mut programs, mut listing) = (Vec::new(), String::new());
     let mut needs = Needs::default();
-    for (number, pattern) in patterns(ir).into_iter().enumerate() {
-        let rules = guard::rules(ir, &representative(&pattern, ir));
+    let patterns = patterns(ir);
+    for (number, pattern) in narrow_first(&patterns).into_iter().enumerate() {
+        let iface = pattern.own_name(&patterns);
+        let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, &iface));
+        let pattern = pattern.clone();
         let Some((_, first)) = rules.first() else {
             let name = None;
             programs.push(Attached { name, pattern });
@@ -188,37 +191,25 @@ fn line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
     })
 }
 
-/// The patterns of interface names that guard tells apart, narrow ones first.
-fn patterns(ir: &Ir) -> Vec<Pattern> {
+/// The patterns of interface names that guard tells apart.
+fn patterns(ir: &Ir) -> BTreeSet<Pattern> {
     let mut patterns = BTreeSet::from([Pattern::Prefix(String::new())]);
     for cube in ir.guard.iter().flat_map(|rule| &rule.cubes) {
         let ifaces = &cube.ingress.ifaces;
         patterns.extend(ifaces.include().into_iter().flatten().cloned());
         patterns.extend(ifaces.exclude().iter().cloned());
     }
-    let mut patterns: Vec<Pattern> = patterns.into_iter().collect();
-    patterns.sort_by_key(|pattern| match pattern {
-        Pattern::Name(_) => 0,
-        Pattern::Prefix(prefix) => usize::MAX - prefix.len(),
-    });
     patterns
 }
 
-/// A name that a pattern means and no narrower one of the policy does.
-fn representative(pattern: &Pattern, ir: &Ir) -> String {
-    let stem = match pattern {
-        Pattern::Name(name) => return name.clone(),
-        Pattern::Prefix(prefix) => prefix,
-    };
-    let all = patterns(ir);
-    let narrower = |name: &str| {
-        let mut others = all.iter().filter(|p| *p != pattern && pattern.covers(p));
-        others.any(|p| p.matches(name))
-    };
-    let mut names = (0..=all.len()).map(|number| format!("{stem}~{number}"));
-    names
-        .find(|name| !narrower(name))
-        .unwrap_or_else(|| stem.clone())
+/// Narrow ones first.
+fn narrow_first(patterns: &BTreeSet<Pattern>) -> Vec<&Pattern> {
+    let mut ordered: Vec<&Pattern> = patterns.iter().collect();
+    ordered.sort_by_key(|pattern| match pattern {
+        Pattern::Name(_) => 0,
+        Pattern::Prefix(prefix) => usize::MAX - prefix.len(),
+    });
+    ordered
 }
 
 /// A program that cannot be made.
