@@ -10,7 +10,6 @@ use polc_bpf::insn::Reg::{R0, R1, R2, R7, R10};
 use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, Helper};
 
-use super::hook::Hook;
 use super::record::{Item, Record};
 use crate::field::META_LENGTH;
 
@@ -20,13 +19,21 @@ pub(super) const COUNTERS: &str = "counters";
 /// How many bits of an answer say which action it is.
 const ACTION_BITS: i32 = 8;
 
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outcome {
+    /// It goes on.
+    Pass,
+    /// It is dropped.
+    Drop,
+}
+
 /// What happens to a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Action {
-    /// Whether it goes on.
-    pub(super) passes: bool,
+struct Action {
+    outcome: Outcome,
     /// Whether a counter counts it.
-    pub(super) counts: bool,
+    counts: bool,
 }
 
 /// The actions of a program.
@@ -39,7 +46,7 @@ impl Default for Actions {
     /// One lets the packet go on and does nothing else.
     fn default() -> Self {
         let action = Action {
-            passes: true,
+            outcome: Outcome::Pass,
             counts: false,
         };
         Self {
@@ -53,9 +60,9 @@ pub(super) const PASS: u32 = 1;
 
 impl Actions {
     /// The answer that means an action, with a counter if it counts.
-    pub(super) fn answer(&mut self, passes: bool, counter: Option<u32>) -> u32 {
+    pub(super) fn answer(&mut self, outcome: Outcome, counter: Option<u32>) -> u32 {
         let action = Action {
-            passes,
+            outcome,
             counts: counter.is_some(),
         };
         // 0 is no answer.
@@ -64,8 +71,15 @@ impl Actions {
         number | counter.unwrap_or(0) << ACTION_BITS
     }
 
-    /// Writes what follows from the answer in `R0`; `key` is a place on the stack.
-    pub(super) fn write(&self, asm: &mut Assembler, hook: Hook, record: &Record, key: i16) {
+    /// Writes what follows from the answer in `R0`; `key` is a place on the stack. `end` writes what
+    /// an outcome is, in instructions that do not go on.
+    pub(super) fn write(
+        &self,
+        asm: &mut Assembler,
+        record: &Record,
+        key: i16,
+        end: &dyn Fn(&mut Assembler, Outcome),
+    ) {
         asm.mov(R7, R0);
         asm.alu(AluOp::Rsh, R7, ACTION_BITS);
         asm.alu(AluOp::And, R0, (1 << ACTION_BITS) - 1);
@@ -79,20 +93,13 @@ impl Actions {
             })
             .collect();
         // No answer has another action.
-        asm.mov(R0, hook.drop());
-        asm.exit();
+        end(asm, Outcome::Drop);
         for (action, label) in labels {
             asm.bind(label);
             if action.counts {
                 count(asm, record, key);
             }
-            let verdict = if action.passes {
-                hook.pass()
-            } else {
-                hook.drop()
-            };
-            asm.mov(R0, verdict);
-            asm.exit();
+            end(asm, action.outcome);
         }
     }
 }

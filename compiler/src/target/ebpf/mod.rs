@@ -12,6 +12,8 @@ mod bundle;
 pub mod classify;
 mod guard;
 mod hook;
+mod iface;
+mod list;
 mod lookup;
 mod parse;
 mod rate;
@@ -19,7 +21,6 @@ mod record;
 mod refuse;
 mod rows;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use polc_bpf::asm::{Function, Program, SourceLine};
@@ -29,6 +30,7 @@ use polc_bpf::object::Object;
 use polc_bundle::Bundle;
 
 pub use self::hook::Hook;
+use self::iface::Classes;
 use super::{Capability, Options, Target};
 use crate::diagnostic::{Code, Diagnostic, sort};
 use crate::ir::{Ir, Rule};
@@ -128,10 +130,9 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
     let mut object = Object::new();
     let (mut programs, mut listing) = (Vec::new(), String::new());
     let mut needs = Needs::default();
-    let patterns = patterns(ir);
-    for (number, pattern) in narrow_first(&patterns).into_iter().enumerate() {
-        let iface = pattern.own_name(&patterns);
-        let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, &iface));
+    let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress]);
+    for (number, (_, pattern, iface)) in classes.iter().enumerate() {
+        let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
         let pattern = pattern.clone();
         let Some((_, first)) = rules.first() else {
             let name = None;
@@ -144,7 +145,7 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
             hook,
             line: line(ir, first, sources),
         };
-        let made = guard::program(ir, &rules, &frame, &counter_of);
+        let made = guard::program(ir, &classes, &rules, &frame, &counter_of);
         let made = made.map_err(|error| vec![failed(&error, ir)])?;
         listing.push_str(&made.program.to_string());
         needs.note(&made.program);
@@ -189,27 +190,6 @@ fn line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
         column: u32::try_from(column).ok()?,
         text: Arc::from(text.trim_end()),
     })
-}
-
-/// The patterns of interface names that guard tells apart.
-fn patterns(ir: &Ir) -> BTreeSet<Pattern> {
-    let mut patterns = BTreeSet::from([Pattern::Prefix(String::new())]);
-    for cube in ir.guard.iter().flat_map(|rule| &rule.cubes) {
-        let ifaces = &cube.ingress.ifaces;
-        patterns.extend(ifaces.include().into_iter().flatten().cloned());
-        patterns.extend(ifaces.exclude().iter().cloned());
-    }
-    patterns
-}
-
-/// Narrow ones first.
-fn narrow_first(patterns: &BTreeSet<Pattern>) -> Vec<&Pattern> {
-    let mut ordered: Vec<&Pattern> = patterns.iter().collect();
-    ordered.sort_by_key(|pattern| match pattern {
-        Pattern::Name(_) => 0,
-        Pattern::Prefix(prefix) => usize::MAX - prefix.len(),
-    });
-    ordered
 }
 
 /// A program that cannot be made.

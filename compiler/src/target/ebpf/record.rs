@@ -15,6 +15,8 @@ use crate::field::{Field, Header, IP_LENGTH};
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Item {
+    /// The number of the class of interfaces that the packet has come in by.
+    Ingress,
     /// The source address: 128 bits, of which IPv4 uses the lowest 32.
     Source,
     /// The destination address.
@@ -30,7 +32,7 @@ impl Item {
     fn size(self) -> i16 {
         match self {
             Self::Source | Self::Destination => 16,
-            Self::Protocol => 4,
+            Self::Protocol | Self::Ingress => 4,
             Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
             Self::Field(_) => 8,
         }
@@ -53,6 +55,7 @@ impl Item {
             Self::Source | Self::Destination if v6 => 128,
             Self::Source | Self::Destination => 32,
             Self::Protocol => 8,
+            Self::Ingress => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());
                 u8::try_from(u64::BITS - largest.leading_zeros()).unwrap_or(64)

@@ -1,14 +1,15 @@
 //! From the cubes of rules to rows of a classification problem.
 
 use super::classify::{FieldSpec, Row};
+use super::iface::Classes;
 use super::record::Item;
 use crate::field::{DPORT, SPORT};
 use crate::ir::{Cube, Rule};
 use crate::packet::{AddrSet, Region, Values};
 
-/// What the rules ask of packets of a family, in order.
-pub(super) fn items<'r>(rules: impl IntoIterator<Item = &'r Rule>, v6: bool) -> Vec<Item> {
-    let cubes = rules.into_iter().flat_map(|rule| &rule.cubes);
+/// What cubes ask of packets of a family, in order.
+pub(super) fn items<'c>(cubes: impl IntoIterator<Item = &'c Cube>, v6: bool) -> Vec<Item> {
+    let cubes = cubes.into_iter();
     let mut items: Vec<Item> = cubes
         .filter(|cube| is_of(cube, v6))
         .flat_map(|cube| asked(cube, v6))
@@ -29,6 +30,7 @@ fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
         }
     };
     for (item, full) in [
+        (Item::Ingress, cube.ingress.ifaces.is_full()),
         (Item::Source, part(&cube.saddr)),
         (Item::Destination, part(&cube.daddr) && part(&cube.original)),
         (Item::Protocol, all.proto.is_subset(&cube.proto)),
@@ -48,59 +50,76 @@ fn is_of(cube: &Cube, v6: bool) -> bool {
     }
 }
 
-/// The fields of a problem about these items.
-pub(super) fn fields(items: &[Item], v6: bool) -> Vec<FieldSpec> {
-    let field = |item: &Item| {
-        let bits = item.bits(v6);
-        match item {
-            Item::Source if v6 => FieldSpec::address6("source"),
-            Item::Source => FieldSpec::address4("source"),
-            Item::Destination if v6 => FieldSpec::address6("destination"),
-            Item::Destination => FieldSpec::address4("destination"),
-            Item::Protocol => FieldSpec::number("protocol", bits),
-            Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
-                bits,
-                ..FieldSpec::port(field.name())
-            },
-            Item::Field(field) => FieldSpec::number(field.name(), bits),
-        }
-    };
-    items.iter().map(field).collect()
+/// How cubes become rows.
+pub(super) struct Rows<'r> {
+    /// What there is a dimension for.
+    pub(super) items: &'r [Item],
+    /// The family of the packets.
+    pub(super) v6: bool,
+    /// The classes of interfaces that packets come in by.
+    pub(super) classes: &'r Classes,
 }
 
-/// The rows of a rule for packets of a family.
-pub(super) fn all(rule: &Rule, items: &[Item], v6: bool, answer: u32) -> impl Iterator<Item = Row> {
-    let cubes = rule.cubes.iter();
-    cubes.filter_map(move |cube| row(cube, items, v6, answer))
-}
-
-/// The row of a cube for packets of a family; `None` when none of them is in it.
-pub(super) fn row(cube: &Cube, items: &[Item], v6: bool, answer: u32) -> Option<Row> {
-    if !is_of(cube, v6) {
-        return None;
+impl Rows<'_> {
+    /// The fields of a problem.
+    pub(super) fn fields(&self) -> Vec<FieldSpec> {
+        let field = |item: &Item| {
+            let bits = item.bits(self.v6);
+            match item {
+                Item::Ingress => FieldSpec::number("ingress", bits),
+                Item::Source if self.v6 => FieldSpec::address6("source"),
+                Item::Source => FieldSpec::address4("source"),
+                Item::Destination if self.v6 => FieldSpec::address6("destination"),
+                Item::Destination => FieldSpec::address4("destination"),
+                Item::Protocol => FieldSpec::number("protocol", bits),
+                Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
+                    bits,
+                    ..FieldSpec::port(field.name())
+                },
+                Item::Field(field) => FieldSpec::number(field.name(), bits),
+            }
+        };
+        self.items.iter().map(field).collect()
     }
-    let address = |set: &AddrSet| {
-        if v6 {
-            Values::of(&set.v6)
-        } else {
-            Values::of(&set.v4)
+
+    /// The rows of a rule.
+    pub(super) fn all(&self, rule: &Rule, answer: u32) -> impl Iterator<Item = Row> {
+        let cubes = rule.cubes.iter();
+        cubes.filter_map(move |cube| self.row(cube, answer))
+    }
+
+    /// The row of a cube; `None` when no packet of the family is in it.
+    pub(super) fn row(&self, cube: &Cube, answer: u32) -> Option<Row> {
+        if !is_of(cube, self.v6) {
+            return None;
         }
-    };
-    let dim = |item: &Item| match item {
-        Item::Source => address(&cube.saddr),
-        Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
-        Item::Protocol => Values::of(&cube.proto),
-        Item::Field(field) => match cube.fields.get(field) {
-            Some(set) => Values::of(set),
-            None => Some(Values::Range(
-                0,
-                u128::MAX >> (128 - u32::from(item.bits(v6))),
-            )),
-        },
-    };
-    let dims: Option<Vec<Values>> = items.iter().map(dim).collect();
-    Some(Row {
-        region: Region::new(dims?),
-        rule: answer,
-    })
+        let dims: Option<Vec<Values>> = self.items.iter().map(|i| self.dim(cube, *i)).collect();
+        Some(Row {
+            region: Region::new(dims?),
+            rule: answer,
+        })
+    }
+
+    /// The values that a cube has of an item; `None` when there are none.
+    fn dim(&self, cube: &Cube, item: Item) -> Option<Values> {
+        let address = |set: &AddrSet| {
+            if self.v6 {
+                Values::of(&set.v6)
+            } else {
+                Values::of(&set.v4)
+            }
+        };
+        let every = || Values::Range(0, u128::MAX >> (128 - u32::from(item.bits(self.v6))));
+        match item {
+            Item::Ingress if cube.ingress.ifaces.is_full() => Some(every()),
+            Item::Ingress => Values::of(&self.classes.numbers(&cube.ingress.ifaces)),
+            Item::Source => address(&cube.saddr),
+            Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
+            Item::Protocol => Values::of(&cube.proto),
+            Item::Field(field) => match cube.fields.get(&field) {
+                Some(set) => Values::of(set),
+                None => Some(every()),
+            },
+        }
+    }
 }

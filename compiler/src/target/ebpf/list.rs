@@ -1,0 +1,215 @@
+//! A list of rules as instructions: what is asked in which order.
+//!
+//! Rules that only decide are asked together: tables tell the first of them that holds. A rule that
+//! asks for a rate, or does something and decides nothing, stands alone between them. Each such part
+//! of the list is a [`Segment`].
+
+use polc_bpf::asm::{AsmError, Assembler, Label};
+use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Reg::{R0, R7};
+
+use super::act::{self, Actions, Outcome};
+use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
+use super::iface::Classes;
+use super::lookup::{self, Lookup};
+use super::record::{Item, Record};
+use super::rows::Rows;
+use super::{rate, rows};
+use crate::ir::{Cube, Ir, Limit, Rule, Verdict};
+
+/// Why there is no program.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ListError {
+    /// The rules are too many.
+    #[error(transparent)]
+    Rules(#[from] Unbuildable),
+    /// Fields and rows do not fit together.
+    #[error(transparent)]
+    Problem(#[from] classify::ProblemError),
+    /// The program is wrong.
+    #[error(transparent)]
+    Assembler(#[from] AsmError),
+}
+
+/// A list, for packets of a family.
+pub(super) struct List {
+    v6: bool,
+    pub(super) items: Vec<Item>,
+    segments: Vec<Segment>,
+}
+
+/// A part of a list.
+struct Segment {
+    /// Which of its rules is the first that holds: the answer; or 0.
+    plan: Plan,
+    data: String,
+    /// What else the one rule asks and does, when it is one that tables cannot tell.
+    soft: Option<Soft>,
+}
+
+/// A rule that does more than to decide by the packet alone.
+struct Soft {
+    limits: Vec<Limit>,
+    counter: Option<u32>,
+    /// Its answer; `None` when it does not decide.
+    answer: Option<u32>,
+}
+
+/// What lists are made from.
+pub(super) struct Maker<'m> {
+    /// What the names of tables begin with.
+    pub(super) name: &'m str,
+    /// The classes of interfaces, by whose numbers cubes are asked for the way in.
+    pub(super) classes: &'m Classes,
+    /// A rule's counter.
+    pub(super) counter: &'m dyn Fn(usize) -> Option<u32>,
+    pub(super) actions: Actions,
+}
+
+impl Maker<'_> {
+    /// The list of some rules, with their places in their stage; what is in one of the cubes
+    /// `unasked` passes before them.
+    pub(super) fn list(
+        &mut self,
+        rules: &[(usize, Rule)],
+        unasked: &[Cube],
+        v6: bool,
+    ) -> Result<List, ListError> {
+        let cubes = rules.iter().flat_map(|(_, rule)| &rule.cubes);
+        let items = rows::items(cubes.chain(unasked), v6);
+        let rows = Rows {
+            items: &items,
+            v6,
+            classes: self.classes,
+        };
+        let mut segments = Vec::new();
+        let unasked = unasked.iter();
+        let mut open: Vec<Row> = unasked.filter_map(|c| rows.row(c, act::PASS)).collect();
+        for (index, rule) in rules {
+            let counter = (self.counter)(*index);
+            let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
+                Verdict::Deny => Outcome::Drop,
+                _ => Outcome::Pass,
+            });
+            let answer = outcome.map(|outcome| self.actions.answer(outcome, counter));
+            if let Some(answer) = answer.filter(|_| rule.limits.is_empty()) {
+                open.extend(rows.all(rule, answer));
+                continue;
+            }
+            self.close(&mut segments, &rows, &mut open, None)?;
+            open.extend(rows.all(rule, 1));
+            let soft = Soft {
+                limits: rule.limits.clone(),
+                counter,
+                answer,
+            };
+            self.close(&mut segments, &rows, &mut open, Some(soft))?;
+        }
+        self.close(&mut segments, &rows, &mut open, None)?;
+        Ok(List {
+            v6,
+            items,
+            segments,
+        })
+    }
+
+    /// Makes a segment of some rows, if there are any.
+    fn close(
+        &self,
+        segments: &mut Vec<Segment>,
+        rows: &Rows,
+        open: &mut Vec<Row>,
+        soft: Option<Soft>,
+    ) -> Result<(), ListError> {
+        if open.is_empty() {
+            return Ok(());
+        }
+        let problem = Problem::new(rows.fields(), std::mem::take(open), 0)?;
+        let plan = classify::choose(&problem, &Limits::default())?;
+        let (name, family) = (self.name, if rows.v6 { 6 } else { 4 });
+        segments.push(Segment {
+            plan,
+            data: format!("{name}_{family}_{}", segments.len()),
+            soft,
+        });
+        Ok(())
+    }
+}
+
+impl List {
+    /// How many slots its plans need at most.
+    pub(super) fn slots(&self) -> u8 {
+        let plans = self.segments.iter().map(|segment| segment.plan.slots);
+        plans.max().unwrap_or(0)
+    }
+
+    /// The tables that its instructions read.
+    pub(super) fn into_data(self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let segments = self.segments.into_iter();
+        segments
+            .filter(|segment| !segment.plan.blob.is_empty())
+            .map(|segment| (segment.data, lookup::data(&segment.plan)))
+    }
+}
+
+/// Where a program has what its lists need.
+pub(super) struct Places<'p> {
+    pub(super) ir: &'p Ir,
+    pub(super) record: &'p Record,
+    /// Where on the stack the slots of plans begin.
+    pub(super) slots: i16,
+    /// A place on the stack for the key of a map.
+    pub(super) key: i16,
+    /// Where to go with the answer of the rule that decides in `R0`.
+    pub(super) decided: Label,
+}
+
+impl Places<'_> {
+    /// Goes to `decided` with the answer of the first rule that holds and decides, or on.
+    pub(super) fn write(&self, asm: &mut Assembler, list: &List) {
+        for segment in &list.segments {
+            let family = if list.v6 { "ipv6" } else { "ipv4" };
+            asm.note(&format!("{family}: {}", segment.plan.strategy));
+            let [looked, next] = ["looked_up", "next_rules"].map(|name| asm.label(name));
+            let lookup = Lookup {
+                plan: &segment.plan,
+                items: &list.items,
+                record: self.record,
+                v6: list.v6,
+                data: &segment.data,
+                slots: self.slots,
+                decided: looked,
+            };
+            lookup::write(asm, &lookup);
+            asm.bind(looked);
+            asm.jump_if(Eq, R0, 0, next);
+            match &segment.soft {
+                None => asm.jump(self.decided),
+                Some(soft) => self.soft(asm, soft, next),
+            }
+            asm.bind(next);
+        }
+    }
+
+    /// Asks for rates, in order; the first that does not hold ends it.
+    fn soft(&self, asm: &mut Assembler, soft: &Soft, next: Label) {
+        for limit in &soft.limits {
+            let number = u32::try_from(limit.bucket).unwrap_or(u32::MAX);
+            if let Some(bucket) = self.ir.buckets.get(limit.bucket) {
+                let asked = (number, bucket);
+                rate::ask(asm, self.record, self.key, asked, limit.sense, next);
+            }
+        }
+        match (soft.answer, soft.counter) {
+            (Some(answer), _) => {
+                asm.load_wide(R0, u64::from(answer));
+                asm.jump(self.decided);
+            }
+            (None, Some(counter)) => {
+                asm.load_wide(R7, u64::from(counter));
+                act::count(asm, self.record, self.key);
+            }
+            (None, None) => {}
+        }
+    }
+}
