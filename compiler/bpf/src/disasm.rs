@@ -245,6 +245,7 @@ fn atomic(f: &mut Formatter<'_>, op: AtomicOp, bits: Bits, place: Place, src: Re
     match op {
         AtomicOp::Add => write!(f, "lock *({size} *){place} += {src}"),
         AtomicOp::FetchAdd => write!(f, "{src} = {prefix}_fetch_add(({size} *){place}, {src})"),
+        AtomicOp::Or => write!(f, "lock *({size} *){place} |= {src}"),
         AtomicOp::Xchg => write!(f, "{src} = {prefix}_xchg(({size} *){place}, {src})"),
         AtomicOp::CmpXchg => write!(f, "r0 = {prefix}_cmpxchg(({size} *){place}, r0, {src})"),
     }

@@ -163,6 +163,10 @@ pub struct ProgramEntry {
 pub enum ProgramHook {
     /// Before the kernel has made a packet of the frame.
     Xdp,
+    /// Where packets come in by an interface.
+    Ingress,
+    /// Where packets leave by an interface.
+    Egress,
 }
 
 /// A user, group or control group that the kernel tool looks up by name when it loads the

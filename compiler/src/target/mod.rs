@@ -54,6 +54,9 @@ pub struct Options {
     pub max_set: u32,
     /// After how many milliseconds an unused key of a bucket that does not say is forgotten.
     pub idle: u64,
+    /// How many flows a target without the kernel's connection tracking remembers: so many that
+    /// were answered, and so many that were not.
+    pub flows: u32,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             count_all: false,
             max_set: 65_536,
             idle: 60_000,
+            flows: 131_072,
         }
     }
 }

@@ -246,6 +246,8 @@ pub enum AtomicOp {
     Add = 0x00,
     /// `*place += src`, and `src` gets the old value.
     FetchAdd = 0x01,
+    /// `*place |= src`. Since Linux 5.12.
+    Or = 0x40,
     /// `*place` and `src` change places.
     Xchg = 0xe1,
     /// `if *place == r0 { *place = src }`, and `r0` gets the old value.
@@ -254,7 +256,13 @@ pub enum AtomicOp {
 
 impl AtomicOp {
     /// All of them, in the order of their encoding.
-    pub const ALL: [Self; 4] = [Self::Add, Self::FetchAdd, Self::Xchg, Self::CmpXchg];
+    pub const ALL: [Self; 5] = [
+        Self::Add,
+        Self::FetchAdd,
+        Self::Or,
+        Self::Xchg,
+        Self::CmpXchg,
+    ];
 }
 
 /// A register or a constant. Constants are sign-extended to 64 bits where those are asked for.

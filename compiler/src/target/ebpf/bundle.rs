@@ -7,7 +7,7 @@ use polc_bundle::{
     SCHEMA,
 };
 
-use super::{Ebpf, Guard, Needs, act};
+use super::{Ebpf, Hook, Needs, Programs, act};
 use crate::ir::{Ir, Stage};
 use crate::source::SourceMap;
 use crate::target::Target;
@@ -15,9 +15,13 @@ use crate::target::Target;
 /// The object in a bundle.
 const OBJECT: &str = "policy.o";
 
-/// The bundle of a guard.
-pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundle, BundleError> {
-    let features = features(guard.needs);
+/// The bundle of a policy's programs.
+pub(super) fn bundle(
+    ir: &Ir,
+    sources: &SourceMap,
+    programs: Programs,
+) -> Result<Bundle, BundleError> {
+    let features = features(programs.needs);
     let manifest = Manifest {
         schema: SCHEMA,
         policy: ir.name.clone(),
@@ -30,10 +34,10 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
             .map_or_else(String::new, |f| f.kernel.clone()),
         features,
         governs: vec![],
-        rules: rules(ir, sources, &guard.counted),
+        rules: rules(ir, sources, &programs.counted),
         objects: vec![],
         sets: vec![],
-        programs: programs(&guard),
+        programs: entries(&programs),
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],
@@ -41,7 +45,7 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
     };
     Bundle::new(
         manifest,
-        BTreeMap::from([(OBJECT.to_owned(), guard.object)]),
+        BTreeMap::from([(OBJECT.to_owned(), programs.object)]),
     )
 }
 
@@ -61,31 +65,38 @@ fn features(needs: Needs) -> Vec<Feature> {
     .collect()
 }
 
-fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
-    let entry = |(place, rule): (usize, &crate::ir::Rule)| RuleEntry {
-        name: rule.name.to_string(),
-        stage: Stage::Guard.name().to_owned(),
-        verdict: rule
-            .verdict
-            .as_ref()
-            .map_or("match", |v| v.verb())
-            .to_owned(),
-        source: sources.describe_from_home(rule.span),
-        comment: rule.name.to_string(),
-        counter: counted
-            .binary_search(&place)
-            .ok()
-            .map(|number| format!("{}/{number}", act::COUNTERS)),
-        log_prefix: None,
+fn rules(ir: &Ir, sources: &SourceMap, counted: &[(Stage, usize)]) -> Vec<RuleEntry> {
+    let of_stage = |stage: Stage| {
+        let numbered = ir.stage(stage).iter().enumerate();
+        numbered.map(move |(place, rule)| RuleEntry {
+            name: rule.name.to_string(),
+            stage: stage.name().to_owned(),
+            verdict: rule
+                .verdict
+                .as_ref()
+                .map_or("match", |v| v.verb())
+                .to_owned(),
+            source: sources.describe_from_home(rule.span),
+            comment: rule.name.to_string(),
+            counter: counted
+                .binary_search(&(stage, place))
+                .ok()
+                .map(|number| format!("{}/{number}", act::COUNTERS)),
+            log_prefix: None,
+        })
     };
-    ir.guard.iter().enumerate().map(entry).collect()
+    Stage::ALL.into_iter().flat_map(of_stage).collect()
 }
 
-fn programs(guard: &Guard) -> Vec<ProgramEntry> {
+fn entries(programs: &Programs) -> Vec<ProgramEntry> {
     let entry = |program: &super::Attached| ProgramEntry {
         name: program.name.clone(),
-        hook: ProgramHook::Xdp,
+        hook: match program.hook {
+            Hook::Xdp => ProgramHook::Xdp,
+            Hook::Ingress => ProgramHook::Ingress,
+            Hook::Egress => ProgramHook::Egress,
+        },
         pattern: program.pattern.to_string(),
     };
-    guard.programs.iter().map(entry).collect()
+    programs.programs.iter().map(entry).collect()
 }

@@ -6,9 +6,8 @@ use polc_bpf::insn::Reg::R0;
 use super::act::{self, Actions, Outcome};
 use super::hook::Hook;
 use super::iface::Classes;
-use super::list::{List, ListError, Maker, Places};
-use super::parse::{self, Exits};
-use super::rate;
+use super::list::{List, ListError, Maker, Places, asks_length};
+use super::parse::{self, Exits, Tags};
 use super::record::{Item, Record};
 use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, META_LENGTH};
 use crate::ir::{Cube, Ir, Rule, Side};
@@ -49,8 +48,8 @@ pub(super) fn program(
     let made = Made {
         ir,
         lists: [
-            maker.list(rules, unasked, false)?,
-            maker.list(rules, unasked, true)?,
+            maker.list("", rules, unasked, false)?,
+            maker.list("", rules, unasked, true)?,
         ],
         actions: maker.actions,
         measured: asks_length(ir, rules, counter),
@@ -91,7 +90,7 @@ impl Made<'_> {
             other,
             malformed,
         };
-        parse::ethernet(&mut asm, hook, &mut record, exits);
+        parse::ethernet(&mut asm, hook, Tags::Read, &mut record, exits);
         let most = self.lists.iter().map(List::slots).max().unwrap_or(0);
         let slots = record.reserve(8 * i16::from(most));
         let key = record.reserve(8);
@@ -128,14 +127,6 @@ impl Made<'_> {
         }
         asm
     }
-}
-
-/// Whether somebody has to know how long packets are.
-fn asks_length(ir: &Ir, rules: &[(usize, Rule)], counter: &dyn Fn(usize) -> Option<u32>) -> bool {
-    rules.iter().any(|(index, rule)| {
-        let buckets = rule.limits.iter().filter_map(|l| ir.buckets.get(l.bucket));
-        counter(*index).is_some() || buckets.into_iter().any(rate::counts_bytes)
-    })
 }
 
 /// The rules that can hold for packets that come in by an interface, with their places; each

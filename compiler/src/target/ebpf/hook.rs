@@ -13,6 +13,8 @@ pub enum Hook {
     Xdp,
     /// What arrives by an interface, as a packet.
     Ingress,
+    /// What leaves by an interface.
+    Egress,
 }
 
 /// Where `struct xdp_md` and `struct __sk_buff` have the first byte and what is behind the last one
@@ -28,7 +30,7 @@ impl Hook {
     pub(super) fn section(self) -> Section {
         match self {
             Self::Xdp => Section::Xdp,
-            Self::Ingress => Section::Classifier,
+            Self::Ingress | Self::Egress => Section::Classifier,
         }
     }
 
@@ -37,7 +39,7 @@ impl Hook {
     pub(super) fn pass(self) -> i32 {
         match self {
             Self::Xdp => 2,
-            Self::Ingress => -1,
+            Self::Ingress | Self::Egress => -1,
         }
     }
 
@@ -45,7 +47,7 @@ impl Hook {
     pub(super) fn drop(self) -> i32 {
         match self {
             Self::Xdp => 1,
-            Self::Ingress => 2,
+            Self::Ingress | Self::Egress => 2,
         }
     }
 
@@ -54,7 +56,7 @@ impl Hook {
     pub(super) fn tag(self) -> Option<(i16, i16)> {
         match self {
             Self::Xdp => None,
-            Self::Ingress => Some((20, 24)),
+            Self::Ingress | Self::Egress => Some((20, 24)),
         }
     }
 
@@ -65,7 +67,7 @@ impl Hook {
                 end: 4,
                 length: None,
             },
-            Self::Ingress => Context {
+            Self::Ingress | Self::Egress => Context {
                 data: 76,
                 end: 80,
                 length: Some(0),
@@ -125,7 +127,7 @@ impl Hook {
     pub(super) fn read_seldom(self, asm: &mut Assembler, size: i32, scratch: i16, fail: Label) {
         match self {
             Self::Xdp => self.read(asm, size, scratch, fail),
-            Self::Ingress => copy(asm, size, scratch, fail),
+            Self::Ingress | Self::Egress => copy(asm, size, scratch, fail),
         }
     }
 }

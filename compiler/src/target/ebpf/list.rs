@@ -68,9 +68,10 @@ pub(super) struct Maker<'m> {
 
 impl Maker<'_> {
     /// The list of some rules, with their places in their stage; what is in one of the cubes
-    /// `unasked` passes before them.
+    /// `unasked` passes before them. `part` tells its tables from those of the program's other lists.
     pub(super) fn list(
         &mut self,
+        part: &str,
         rules: &[(usize, Rule)],
         unasked: &[Cube],
         v6: bool,
@@ -96,16 +97,16 @@ impl Maker<'_> {
                 open.extend(rows.all(rule, answer));
                 continue;
             }
-            self.close(&mut segments, &rows, &mut open, None)?;
+            self.close(part, &mut segments, &rows, &mut open, None)?;
             open.extend(rows.all(rule, 1));
             let soft = Soft {
                 limits: rule.limits.clone(),
                 counter,
                 answer,
             };
-            self.close(&mut segments, &rows, &mut open, Some(soft))?;
+            self.close(part, &mut segments, &rows, &mut open, Some(soft))?;
         }
-        self.close(&mut segments, &rows, &mut open, None)?;
+        self.close(part, &mut segments, &rows, &mut open, None)?;
         Ok(List {
             v6,
             items,
@@ -116,6 +117,7 @@ impl Maker<'_> {
     /// Makes a segment of some rows, if there are any.
     fn close(
         &self,
+        part: &str,
         segments: &mut Vec<Segment>,
         rows: &Rows,
         open: &mut Vec<Row>,
@@ -129,7 +131,7 @@ impl Maker<'_> {
         let (name, family) = (self.name, if rows.v6 { 6 } else { 4 });
         segments.push(Segment {
             plan,
-            data: format!("{name}_{family}_{}", segments.len()),
+            data: format!("{name}_{part}{family}_{}", segments.len()),
             soft,
         });
         Ok(())
@@ -212,4 +214,16 @@ impl Places<'_> {
             (None, None) => {}
         }
     }
+}
+
+/// Whether somebody has to know how long packets are.
+pub(super) fn asks_length(
+    ir: &Ir,
+    rules: &[(usize, Rule)],
+    counter: &dyn Fn(usize) -> Option<u32>,
+) -> bool {
+    rules.iter().any(|(index, rule)| {
+        let buckets = rule.limits.iter().filter_map(|l| ir.buckets.get(l.bucket));
+        counter(*index).is_some() || buckets.into_iter().any(rate::counts_bytes)
+    })
 }

@@ -8,8 +8,10 @@
 //! class of interfaces that rules tell apart.
 
 mod act;
+mod build;
 mod bundle;
 pub mod classify;
+mod filter;
 mod guard;
 mod hook;
 mod iface;
@@ -21,19 +23,15 @@ mod record;
 mod refuse;
 mod rows;
 
-use std::sync::Arc;
-
-use polc_bpf::asm::{Function, Program, SourceLine};
+use polc_bpf::asm::{Function, Program};
 use polc_bpf::insn::{Helper, Insn};
-use polc_bpf::map::{Map, MapType, Shape};
-use polc_bpf::object::Object;
 use polc_bundle::Bundle;
 
+use self::build::Build;
 pub use self::hook::Hook;
-use self::iface::Classes;
 use super::{Capability, Options, Target};
 use crate::diagnostic::{Code, Diagnostic, sort};
-use crate::ir::{Ir, Rule};
+use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::{SourceMap, Span};
 
@@ -63,28 +61,35 @@ impl Target for Ebpf {
             return Err(refused);
         }
         let mut counting = ir.clone();
-        for rule in &mut counting.guard {
+        for rule in counting.guard.iter_mut().chain(&mut counting.filter) {
             rule.effects.count |= options.count_all;
         }
-        let guard = guard(&counting, sources, Hook::Xdp)?;
-        bundle::bundle(&counting, sources, guard).map_err(|error| vec![failed(&error, ir)])
+        let mut build = Build::new(&counting, sources);
+        build.guard(Hook::Xdp)?;
+        build.filter(options)?;
+        bundle::bundle(&counting, sources, build.finish()?)
+            .map_err(|error| vec![failed(&error, ir)])
     }
 }
 
-/// The programs of a guard.
+/// The programs of a policy.
 #[derive(Clone, Debug)]
-pub struct Guard {
+pub struct Programs {
     /// An ELF object with the programs, their maps and their tables.
     pub object: Vec<u8>,
     /// The programs, and which interfaces they are for, in the order in which patterns are to be
     /// tried.
     pub programs: Vec<Attached>,
-    /// The places of the rules that count, in the order of their counters.
-    pub counted: Vec<usize>,
+    /// The rules that count, in the order of their counters: places in their stages.
+    pub counted: Vec<(Stage, usize)>,
     /// The programs as text.
     pub listing: String,
     /// What the programs use that not every kernel with the hook has.
     pub needs: Needs,
+    /// The names of the maps that outlive an apply.
+    pub state: Vec<String>,
+    /// The classes of interfaces that programs ask for by number.
+    pub classes: Vec<(Pattern, u64)>,
 }
 
 /// What programs use that not every kernel has.
@@ -110,91 +115,44 @@ impl Needs {
 pub struct Attached {
     /// Its name in the object; none for interfaces that no rule speaks of.
     pub name: Option<String>,
-    /// The interfaces: those that the pattern means and no earlier one does.
+    /// Where the kernel meets it.
+    pub hook: Hook,
+    /// The interfaces: those that the pattern means and no earlier one of the hook does.
     pub pattern: Pattern,
 }
 
 /// The guard of a policy as programs for a hook, or one error for each thing that these cannot do.
-pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
+pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Programs, Vec<Diagnostic>> {
     let refused = refuse::guard(ir);
     if !refused.is_empty() {
         return Err(refused);
     }
-    let counted: Vec<usize> = (0..ir.guard.len())
-        .filter(|at| ir.guard.get(*at).is_some_and(|rule| rule.effects.count))
-        .collect();
-    let counter_of = |rule: usize| {
-        let place = counted.binary_search(&rule).ok()?;
-        u32::try_from(place).ok()
-    };
-    let mut object = Object::new();
-    let (mut programs, mut listing) = (Vec::new(), String::new());
-    let mut needs = Needs::default();
-    let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress]);
-    for (number, (_, pattern, iface)) in classes.iter().enumerate() {
-        let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
-        let pattern = pattern.clone();
-        let Some((_, first)) = rules.first() else {
-            let name = None;
-            programs.push(Attached { name, pattern });
-            continue;
-        };
-        let name = format!("guard_{number}");
-        let frame = guard::Frame {
-            name: &name,
-            hook,
-            line: line(ir, first, sources),
-        };
-        let made = guard::program(ir, &classes, &rules, &frame, &counter_of);
-        let made = made.map_err(|error| vec![failed(&error, ir)])?;
-        listing.push_str(&made.program.to_string());
-        needs.note(&made.program);
-        for (name, bytes) in made.data {
-            object.data(name, bytes);
-        }
-        object.program(hook.section(), made.program);
-        let name = Some(name);
-        programs.push(Attached { name, pattern });
-    }
-    if let Ok(entries @ 1..) = u32::try_from(counted.len()) {
-        let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
-        object.map(Map::new(act::COUNTERS, shape));
-    }
-    let asked = ir.guard.iter().any(|rule| !rule.limits.is_empty());
-    if let Ok(entries @ 1..) = u32::try_from(ir.buckets.len())
-        && asked
-    {
-        let shape = Shape::new(MapType::Array, 4, 8, entries);
-        object.map(Map::new(rate::BUCKETS, shape));
-    }
-    let object = object.write().map_err(|error| vec![failed(&error, ir)])?;
-    Ok(Guard {
-        object,
-        programs,
-        counted,
-        listing,
-        needs,
-    })
+    let mut build = Build::new(ir, sources);
+    build.guard(hook)?;
+    build.finish()
 }
 
-/// The line on which the block of a rule begins.
-fn line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
-    let span = ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
-    let place = sources.describe_from_home(span);
-    let (file, _) = place.rsplit_once(':')?;
-    let (line, column) = sources.position(span);
-    let text = sources.get(span.file)?.text.lines().nth(line - 1)?;
-    Some(SourceLine {
-        file: Arc::from(file),
-        line: u32::try_from(line).ok()?,
-        column: u32::try_from(column).ok()?,
-        text: Arc::from(text.trim_end()),
-    })
+/// The filter of a policy as programs, or one error for each thing that these cannot do.
+pub fn filter(
+    ir: &Ir,
+    sources: &SourceMap,
+    options: &Options,
+) -> Result<Programs, Vec<Diagnostic>> {
+    let refused = refuse::filter(ir);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let mut build = Build::new(ir, sources);
+    build.filter(options)?;
+    build.finish()
 }
 
 /// A program that cannot be made.
 fn failed(error: &dyn std::error::Error, ir: &Ir) -> Diagnostic {
-    let span = ir.guard.first().map_or_else(Span::default, |r| r.span);
+    let span = ir
+        .rules()
+        .next()
+        .map_or_else(Span::default, |(_, r)| r.span);
     let title = format!("there is no program for these rules: {error}");
     Diagnostic::error(Code::Unsupported, title, span)
         .help("build for `nftables`, or write fewer rules")

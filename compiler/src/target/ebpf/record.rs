@@ -10,7 +10,11 @@ use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Reg, Width};
 
-use crate::field::{Field, Header, IP_LENGTH};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, IP_LENGTH};
+
+/// The fields that packets of every protocol can lack: the longest IPv6 packets have no length that
+/// the field could have, and what is not tracked is in no state.
+const CAN_LACK: [Field; 4] = [IP_LENGTH, CT_STATE, CT_MARK, CT_DIRECTION];
 
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +29,14 @@ pub(super) enum Item {
     Protocol,
     /// A field.
     Field(Field),
+    /// The number by which the fragments of a packet are known.
+    FragmentId,
+    /// 1 for a fragment that is not the first.
+    Later,
+    /// Where in the frame the header behind that of IP begins.
+    Transport,
+    /// The number by which an ICMP question and its answer are known.
+    EchoId,
 }
 
 impl Item {
@@ -32,7 +44,12 @@ impl Item {
     fn size(self) -> i16 {
         match self {
             Self::Source | Self::Destination => 16,
-            Self::Protocol | Self::Ingress => 4,
+            Self::Protocol
+            | Self::Ingress
+            | Self::FragmentId
+            | Self::Later
+            | Self::Transport
+            | Self::EchoId => 4,
             Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
             Self::Field(_) => 8,
         }
@@ -41,10 +58,12 @@ impl Item {
     /// The number that says that the packet does not have it; `None` when every packet does.
     pub(super) fn absent(self) -> Option<u64> {
         match self {
-            // The longest IPv6 packets have no length that the field could have.
-            Self::Field(field) if field.def().header != Header::Network || field == IP_LENGTH => {
+            Self::Field(field)
+                if field.def().header != Header::Network || CAN_LACK.contains(&field) =>
+            {
                 Some(field.largest() + 1)
             }
+            Self::FragmentId | Self::Later | Self::Transport | Self::EchoId => Some(0),
             _ => None,
         }
     }
@@ -53,9 +72,10 @@ impl Item {
     pub(super) fn bits(self, v6: bool) -> u8 {
         match self {
             Self::Source | Self::Destination if v6 => 128,
-            Self::Source | Self::Destination => 32,
+            Self::Source | Self::Destination | Self::FragmentId => 32,
             Self::Protocol => 8,
-            Self::Ingress => 16,
+            Self::Later => 1,
+            Self::Ingress | Self::Transport | Self::EchoId => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());
                 u8::try_from(u64::BITS - largest.leading_zeros()).unwrap_or(64)
@@ -75,7 +95,15 @@ pub(super) struct Record {
 impl Record {
     /// A record with a place for each of the items.
     pub(super) fn of(items: impl IntoIterator<Item = Item>) -> Self {
-        let mut record = Self::default();
+        Self::below(0, items)
+    }
+
+    /// A record whose places are below one that is a multiple of 8.
+    pub(super) fn below(top: i16, items: impl IntoIterator<Item = Item>) -> Self {
+        let mut record = Self {
+            places: BTreeMap::new(),
+            lowest: top,
+        };
         for item in items {
             if !record.has(item) {
                 // In the second half of a place on the stack, the verifier forgets what a number
@@ -86,6 +114,11 @@ impl Record {
             }
         }
         record
+    }
+
+    /// The lowest place in use.
+    pub(super) fn lowest(&self) -> i16 {
+        self.lowest
     }
 
     /// Whether an item has a place.

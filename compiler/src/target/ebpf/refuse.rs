@@ -3,7 +3,7 @@
 use super::{parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Ir, Limit, Rule, Stage, Verdict};
+use crate::ir::{Ir, Limit, Rule, Side, Stage, Verdict};
 use crate::source::Span;
 
 /// One error for each thing in a policy that no program can be made for.
@@ -14,13 +14,14 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
             (Stage::Guard, _) if !rule.limits.is_empty() && asks_too_much(ir, rule).is_none() => {
                 "rates".to_owned()
             }
-            (Stage::Guard, _) => return None,
+            (Stage::Guard | Stage::Filter, _) => return None,
             (_, true) => format!("a default of {}", stage.name()),
             (_, false) => format!("{} rules", stage.name()),
         };
         Some(unable(&what, rule.span))
     };
     let mut errors = guard(ir);
+    errors.extend(filter(ir));
     errors.extend(ir.rules().filter_map(of_stage));
     errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
     errors.extend(ir.raw.iter().map(|raw| {
@@ -37,9 +38,40 @@ fn unable(what: &str, span: Span) -> Diagnostic {
 
 /// One error for each rule of a guard that no program can be made for.
 pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {
-    let errors = ir.guard.iter().filter_map(|rule| {
-        let what = asks_too_much(ir, rule)?;
-        let title = format!("target `ebpf` cannot express {what} in guard");
+    of_stage(ir, Stage::Guard, asks_too_much)
+}
+
+/// One error for each rule and section of a filter that no program can be made for.
+pub(super) fn filter(ir: &Ir) -> Vec<Diagnostic> {
+    let mut errors = of_stage(ir, Stage::Filter, |ir, rule| {
+        named_loopback(rule)
+            .or_else(|| match rule.verdict {
+                Some(Verdict::Reject(_)) => Some("`reject`".to_owned()),
+                _ => None,
+            })
+            .or_else(|| asks_too_much(ir, rule))
+    });
+    let blocks = ir.blocks.iter();
+    let stateless = blocks.filter(|block| block.stateless && block.stage == Stage::Filter);
+    errors.extend(stateless.map(|block| unable("stateless sections", block.span)));
+    errors
+}
+
+/// A rule about what this host sends to itself.
+fn named_loopback(rule: &Rule) -> Option<String> {
+    let names = |side: &Side| side.ifaces.include().is_some() && side.ifaces.contains("lo");
+    let mut cubes = rule.cubes.iter();
+    let some = cubes.any(|cube| names(&cube.ingress) || names(&cube.egress));
+    some.then(|| "the interface `lo`".to_owned())
+}
+
+fn of_stage(ir: &Ir, stage: Stage, what: impl Fn(&Ir, &Rule) -> Option<String>) -> Vec<Diagnostic> {
+    let errors = ir.stage(stage).iter().filter_map(|rule| {
+        let title = format!(
+            "target `ebpf` cannot express {} in {}",
+            what(ir, rule)?,
+            stage.name()
+        );
         Some(Diagnostic::error(Code::Unsupported, title, rule.span).help("build for `nftables`"))
     });
     errors.collect()

@@ -77,6 +77,9 @@ impl Rows<'_> {
                     ..FieldSpec::port(field.name())
                 },
                 Item::Field(field) => FieldSpec::number(field.name(), bits),
+                Item::FragmentId | Item::Later | Item::Transport | Item::EchoId => {
+                    FieldSpec::number("unasked", bits)
+                }
             }
         };
         self.items.iter().map(field).collect()
@@ -120,6 +123,7 @@ impl Rows<'_> {
                 Some(set) => Values::of(set),
                 None => Some(every()),
             },
+            Item::FragmentId | Item::Later | Item::Transport | Item::EchoId => Some(every()),
         }
     }
 }

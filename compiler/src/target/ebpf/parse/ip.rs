@@ -43,21 +43,38 @@ impl Parser<'_> {
                 self.record.put_address(self.asm, item, None, R2);
             }
         }
+        if self.record.has(Item::FragmentId) {
+            self.be16(R2, R1, 4);
+            self.record.put(self.asm, Item::FragmentId, R2);
+        }
         self.asm.load(B, R9, R1, 9);
         self.be16(R3, R1, 6);
         self.fragment4();
         self.asm.alu(AluOp::And, R3, 0x1fff);
-        let headless = self.asm.label("headless");
+        let [headless, later] = ["headless", "later"].map(|name| self.asm.label(name));
         self.hook.shorter(self.asm, R0, malformed);
-        self.asm.jump_if(Ne, R3, 0, headless);
+        self.asm.jump_if(Ne, R3, 0, later);
         // A packet that is shorter than it says has no transport header.
         self.hook.shorter(self.asm, R8, headless);
         self.asm.add(R7, R0);
         self.asm.alu(AluOp::Sub, R8, R0);
         self.transport(false, headless);
-        self.asm.bind(headless);
+        self.headless(headless, later);
         self.record.put(self.asm, Item::Protocol, R9);
         self.asm.jump(self.exits.v4);
+    }
+
+    /// Where packets without transport header come together; that it is a `later` fragment is noted.
+    fn headless(&mut self, headless: Label, later: Label) {
+        if self.record.has(Item::Later) {
+            self.asm.jump(headless);
+            self.asm.bind(later);
+            self.asm.mov(R2, 1);
+            self.record.put(self.asm, Item::Later, R2);
+        } else {
+            self.asm.bind(later);
+        }
+        self.asm.bind(headless);
     }
 
     /// Whether it is a fragment: more follow, or some came before. The word is in `R3`.
@@ -132,13 +149,14 @@ impl Parser<'_> {
             self.put(IP_FRAGMENT, R2);
         }
         let headless = self.asm.label("headless");
+        let later = self.asm.label("later");
         self.payload6();
-        self.extensions(headless);
+        self.extensions(later);
         // A packet that is shorter than it says has no transport header.
         self.asm.load(W, R0, R10, self.short);
         self.asm.jump_if(Ne, R0, 0, headless);
         self.transport(true, headless);
-        self.asm.bind(headless);
+        self.headless(headless, later);
         self.record.put(self.asm, Item::Protocol, R9);
         self.asm.jump(self.exits.v6);
     }
@@ -174,8 +192,8 @@ impl Parser<'_> {
         self.asm.bind(bounded);
     }
 
-    /// Follows the extension headers. Goes to `headless` with a later fragment.
-    fn extensions(&mut self, headless: Label) {
+    /// Follows the extension headers. Goes to `later` with a later fragment.
+    fn extensions(&mut self, later: Label) {
         let malformed = self.exits.malformed;
         let [next, extension, authentication, fragment, step, done] = [
             "next_header",
@@ -217,9 +235,14 @@ impl Parser<'_> {
             self.asm.mov(R2, 1);
             self.put(IP_FRAGMENT, R2);
         }
+        if self.record.has(Item::FragmentId) {
+            self.asm.load(W, R2, R1, 4);
+            self.asm.to_be(SwapBits::B32, R2);
+            self.record.put(self.asm, Item::FragmentId, R2);
+        }
         self.be16(R2, R1, 2);
         self.asm.alu(AluOp::Rsh, R2, 3);
-        self.asm.jump_if(Ne, R2, 0, headless);
+        self.asm.jump_if(Ne, R2, 0, later);
         self.asm.mov(R2, 8);
 
         self.asm.bind(step);

@@ -51,6 +51,26 @@ impl Parser<'_> {
             .jump_if(Gt, R7, 14 + 4 * MOST_TAGS, self.exits.malformed);
         self.taken_tag();
         self.put(ETH_TYPE, R9);
+        self.family()
+    }
+
+    /// As [`Parser::link`], for the packet of an interface: what has a tag is another one's, and goes
+    /// to `other`.
+    pub(super) fn untagged(&mut self) -> [Label; 2] {
+        self.asm.note("ethernet");
+        if let Some((present, _)) = self.hook.tag() {
+            self.asm.load(Width::W, R0, R6, present);
+            self.asm.jump_if(Ne, R0, 0, self.exits.other);
+        }
+        self.asm.mov(R7, 0);
+        self.read(14);
+        self.be16(R9, R1, 12);
+        self.asm.mov(R7, 14);
+        self.family()
+    }
+
+    /// Tells the families by the type in `R9`.
+    fn family(&mut self) -> [Label; 2] {
         let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];
         let [v4, v6] = families;
         self.asm.jump_if(Eq, R9, IPV4, v4);

@@ -79,8 +79,23 @@ struct Parser<'p> {
     count: i16,
 }
 
+/// What the parser takes for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// What is behind VLAN tags, too.
+    Read,
+    /// Only frames without: those with a tag are the packets of another interface.
+    Other,
+}
+
 /// Writes the parser of a frame with an Ethernet header. The context is in `R1`.
-pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exits: Exits) {
+pub(super) fn ethernet(
+    asm: &mut Assembler,
+    hook: Hook,
+    tags: Tags,
+    record: &mut Record,
+    exits: Exits,
+) {
     let scratch = record.reserve(40);
     let [short, spare, count] = [(); 3].map(|()| record.reserve(8));
     asm.part("parse");
@@ -96,7 +111,10 @@ pub(super) fn ethernet(asm: &mut Assembler, hook: Hook, record: &mut Record, exi
         spare,
         count,
     };
-    let [v4, v6] = parser.link();
+    let [v4, v6] = match tags {
+        Tags::Read => parser.link(),
+        Tags::Other => parser.untagged(),
+    };
     parser.ip4(v4);
     parser.ip6(v6);
 }

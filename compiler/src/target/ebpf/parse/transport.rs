@@ -3,9 +3,10 @@
 use polc_bpf::asm::Label;
 use polc_bpf::insn::AluOp;
 use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne};
-use polc_bpf::insn::Reg::{R0, R1, R2, R8, R9};
+use polc_bpf::insn::Reg::{R0, R1, R2, R7, R8, R9};
 use polc_bpf::insn::Width::B;
 
+use super::super::record::Item;
 use super::Parser;
 use crate::field::{DPORT, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT, TCP_FLAGS};
 
@@ -18,6 +19,7 @@ impl Parser<'_> {
     /// Reads the header of the protocol in `R9`, if it has one that somebody asks for, and goes to
     /// `done`, or on.
     pub(super) fn transport(&mut self, v6: bool, done: Label) {
+        self.record.put(self.asm, Item::Transport, R7);
         let ports = self.record.has_any(&[SPORT, DPORT]);
         if ports || self.wants(TCP_FLAGS) {
             let other = self.asm.label("not_tcp");
@@ -49,11 +51,16 @@ impl Parser<'_> {
             self.asm
                 .jump_if(Ne, R9, i32::try_from(number).unwrap_or(-1), done);
             self.asm.jump_if(Lt, R8, 8, done);
-            self.read(4);
+            let id = self.record.has(Item::EchoId);
+            self.read(if id { 8 } else { 4 });
             self.asm.load(B, R2, R1, 0);
             self.put(ICMP_TYPE, R2);
             self.asm.load(B, R2, R1, 1);
             self.put(ICMP_CODE, R2);
+            if id {
+                self.be16(R2, R1, 4);
+                self.record.put(self.asm, Item::EchoId, R2);
+            }
         }
     }
 

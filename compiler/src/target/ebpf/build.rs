@@ -1,0 +1,188 @@
+//! The object: programs of all stages, their tables and their maps.
+
+use std::sync::Arc;
+
+use polc_bpf::asm::{Program, SourceLine};
+use polc_bpf::map::{Map, MapType, Shape};
+use polc_bpf::object::Object;
+
+use super::iface::Classes;
+use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, rate};
+use crate::diagnostic::Diagnostic;
+use crate::ir::{Ir, Rule, Stage};
+use crate::packet::Pattern;
+use crate::source::SourceMap;
+use crate::target::Options;
+
+/// Programs in the making.
+pub(super) struct Build<'b> {
+    ir: &'b Ir,
+    sources: &'b SourceMap,
+    object: Object,
+    /// The rules that count, in the order of their counters.
+    counted: Vec<(Stage, usize)>,
+    programs: Vec<Attached>,
+    listing: String,
+    needs: Needs,
+    state: Vec<String>,
+    classes: Vec<(Pattern, u64)>,
+}
+
+impl<'b> Build<'b> {
+    /// Nothing yet.
+    pub(super) fn new(ir: &'b Ir, sources: &'b SourceMap) -> Self {
+        let counting = |stage: Stage| {
+            let numbered = ir.stage(stage).iter().enumerate();
+            let counting = numbered.filter(|(_, rule)| rule.effects.count);
+            counting.map(move |(place, _)| (stage, place))
+        };
+        Self {
+            ir,
+            sources,
+            object: Object::new(),
+            counted: Stage::ALL.into_iter().flat_map(counting).collect(),
+            programs: Vec::new(),
+            listing: String::new(),
+            needs: Needs::default(),
+            state: Vec::new(),
+            classes: Vec::new(),
+        }
+    }
+
+    /// Adds the programs of the guard.
+    pub(super) fn guard(&mut self, hook: Hook) -> Result<(), Vec<Diagnostic>> {
+        let ir = self.ir;
+        if ir.guard.is_empty() {
+            return Ok(());
+        }
+        let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress]);
+        for (number, (_, pattern, iface)) in classes.iter().enumerate() {
+            let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
+            let Some((_, first)) = rules.first() else {
+                self.attach(None, hook, pattern);
+                continue;
+            };
+            let name = format!("guard_{number}");
+            let frame = guard::Frame {
+                name: &name,
+                hook,
+                line: self.line(first),
+            };
+            let counter = |rule| self.counter(Stage::Guard, rule);
+            let made = guard::program(ir, &classes, &rules, &frame, &counter);
+            let made = made.map_err(|error| vec![failed(&error, ir)])?;
+            self.add(hook, made.program, made.data);
+            self.attach(Some(name), hook, pattern);
+        }
+        Ok(())
+    }
+
+    /// Adds the programs of the filter.
+    pub(super) fn filter(&mut self, options: &Options) -> Result<(), Vec<Diagnostic>> {
+        let ir = self.ir;
+        let hooks = [(Hook::Ingress, "in"), (Hook::Egress, "out")];
+        let needed: Vec<_> = hooks
+            .into_iter()
+            .filter(|(hook, _)| filter::is_needed(ir, *hook))
+            .collect();
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let classes = filter::classes(ir);
+        let maps = filter::Maps::new(options.flows);
+        for (hook, prefix) in needed {
+            for (number, (_, pattern, iface)) in classes.iter().enumerate() {
+                let Some(iface) = iface.filter(|name| *name != "lo") else {
+                    self.attach(None, hook, pattern);
+                    continue;
+                };
+                let name = format!("{prefix}_{number}");
+                let asked = filter::Asked {
+                    ir,
+                    classes: &classes,
+                    maps: &maps,
+                    hook,
+                    name: &name,
+                    line: ir.filter.first().and_then(|rule| self.line(rule)),
+                    iface,
+                    counter: &|rule| self.counter(Stage::Filter, rule),
+                };
+                let made = filter::program(&asked).map_err(|error| vec![failed(&error, ir)])?;
+                self.add(hook, made.program, made.data);
+                self.attach(Some(name), hook, pattern);
+            }
+        }
+        for map in maps.state() {
+            self.state.push(map.name.clone());
+            self.object.map(map);
+        }
+        for map in filter::Maps::others() {
+            self.object.map(map);
+        }
+        let numbered = classes.iter().map(|(number, p, _)| (p.clone(), number));
+        self.classes = numbered.collect();
+        Ok(())
+    }
+
+    /// The object with all of it.
+    pub(super) fn finish(mut self) -> Result<Programs, Vec<Diagnostic>> {
+        if let Ok(entries @ 1..) = u32::try_from(self.counted.len()) {
+            let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
+            self.object.map(Map::new(act::COUNTERS, shape));
+        }
+        let asked = self.ir.rules().any(|(_, rule)| !rule.limits.is_empty());
+        if let Ok(entries @ 1..) = u32::try_from(self.ir.buckets.len())
+            && asked
+        {
+            let shape = Shape::new(MapType::Array, 4, 8, entries);
+            self.object.map(Map::new(rate::BUCKETS, shape));
+        }
+        let object = self.object.write();
+        Ok(Programs {
+            object: object.map_err(|error| vec![failed(&error, self.ir)])?,
+            programs: self.programs,
+            counted: self.counted,
+            listing: self.listing,
+            needs: self.needs,
+            state: self.state,
+            classes: self.classes,
+        })
+    }
+
+    fn counter(&self, stage: Stage, rule: usize) -> Option<u32> {
+        let place = self.counted.binary_search(&(stage, rule)).ok()?;
+        u32::try_from(place).ok()
+    }
+
+    fn add(&mut self, hook: Hook, program: Program, data: Vec<(String, Vec<u8>)>) {
+        self.listing.push_str(&program.to_string());
+        self.needs.note(&program);
+        for (name, bytes) in data {
+            self.object.data(name, bytes);
+        }
+        self.object.program(hook.section(), program);
+    }
+
+    fn attach(&mut self, name: Option<String>, hook: Hook, pattern: &Pattern) {
+        self.programs.push(Attached {
+            name,
+            hook,
+            pattern: pattern.clone(),
+        });
+    }
+
+    /// The line on which the block of a rule begins.
+    fn line(&self, rule: &Rule) -> Option<SourceLine> {
+        let span = self.ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
+        let place = self.sources.describe_from_home(span);
+        let (file, _) = place.rsplit_once(':')?;
+        let (line, column) = self.sources.position(span);
+        let text = self.sources.get(span.file)?.text.lines().nth(line - 1)?;
+        Some(SourceLine {
+            file: Arc::from(file),
+            line: u32::try_from(line).ok()?,
+            column: u32::try_from(column).ok()?,
+            text: Arc::from(text.trim_end()),
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! The programs of a filter: at the ingress of each interface what is for this host is judged, and
+//! at the egress what it sends, and what goes through it.
+//!
+//! A program reads a packet (`parse`), asks which flow it belongs to (`track`), judges it if it
+//! belongs to none (`classify`, by the lists of its direction), and remembers the flow of what it
+//! lets pass (`act`).
+//!
+//! Which direction it is, the kernel says at each packet: its own routing at ingress, the interface
+//! that a packet has come in by at egress. A forwarded packet is judged where it leaves: only there
+//! both interfaces are known.
+
+mod direction;
+mod program;
+mod quote;
+mod stack;
+mod table;
+mod track;
+
+use polc_bpf::asm::SourceLine;
+use polc_bpf::map::{Map, MapType, Shape};
+
+use self::program::{Direction, Filter};
+use self::table::Table;
+use super::act::Actions;
+use super::hook::Hook;
+use super::iface::Classes;
+use super::list::{List, ListError, Maker, asks_length};
+use crate::field::IP_FRAGMENT;
+use crate::ir::{Cube, Ir, Rule, Side};
+use polc_bpf::asm::Program;
+
+/// The map that says which class an interface is of.
+pub(super) const INTERFACES: &str = "ifaces";
+
+/// The most interfaces of a machine.
+const MOST_INTERFACES: u32 = 16_384;
+
+const INPUT: &str = "to this host";
+const OUTPUT: &str = "from this host";
+const FORWARD: &str = "through this host";
+
+/// A program, and the data that it reads.
+pub(super) struct Made {
+    pub(super) program: Program,
+    pub(super) data: Vec<(String, Vec<u8>)>,
+}
+
+/// What the filter programs of a policy have in common.
+pub(super) struct Maps {
+    table: Table,
+}
+
+impl Maps {
+    /// With room for so many flows.
+    pub(super) fn new(flows: u32) -> Self {
+        Self {
+            table: Table::new(flows),
+        }
+    }
+
+    /// The maps that outlive an apply.
+    pub(super) fn state(&self) -> [Map; 2] {
+        self.table.maps()
+    }
+
+    /// The others.
+    pub(super) fn others() -> [Map; 1] {
+        let shape = Shape::new(MapType::Hash, 4, 4, MOST_INTERFACES);
+        [Map::new(INTERFACES, shape)]
+    }
+}
+
+/// What a program is made for.
+pub(super) struct Asked<'a> {
+    pub(super) ir: &'a Ir,
+    pub(super) classes: &'a Classes,
+    pub(super) maps: &'a Maps,
+    pub(super) hook: Hook,
+    pub(super) name: &'a str,
+    pub(super) line: Option<SourceLine>,
+    /// A name of the class of interfaces.
+    pub(super) iface: &'a str,
+    /// The counter of a rule.
+    pub(super) counter: &'a dyn Fn(usize) -> Option<u32>,
+}
+
+/// The classes of interfaces that a filter tells apart.
+pub(super) fn classes(ir: &Ir) -> Classes {
+    Classes::of(&ir.filter, &[|cube| &cube.ingress, |cube| &cube.egress])
+}
+
+/// Whether there is something to do at a hook.
+pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
+    let governs = ir.governs;
+    let own = governs.input || governs.output;
+    own || hook == Hook::Egress && governs.forward
+}
+
+/// The program for a class of interfaces.
+pub(super) fn program(asked: &Asked) -> Result<Made, ListError> {
+    let (ir, iface) = (asked.ir, asked.iface);
+    let mut maker = Maker {
+        name: asked.name,
+        classes: asked.classes,
+        counter: asked.counter,
+        actions: Actions::default(),
+    };
+    let governs = ir.governs;
+    let own = governs.input || governs.output;
+    let mut directions = Vec::new();
+    let mut measured = false;
+    for (name, governed, remembers, part) in match asked.hook {
+        Hook::Egress => vec![
+            (
+                OUTPUT,
+                governs.output,
+                own,
+                output as fn(&Cube, &str) -> Option<Cube>,
+            ),
+            (FORWARD, governs.forward, false, forward),
+        ],
+        _ => vec![(
+            INPUT,
+            governs.input,
+            own,
+            input as fn(&Cube, &str) -> Option<Cube>,
+        )],
+    } {
+        let rules = rules(ir, |cube| part(cube, iface));
+        measured |= governed && asks_length(ir, &rules, asked.counter);
+        let prefix = name.get(..1).unwrap_or_default();
+        let mut list = |v6| maker.list(prefix, &rules, &[], v6);
+        let lists = if governed {
+            Some([list(false)?, list(true)?])
+        } else {
+            None
+        };
+        directions.push(Direction {
+            name,
+            lists,
+            remembers,
+        });
+    }
+    let filter = Filter {
+        ir,
+        name: asked.name,
+        hook: asked.hook,
+        line: asked.line.clone(),
+        directions,
+        actions: maker.actions,
+        table: &asked.maps.table,
+        measured,
+    };
+    let program = filter.program()?;
+    let lists = filter.directions.into_iter().filter_map(|d| d.lists);
+    let data = lists.flatten().flat_map(List::into_data).collect();
+    Ok(Made { program, data })
+}
+
+/// The rules that can hold in a direction, with their places, and of each the cubes that can.
+fn rules(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
+    let numbered = ir.filter.iter().enumerate();
+    let of = |(index, rule): (usize, &Rule)| {
+        let cubes: Vec<Cube> = rule
+            .cubes
+            .iter()
+            .filter_map(|cube| whole(part(cube)?))
+            .collect();
+        let rule = Rule {
+            cubes,
+            ..rule.clone()
+        };
+        (!rule.cubes.is_empty()).then_some((index, rule))
+    };
+    numbered.filter_map(of).collect()
+}
+
+/// What comes in by an interface for this host.
+fn input(cube: &Cube, iface: &str) -> Option<Cube> {
+    let here = cube.egress.host && cube.ingress.ifaces.contains(iface);
+    here.then(|| between(cube, Side::any()))
+}
+
+/// What this host sends by an interface.
+fn output(cube: &Cube, iface: &str) -> Option<Cube> {
+    let here = cube.ingress.host && cube.egress.ifaces.contains(iface);
+    here.then(|| between(cube, Side::any()))
+}
+
+/// What goes through this host, and leaves by an interface.
+fn forward(cube: &Cube, iface: &str) -> Option<Cube> {
+    let here = !cube.ingress.ifaces.is_empty() && cube.egress.ifaces.contains(iface);
+    here.then(|| between(cube, Side::ifaces(cube.ingress.ifaces.clone())))
+}
+
+fn between(cube: &Cube, ingress: Side) -> Cube {
+    Cube {
+        ingress,
+        egress: Side::any(),
+        ..cube.clone()
+    }
+}
+
+/// The cube without the question whether a packet is a fragment: none is.
+fn whole(mut cube: Cube) -> Option<Cube> {
+    match cube.fields.remove(&IP_FRAGMENT) {
+        Some(set) if !set.contains(0) => None,
+        _ => Some(cube),
+    }
+}

@@ -1,0 +1,299 @@
+//! The programs of a filter.
+
+use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
+use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Helper;
+use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
+use polc_bpf::insn::Width::W;
+
+use super::super::act::{Actions, Outcome};
+use super::super::hook::Hook;
+use super::super::list::{List, Places};
+use super::super::parse::{self, Exits, Tags};
+use super::super::record::{Item, Record};
+use super::stack::Stack;
+use super::table::{BY_HIGHER, Table};
+use super::track::{self, Kind, SKB_MARK, Ways};
+use super::{direction, quote};
+use crate::field::{
+    CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_LENGTH, META_MARK, META_PKTTYPE, UID,
+};
+use crate::ir::Ir;
+
+/// Where `struct __sk_buff` says how a frame was addressed.
+const SKB_PKTTYPE: i16 = 4;
+/// `PACKET_OTHERHOST`: to another machine of the network.
+const OTHER_HOST: i32 = 3;
+/// The number of the user whom nobody has.
+const OVERFLOW_UID: i32 = 65534;
+
+/// One direction that a program judges.
+pub(super) struct Direction {
+    pub(super) name: &'static str,
+    /// The lists for IPv4 and IPv6; `None` when the policy does not govern it.
+    pub(super) lists: Option<[List; 2]>,
+    /// Whether flows of this direction are remembered although nobody judges them, because their
+    /// answers are of a direction that somebody judges.
+    pub(super) remembers: bool,
+}
+
+/// What a program is written from.
+pub(super) struct Filter<'f> {
+    pub(super) ir: &'f Ir,
+    pub(super) name: &'f str,
+    pub(super) hook: Hook,
+    pub(super) line: Option<SourceLine>,
+    /// At ingress: to this host. At egress: through it, and from it.
+    pub(super) directions: Vec<Direction>,
+    pub(super) actions: Actions,
+    pub(super) table: &'f Table,
+    /// Whether somebody has to know how long packets are.
+    pub(super) measured: bool,
+}
+
+/// Where packets go.
+#[derive(Clone, Copy)]
+struct Exit {
+    /// It goes on.
+    next: Label,
+    /// It goes on, and fragments behind it.
+    admitted: Label,
+    /// It goes on, and its flow is known from now on.
+    remember: Label,
+    drop: Label,
+}
+
+impl Filter<'_> {
+    /// The program: one that kernels before 6.6 load, unless it is too long for that.
+    pub(super) fn program(&self) -> Result<Program, AsmError> {
+        match self.write().finish(Isa::V3) {
+            Err(AsmError::TooFar { .. }) => self.write().finish(Isa::V4),
+            other => other,
+        }
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &List> {
+        self.directions
+            .iter()
+            .flat_map(|d| d.lists.iter().flatten())
+    }
+
+    fn write(&self) -> Assembler {
+        let mut asm = Assembler::new(self.name);
+        if let Some(line) = &self.line {
+            asm.at(line);
+        }
+        let [v4, v6, packet, unknown, decided] =
+            ["v4", "v6", "packet", "judge", "decided"].map(|name| asm.label(name));
+        let exit = Exit {
+            next: asm.label("goes_on"),
+            admitted: asm.label("admitted"),
+            remember: asm.label("remember"),
+            drop: asm.label("dropped"),
+        };
+        let exits = Exits {
+            v4,
+            v6,
+            other: exit.next,
+            malformed: exit.drop,
+        };
+        let mut wanted: Vec<Item> = self.lists().flat_map(|list| list.items.clone()).collect();
+        wanted.extend(self.measured.then_some(Item::Field(META_LENGTH)));
+        let mut record = Record::of(Stack::items(wanted));
+        parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record, exits);
+        let scratch = record.reserve(40);
+        let slots = self.lists().map(List::slots).max().unwrap_or(0);
+        let area = direction::LOOKUP.max(8 * i16::from(slots));
+        let stack = Stack::new(record, area);
+
+        asm.part("track");
+        for (family, label) in [(0, v4), (1, v6)] {
+            asm.bind(label);
+            stack.family.set(&mut asm, family);
+            if family == 0 {
+                asm.jump(packet);
+            }
+        }
+        asm.bind(packet);
+        self.not_ours(&mut asm, exit.next);
+        let lookup = track::Lookup {
+            ir: self.ir,
+            table: self.table,
+            stack: &stack,
+            ways: Ways {
+                follows: exit.admitted,
+                passes: exit.next,
+                unknown,
+            },
+        };
+        let hook = self.hook;
+        lookup.write(&mut asm, |asm, quoted, invalid| {
+            quote::write(asm, hook, &stack, scratch, quoted, invalid);
+        });
+        asm.part("classify");
+        asm.bind(unknown);
+        self.classify(&mut asm, &stack, decided, exit);
+        asm.part("act");
+        self.act(&mut asm, &stack, decided, exit);
+        asm
+    }
+
+    /// What an interface sees that is for another machine.
+    fn not_ours(&self, asm: &mut Assembler, next: Label) {
+        if self.hook == Hook::Ingress {
+            asm.load(W, R1, R6, SKB_PKTTYPE);
+            asm.jump_if(Eq, R1, OTHER_HOST, next);
+        }
+    }
+
+    /// Which direction it is, and what its rules say.
+    fn classify(&self, asm: &mut Assembler, stack: &Stack, decided: Label, exit: Exit) {
+        if self.hook == Hook::Ingress {
+            direction::arriving(asm, stack, exit.next);
+        }
+        let through = asm.label("through");
+        for (place, direction) in self.directions.iter().enumerate() {
+            asm.note(direction.name);
+            if place + 1 < self.directions.len() {
+                asm.load(W, R1, R6, direction::SKB_INGRESS);
+                asm.jump_if(Ne, R1, 0, through);
+            } else if self.directions.len() > 1 {
+                asm.bind(through);
+            }
+            self.judge(asm, stack, direction, decided, exit);
+        }
+    }
+
+    fn judge(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        direction: &Direction,
+        decided: Label,
+        exit: Exit,
+    ) {
+        stack.kind.get(asm, R1);
+        let Some([v4, v6]) = &direction.lists else {
+            if direction.remembers {
+                asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
+            }
+            asm.jump(exit.next);
+            return;
+        };
+        for kind in [Kind::Orphan, Kind::Invalid] {
+            asm.jump_if(Eq, R1, kind as i32, exit.drop);
+        }
+        if self.ir.strict_tcp {
+            track::only_syn(asm, stack, exit.drop);
+        }
+        self.facts(asm, stack, direction);
+        let places = Places {
+            ir: self.ir,
+            record: &stack.record,
+            slots: stack.area,
+            key: stack.index,
+            decided,
+        };
+        let six = asm.label("ipv6");
+        stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        places.write(asm, v4);
+        asm.jump(exit.drop);
+        asm.bind(six);
+        places.write(asm, v6);
+        asm.jump(exit.drop);
+    }
+
+    /// What rules ask that is not in the packet.
+    fn facts(&self, asm: &mut Assembler, stack: &Stack, direction: &Direction) {
+        let record = &stack.record;
+        let wants = |field| record.has(Item::Field(field));
+        for (field, at) in [(META_MARK, SKB_MARK), (META_PKTTYPE, SKB_PKTTYPE)] {
+            if wants(field) {
+                asm.load(W, R1, R6, at);
+                record.put(asm, Item::Field(field), R1);
+            }
+        }
+        if record.has_any(&[CT_STATE, CT_MARK, CT_DIRECTION]) {
+            tracked(asm, stack);
+        }
+        if record.has(Item::Ingress) && direction.name == super::FORWARD {
+            ingress_class(asm, stack);
+        }
+        if wants(UID) && direction.name == super::OUTPUT {
+            let nobody = asm.label("nobody");
+            asm.mov(R1, R6);
+            asm.call(Helper::GetSocketUid);
+            asm.jump32_if(Eq, R0, OVERFLOW_UID, nobody);
+            record.put(asm, Item::Field(UID), R0);
+            asm.bind(nobody);
+        }
+    }
+
+    /// What follows from the answer in `R0`.
+    fn act(&self, asm: &mut Assembler, stack: &Stack, decided: Label, exit: Exit) {
+        if self.lists().next().is_some() {
+            asm.bind(decided);
+            let end = |asm: &mut Assembler, outcome| match outcome {
+                Outcome::Pass => {
+                    stack.kind.get(asm, R1);
+                    asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
+                    asm.jump(exit.next);
+                }
+                Outcome::Drop => asm.jump(exit.drop),
+            };
+            self.actions.write(asm, &stack.record, stack.index, &end);
+        }
+        asm.bind(exit.remember);
+        track::first_timeout(asm, stack);
+        asm.mov(R1, R0);
+        stack.now.get(asm, R2);
+        asm.add(R1, R2);
+        stack.way.get(asm, R2);
+        const { assert!(BY_HIGHER == 1, "the flag is the way of the first packet") }
+        self.table.open(asm, stack, exit.drop);
+        asm.bind(exit.admitted);
+        stack.record.get(asm, R1, Item::Field(IP_FRAGMENT));
+        asm.jump_if(Eq, R1, 0, exit.next);
+        self.table.expect_fragments(asm, stack);
+        for (label, verdict) in [(exit.next, self.hook.pass()), (exit.drop, self.hook.drop())] {
+            asm.bind(label);
+            asm.mov(R0, verdict);
+            asm.exit();
+        }
+    }
+}
+
+/// What the flow lookup says.
+fn tracked(asm: &mut Assembler, stack: &Stack) {
+    let [untracked, told] = ["untracked", "told"].map(|name| asm.label(name));
+    let put = |asm: &mut Assembler, field, value: i32| {
+        asm.mov(R2, value);
+        stack.record.put(asm, Item::Field(field), R2);
+    };
+    stack.kind.get(asm, R1);
+    asm.jump_if(Ne, R1, Kind::New as i32, untracked);
+    for field in [CT_STATE, CT_MARK, CT_DIRECTION] {
+        put(asm, field, 0);
+    }
+    asm.jump(told);
+    asm.bind(untracked);
+    put(asm, CT_STATE, 3);
+    asm.bind(told);
+}
+
+/// The class of the interface that a forwarded packet has come in by; 0 if nobody knows it.
+fn ingress_class(asm: &mut Assembler, stack: &Stack) {
+    let unknown = asm.label("unknown_iface");
+    asm.load(W, R1, R6, direction::SKB_INGRESS);
+    asm.store(W, R10, stack.index, R1);
+    asm.load_map(R1, super::INTERFACES);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(stack.index));
+    asm.call(Helper::MapLookupElem);
+    asm.mov(R1, 0);
+    asm.jump_if(Eq, R0, 0, unknown);
+    asm.load(W, R1, R0, 0);
+    asm.bind(unknown);
+    stack.record.put(asm, Item::Ingress, R1);
+}

@@ -1,0 +1,109 @@
+//! Where a filter program keeps what it knows.
+
+use polc_bpf::asm::Assembler;
+use polc_bpf::insn::Reg::R10;
+use polc_bpf::insn::{Operand, Reg, Width};
+
+use super::super::record::{Item, Record};
+use super::table::{KEY, VALUE};
+use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
+
+/// What the flow table asks of every packet.
+const TRACKED: &[Item] = &[
+    Item::Source,
+    Item::Destination,
+    Item::Protocol,
+    Item::FragmentId,
+    Item::Later,
+    Item::Transport,
+    Item::EchoId,
+];
+
+/// The fields that it asks.
+const FIELDS: &[Field] = &[SPORT, DPORT, TCP_FLAGS, ICMP_TYPE, ICMP_CODE, IP_FRAGMENT];
+
+/// What it asks of the packet that an ICMP error is about.
+const QUOTED: &[Item] = &[
+    Item::Source,
+    Item::Destination,
+    Item::Protocol,
+    Item::EchoId,
+    Item::Field(SPORT),
+    Item::Field(DPORT),
+    Item::Field(ICMP_TYPE),
+    Item::Field(ICMP_CODE),
+];
+
+/// A number on the stack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(i16);
+
+impl Place {
+    pub(super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
+        asm.store(Width::DW, R10, self.0, value);
+    }
+
+    pub(super) fn get(self, asm: &mut Assembler, dst: Reg) {
+        asm.load(Width::DW, dst, R10, self.0);
+    }
+}
+
+/// The places.
+pub(super) struct Stack {
+    /// What is known of the packet.
+    pub(super) record: Record,
+    /// What is known of the packet that it quotes. Its places are in `area`.
+    pub(super) quoted: Record,
+    /// 1 for IPv6.
+    pub(super) family: Place,
+    /// What the flow lookup has found: a [`Kind`](super::track::Kind).
+    pub(super) kind: Place,
+    /// 1 if the source is the higher end of the flow's key.
+    pub(super) way: Place,
+    /// The time in nanoseconds.
+    pub(super) now: Place,
+    /// The flow's mark.
+    pub(super) mark: Place,
+    /// The flow's key.
+    pub(super) key: i16,
+    /// A value of the flow table.
+    pub(super) value: i16,
+    /// The key of another map: 8 bytes.
+    pub(super) index: i16,
+    /// Bytes that parts of the program use one behind the other.
+    pub(super) area: i16,
+}
+
+impl Stack {
+    /// What a program has to know of each packet: what its rules ask, and what the flow table does.
+    pub(super) fn items(asked: impl IntoIterator<Item = Item>) -> Vec<Item> {
+        let fields = FIELDS.iter().copied().map(Item::Field);
+        let tracked = TRACKED.iter().copied().chain(fields);
+        asked.into_iter().chain(tracked).collect()
+    }
+
+    /// Takes the places; `area` is at least so many bytes.
+    pub(super) fn new(mut record: Record, area: i16) -> Self {
+        let mut place = || Place(record.reserve(8));
+        let [family, kind, way, now, mark] = [(); 5].map(|()| place());
+        let key = record.reserve(KEY);
+        let value = record.reserve(VALUE);
+        let index = record.reserve(8);
+        let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
+        let needed = record.lowest() - quoted.lowest();
+        let area = record.reserve(area.max(needed));
+        Self {
+            record,
+            quoted,
+            family,
+            kind,
+            way,
+            now,
+            mark,
+            key,
+            value,
+            index,
+            area,
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The flow table: two maps, so that a flood of flows that nobody answers pushes out no flow that
+//! was answered.
+//!
+//! A flow's key is the same for both directions: its ends are ordered. A flow begins in the map of
+//! fresh flows, and moves to the other one with the packet that shows that both ends take part.
+//! Both forget the flow that was not used for longest when they are full.
+//!
+//! | key, 40 bytes | | value, 16 bytes | |
+//! |---|---|---|---|
+//! | 0 | lower address, its lower half first | 0 | the time until which it is known, in nanoseconds of the monotonic clock |
+//! | 16 | higher address | 8 | mark |
+//! | 32 | port of the lower end | 12 | flags |
+//! | 34 | port of the higher end | | |
+//! | 36 | protocol | | |
+//! | 37 | 1 for IPv6; 2 if the higher end asks (ICMP) | | |
+//!
+//! ICMP has its identifier for the first port, and the question's type and code for the second. The
+//! fragments of an admitted packet are among the fresh flows, too: their key has 0x80 set at 37,
+//! source before destination, and the number of the packet at 32.
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Gt, Le, Lt, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R7, R8, R9, R10};
+use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::{AluOp, Helper, Reg};
+use polc_bpf::map::{Map, MapType, Shape};
+
+use super::super::record::{Item, Record};
+use super::stack::Stack;
+use crate::field::{DPORT, Field, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT};
+
+/// The size of a key.
+pub(super) const KEY: i16 = 40;
+/// The size of a value.
+pub(super) const VALUE: i16 = 16;
+
+/// Where in a value the time is.
+pub(super) const UNTIL: i16 = 0;
+/// Where in a value the mark is.
+pub(super) const MARK: i16 = 8;
+/// Where in a value the flags are.
+pub(super) const FLAGS: i16 = 12;
+
+/// The higher end has opened the flow.
+pub(super) const BY_HIGHER: i32 = 1;
+/// The other end has answered.
+pub(super) const REPLIED: i32 = 2;
+/// The flow was rejected; only the answer to it passes.
+pub(super) const REJECTED: i32 = 4;
+/// One end has reset the connection.
+pub(super) const RESET: i32 = 8;
+/// The lower end has finished; the higher one's flag is the next.
+pub(super) const FIN_LOWER: i32 = 0x10;
+/// Both ends have finished.
+pub(super) const FINISHED: i32 = 0x30;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// For how long fragments may follow the first.
+const FRAGMENTS: u64 = 30 * SECOND;
+
+/// The flag of a key of fragments.
+const FRAGMENT_KEY: u64 = 0x80 << 40;
+
+/// The two maps.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    fresh: String,
+    settled: String,
+    size: u32,
+}
+
+impl Table {
+    /// A table for so many flows of each kind. Its maps carry the size in their names: tables of
+    /// other sizes are others.
+    pub(super) fn new(size: u32) -> Self {
+        let size = size.max(1);
+        Self {
+            fresh: format!("fresh_{size:x}"),
+            settled: format!("flows_{size:x}"),
+            size,
+        }
+    }
+
+    /// The maps.
+    pub(super) fn maps(&self) -> [Map; 2] {
+        let (key, value) = (KEY.unsigned_abs().into(), VALUE.unsigned_abs().into());
+        let shape = Shape::new(MapType::LruHash, key, value, self.size);
+        [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
+    }
+
+    /// Goes to `found` with the flow of the key in `R7`, and whether it has settled in `R8`, or to
+    /// `unknown`. The time is noted.
+    pub(super) fn find(&self, asm: &mut Assembler, stack: &Stack, found: Label, unknown: Label) {
+        let here = asm.label("known");
+        time(asm, stack);
+        for (map, settled) in [(&self.settled, 1), (&self.fresh, 0)] {
+            asm.mov(R8, settled);
+            address(asm, map, stack);
+            asm.call(Helper::MapLookupElem);
+            asm.jump_if(Ne, R0, 0, here);
+        }
+        asm.jump(unknown);
+        asm.bind(here);
+        asm.mov(R7, R0);
+        stack.now.get(asm, R1);
+        asm.load(DW, R2, R7, UNTIL);
+        asm.jump_if(Le, R2, R1, unknown);
+        asm.jump(found);
+    }
+
+    /// Writes a fresh flow with the key, the time until which it is known in `R1`, its flags in `R2`
+    /// and the mark that was noted. Goes to `full` if that fails.
+    pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
+        asm.store(DW, R10, stack.value + UNTIL, R1);
+        stack.mark.get(asm, R1);
+        asm.store(W, R10, stack.value + MARK, R1);
+        asm.store(W, R10, stack.value + FLAGS, R2);
+        update(asm, &self.fresh, stack);
+        asm.jump_if(Ne, R0, 0, full);
+    }
+
+    /// Moves the flow in `R7` to those that have settled.
+    pub(super) fn settle(&self, asm: &mut Assembler, stack: &Stack) {
+        let stays = asm.label("stays");
+        for at in [UNTIL, MARK] {
+            asm.load(DW, R1, R7, at);
+            asm.store(DW, R10, stack.value + at, R1);
+        }
+        update(asm, &self.settled, stack);
+        asm.jump_if(Ne, R0, 0, stays);
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapDeleteElem);
+        asm.bind(stays);
+    }
+
+    /// Lets the fragments behind this one pass.
+    pub(super) fn expect_fragments(&self, asm: &mut Assembler, stack: &Stack) {
+        fragment_key(asm, stack);
+        time(asm, stack);
+        asm.load_wide(R1, FRAGMENTS);
+        asm.add(R1, R0);
+        asm.store(DW, R10, stack.value + UNTIL, R1);
+        asm.mov(R1, 0);
+        asm.store(DW, R10, stack.value + MARK, R1);
+        update(asm, &self.fresh, stack);
+    }
+
+    /// Goes to `expected` with a fragment whose first one has passed.
+    pub(super) fn is_expected(&self, asm: &mut Assembler, stack: &Stack, expected: Label) {
+        let missing = asm.label("no_first_fragment");
+        fragment_key(asm, stack);
+        time(asm, stack);
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapLookupElem);
+        asm.jump_if(Eq, R0, 0, missing);
+        stack.now.get(asm, R1);
+        asm.load(DW, R2, R0, UNTIL);
+        asm.jump_if(Gt, R2, R1, expected);
+        asm.bind(missing);
+    }
+}
+
+/// Notes the time, also in `R0`.
+fn time(asm: &mut Assembler, stack: &Stack) {
+    asm.call(Helper::KtimeGetCoarseNs);
+    stack.now.set(asm, R0);
+}
+
+/// `R1 =` a map, `R2 =` the flow's key.
+fn address(asm: &mut Assembler, map: &str, stack: &Stack) {
+    asm.load_map(R1, map);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(stack.key));
+}
+
+/// Writes the value under the flow's key. `R0` is not 0 if that fails.
+fn update(asm: &mut Assembler, map: &str, stack: &Stack) {
+    address(asm, map, stack);
+    asm.mov(R3, R10);
+    asm.add(R3, i32::from(stack.value));
+    asm.mov(R4, 0);
+    asm.call(Helper::MapUpdateElem);
+}
+
+/// Makes the key of a packet that is known in `record`, and `R9 =` 1 if its source is the higher
+/// end.
+pub(super) fn key(asm: &mut Assembler, stack: &Stack, record: &Record) {
+    let [higher, lower, done, ports] =
+        ["higher", "lower", "keyed", "ports"].map(|name| asm.label(name));
+    addresses(asm, record);
+    record.get(asm, R5, Item::Protocol);
+    stack.family.get(asm, R0);
+    let [echo, echo6] = ["echo", "echo"].map(|name| asm.label(name));
+    asm.jump_if(Ne, R0, 0, echo6);
+    asm.jump_if(Ne, R5, number(ICMP), ports);
+    asm.jump(echo);
+    asm.bind(echo6);
+    asm.jump_if(Ne, R5, number(ICMPV6), ports);
+    asm.bind(echo);
+    question(asm, record);
+    asm.jump_if(Gt, R2, R4, higher);
+    asm.jump_if(Lt, R2, R4, lower);
+    asm.jump_if(Gt, R1, R3, higher);
+    asm.jump(lower);
+
+    asm.bind(ports);
+    port(asm, R7, record, SPORT);
+    port(asm, R8, record, DPORT);
+    asm.mov(R9, 0);
+    let [swap, keep] = ["swap", "keep"].map(|name| asm.label(name));
+    asm.jump_if(Gt, R2, R4, swap);
+    asm.jump_if(Lt, R2, R4, keep);
+    asm.jump_if(Gt, R1, R3, swap);
+    asm.jump_if(Lt, R1, R3, keep);
+    asm.jump_if(Le, R7, R8, keep);
+    asm.bind(swap);
+    asm.mov(R0, R7);
+    asm.mov(R7, R8);
+    asm.mov(R8, R0);
+    asm.jump(higher);
+    asm.bind(keep);
+    asm.jump(lower);
+
+    // `R9` is 1 if this is an answer (ICMP).
+    asm.bind(higher);
+    let at = stack.key;
+    for (offset, reg) in [(0, R3), (8, R4), (16, R1), (24, R2)] {
+        asm.store(DW, R10, at + offset, reg);
+    }
+    asm.mov(R0, R9);
+    asm.alu(AluOp::Xor, R0, 1);
+    asm.mov(R9, 1);
+    asm.jump(done);
+    asm.bind(lower);
+    for (offset, reg) in [(0, R1), (8, R2), (16, R3), (24, R4)] {
+        asm.store(DW, R10, at + offset, reg);
+    }
+    asm.mov(R0, R9);
+    asm.mov(R9, 0);
+    asm.bind(done);
+    rest(asm, stack, record);
+}
+
+/// The part of a key behind the addresses: ports in `R7` and `R8`, whether the higher end asks in
+/// `R0`.
+fn rest(asm: &mut Assembler, stack: &Stack, record: &Record) {
+    let told = asm.label("asker_told");
+    asm.alu(AluOp::Lsh, R8, 16);
+    asm.alu(AluOp::Or, R7, R8);
+    record.get(asm, R5, Item::Protocol);
+    stack.family.get(asm, R2);
+    asm.mov(R1, R2);
+    // Only ICMP, whose number depends on the family, has one end that asks.
+    asm.alu(AluOp::Mul, R1, number(ICMPV6) - number(ICMP));
+    asm.add(R1, number(ICMP));
+    asm.jump_if(Eq, R1, R5, told);
+    asm.mov(R0, 0);
+    asm.bind(told);
+    asm.alu(AluOp::Lsh, R0, 1);
+    asm.alu(AluOp::Or, R2, R0);
+    asm.alu(AluOp::Lsh, R2, 40);
+    asm.alu(AluOp::Lsh, R5, 32);
+    asm.alu(AluOp::Or, R7, R5);
+    asm.alu(AluOp::Or, R7, R2);
+    asm.store(DW, R10, stack.key + 32, R7);
+}
+
+/// `R1`, `R2` = source, `R3`, `R4` = destination, lower halves first.
+fn addresses(asm: &mut Assembler, record: &Record) {
+    for (item, low, high) in [(Item::Source, R1, R2), (Item::Destination, R3, R4)] {
+        record.get_half(asm, low, item, false);
+        record.get_half(asm, high, item, true);
+    }
+}
+
+/// `R7 =` the identifier, `R8 =` type and code of the question, `R9 =` 1 for an answer. The protocol
+/// is in `R5`.
+fn question(asm: &mut Assembler, record: &Record) {
+    const ANSWERS: [(i32, i32); 4] = [(0, 8), (14, 13), (16, 15), (18, 17)];
+    const ANSWERS6: [(i32, i32); 2] = [(129, 128), (140, 139)];
+    let [six, asked] = ["six", "asked"].map(|name| asm.label(name));
+    record.get(asm, R7, Item::EchoId);
+    port(asm, R8, record, ICMP_TYPE);
+    asm.mov(R9, 0);
+    let answers = |asm: &mut Assembler, pairs: &[(i32, i32)]| {
+        for (answer, question) in pairs {
+            let other = asm.label("other_type");
+            asm.jump_if(Ne, R8, *answer, other);
+            asm.mov(R8, *question);
+            asm.mov(R9, 1);
+            asm.jump(asked);
+            asm.bind(other);
+        }
+        asm.jump(asked);
+    };
+    asm.jump_if(Ne, R5, number(ICMP), six);
+    answers(asm, &ANSWERS);
+    asm.bind(six);
+    answers(asm, &ANSWERS6);
+    asm.bind(asked);
+    asm.alu(AluOp::Lsh, R8, 8);
+    port(asm, R0, record, ICMP_CODE);
+    asm.alu(AluOp::And, R0, 0xff);
+    asm.alu(AluOp::Or, R8, R0);
+    asm.alu(AluOp::And, R8, 0xffff);
+}
+
+/// A field of 16 bits; 0 when the packet does not have it.
+fn port(asm: &mut Assembler, dst: Reg, record: &Record, field: Field) {
+    record.get(asm, dst, Item::Field(field));
+    asm.alu(AluOp::And, dst, 0xffff);
+}
+
+/// The key of the fragments of a packet.
+fn fragment_key(asm: &mut Assembler, stack: &Stack) {
+    addresses(asm, &stack.record);
+    for (offset, reg) in [(0, R1), (8, R2), (16, R3), (24, R4)] {
+        asm.store(DW, R10, stack.key + offset, reg);
+    }
+    stack.record.get(asm, R1, Item::FragmentId);
+    stack.record.get(asm, R2, Item::Protocol);
+    asm.alu(AluOp::Lsh, R2, 32);
+    asm.alu(AluOp::Or, R1, R2);
+    stack.family.get(asm, R2);
+    asm.alu(AluOp::Lsh, R2, 40);
+    asm.alu(AluOp::Or, R1, R2);
+    asm.load_wide(R2, FRAGMENT_KEY);
+    asm.alu(AluOp::Or, R1, R2);
+    asm.store(DW, R10, stack.key + 32, R1);
+}
+
+/// A protocol's number.
+pub(super) fn number(protocol: u64) -> i32 {
+    i32::try_from(protocol).unwrap_or(-1)
+}

@@ -1,0 +1,423 @@
+//! The flow lookup: what a packet is to the flows that are known.
+//!
+//! Timeouts are those of Linux's connection tracking (`nf_conntrack_*_timeout`), which is where
+//! operators know them from. A connection that one end resets is known for as long as one that is
+//! finishing if packets still come: a forged reset does not end it.
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne, Set};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
+use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits};
+
+use super::super::record::Item;
+use super::stack::Stack;
+use super::table::{
+    BY_HIGHER, FIN_LOWER, FINISHED, FLAGS, MARK, REJECTED, REPLIED, RESET, Table, UNTIL, key,
+    number,
+};
+use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
+use crate::ir::{Ir, Mark};
+
+const SECOND: u64 = 1_000_000_000;
+/// What the first packet of a connection, and its answer, wait for.
+const HANDSHAKE: [u64; 2] = [120 * SECOND, 60 * SECOND];
+const ESTABLISHED: u64 = 432_000 * SECOND;
+const UNANSWERED: u64 = 300 * SECOND;
+const FINISHING: u64 = 120 * SECOND;
+const RESETTING: u64 = 10 * SECOND;
+const DATAGRAMS: [u64; 2] = [30 * SECOND, 120 * SECOND];
+const QUESTIONS: u64 = 30 * SECOND;
+const OTHER: u64 = 600 * SECOND;
+
+const FIN: i32 = 0x01;
+const SYN: i32 = 0x02;
+const RST: i32 = 0x04;
+const ACK: i32 = 0x10;
+const URG: i32 = 0x20;
+
+/// Where `struct __sk_buff` has the packet's mark.
+pub(super) const SKB_MARK: i16 = 8;
+
+/// What a packet is to the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Kind {
+    /// It can open a flow.
+    New = 1,
+    /// It belongs to nothing, and can open nothing.
+    Invalid = 2,
+    /// It is a fragment whose first has not passed.
+    Orphan = 3,
+    /// It is never tracked.
+    Untracked = 4,
+}
+
+/// Where a packet goes from the lookup.
+#[derive(Clone, Copy)]
+pub(super) struct Ways {
+    /// It belongs to an admitted flow.
+    pub(super) follows: Label,
+    /// It passes whatever the rules say.
+    pub(super) passes: Label,
+    /// It has to be judged; the kind is noted.
+    pub(super) unknown: Label,
+}
+
+/// The lookup of a program.
+pub(super) struct Lookup<'l> {
+    pub(super) ir: &'l Ir,
+    pub(super) table: &'l Table,
+    pub(super) stack: &'l Stack,
+    pub(super) ways: Ways,
+}
+
+impl Lookup<'_> {
+    /// The packet is known in the record.
+    pub(super) fn write(
+        &self,
+        asm: &mut Assembler,
+        quote: impl FnOnce(&mut Assembler, Label, Label),
+    ) {
+        let [later, related, found, unknown, invalid] =
+            ["later", "related", "found", "unknown", "invalid"].map(|name| asm.label(name));
+        for place in [self.stack.mark, self.stack.way, self.stack.now] {
+            place.set(asm, 0);
+        }
+        self.special(asm, related, later);
+        key(asm, self.stack, &self.stack.record);
+        self.stack.way.set(asm, R9);
+        self.table.find(asm, self.stack, found, unknown);
+
+        asm.bind(later);
+        asm.note("later fragment");
+        self.table.is_expected(asm, self.stack, self.ways.passes);
+        self.goes_on(asm, Kind::Orphan);
+
+        asm.bind(related);
+        asm.note("error about another packet");
+        let [quoted, about] = ["quoted", "about"].map(|name| asm.label(name));
+        quote(asm, quoted, invalid);
+        asm.bind(quoted);
+        key(asm, self.stack, &self.stack.quoted);
+        self.table.find(asm, self.stack, about, invalid);
+        asm.bind(about);
+        self.restore(asm);
+        asm.jump(self.ways.follows);
+
+        asm.bind(found);
+        asm.note("flow");
+        self.follow(asm, unknown);
+
+        asm.bind(unknown);
+        self.can_open(asm, invalid);
+        self.goes_on(asm, Kind::New);
+        asm.bind(invalid);
+        self.goes_on(asm, Kind::Invalid);
+    }
+
+    fn goes_on(&self, asm: &mut Assembler, kind: Kind) {
+        self.stack.kind.set(asm, kind as i32);
+        asm.jump(self.ways.unknown);
+    }
+
+    /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
+    fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
+        let record = &self.stack.record;
+        let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
+        record.get(asm, R1, Item::Later);
+        asm.jump_if(Ne, R1, 0, later);
+        record.get(asm, R1, Item::Protocol);
+        record.get(asm, R2, Item::Field(ICMP_TYPE));
+        self.stack.family.get(asm, R3);
+        asm.jump_if(Ne, R3, 0, six);
+        asm.jump_if(Ne, R1, number(ICMP), usual);
+        if !self.ir.strict_icmp {
+            let other = asm.label("not_too_big");
+            asm.jump_if(Ne, R2, 3, other);
+            record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
+            asm.jump_if(Eq, R3, 4, self.ways.passes);
+            asm.bind(other);
+        }
+        for error in [3, 4, 5, 11, 12] {
+            asm.jump_if(Eq, R2, error, related);
+        }
+        asm.jump(usual);
+        asm.bind(six);
+        asm.jump_if(Ne, R1, number(ICMPV6), usual);
+        let discovery = if self.ir.strict_icmp {
+            untracked
+        } else {
+            self.ways.passes
+        };
+        for kind in 133..=136 {
+            asm.jump_if(Eq, R2, kind, discovery);
+        }
+        if !self.ir.strict_icmp {
+            asm.jump_if(Eq, R2, 2, self.ways.passes);
+        }
+        for kind in [130, 131, 132, 143, 151] {
+            asm.jump_if(Eq, R2, kind, untracked);
+        }
+        asm.jump_if(Lt, R2, 128, related);
+        asm.jump(usual);
+        asm.bind(untracked);
+        self.goes_on(asm, Kind::Untracked);
+        asm.bind(usual);
+    }
+
+    /// The flow is in `R7`, whether it has settled in `R8`, whether the source is the higher end in
+    /// `R9`. Goes to `unknown` if the packet does not go on with it.
+    fn follow(&self, asm: &mut Assembler, unknown: Label) {
+        let [live, reply, known, tcp, late] =
+            ["live", "reply", "known", "tcp", "late"].map(|name| asm.label(name));
+        asm.load(W, R2, R7, FLAGS);
+        // `R3 =` 1 for an answer.
+        asm.mov(R3, R2);
+        asm.alu(AluOp::And, R3, BY_HIGHER);
+        asm.alu(AluOp::Xor, R3, R9);
+        asm.mov(R4, R2);
+        asm.alu(AluOp::And, R4, REJECTED);
+        asm.jump_if(Eq, R4, 0, live);
+        asm.jump_if(Eq, R3, 0, unknown);
+        asm.jump(self.ways.passes);
+        asm.bind(live);
+        asm.mov(R4, R2);
+        asm.jump_if(Eq, R3, 0, reply);
+        asm.alu(AluOp::Or, R4, REPLIED);
+        asm.bind(reply);
+        self.stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Eq, R1, number(TCP), tcp);
+        datagram(asm, late, known);
+        asm.bind(tcp);
+        self.segment(asm, unknown, late, known);
+
+        // `R0` is for how long it is known from now on, `R4` its flags; it settles.
+        asm.bind(late);
+        self.keep(asm);
+        self.restore(asm);
+        asm.jump_if(Ne, R8, 0, self.ways.follows);
+        self.table.settle(asm, self.stack);
+        asm.jump(self.ways.follows);
+        asm.bind(known);
+        self.keep(asm);
+        self.restore(asm);
+        asm.jump(self.ways.follows);
+    }
+
+    /// Keeps a flow for the time in `R0`, with the flags in `R4`; they were those in `R2`.
+    fn keep(&self, asm: &mut Assembler) {
+        let same = asm.label("same_flags");
+        self.stack.now.get(asm, R1);
+        asm.add(R1, R0);
+        asm.store(DW, R7, UNTIL, R1);
+        asm.jump_if(Eq, R2, R4, same);
+        asm.atomic(AtomicOp::Or, Bits::B32, R7, FLAGS, R4);
+        asm.bind(same);
+    }
+
+    /// TCP: it settles when both ends have spoken, and what comes is no part of a handshake.
+    fn segment(&self, asm: &mut Assembler, unknown: Label, late: Label, known: Label) {
+        let [begins, fresh, reset, ends, plain, ending] =
+            ["begins", "fresh", "reset", "ends", "plain", "ending"].map(|name| asm.label(name));
+        let [no_fin, no_end] = ["no_fin", "no_end"].map(|name| asm.label(name));
+        self.stack.record.get(asm, R3, Item::Field(TCP_FLAGS));
+        // A segment without flags is a stump, which the rules let through or not.
+        asm.jump_if(Gt, R3, 0xff, unknown);
+        one_of(asm, &SOUND, unknown);
+        asm.jump_if(Set, R3, RST, reset);
+        asm.jump_if(Set, R3, SYN, begins);
+        asm.jump_if(Set, R3, FIN, ends);
+        asm.jump(plain);
+
+        asm.bind(begins);
+        asm.load_wide(R0, HANDSHAKE[1]);
+        asm.jump_if(Set, R3, ACK, known);
+        // The same ends begin another connection.
+        asm.jump_if(Set, R2, RESET, unknown);
+        asm.mov(R1, R2);
+        asm.alu(AluOp::And, R1, FINISHED);
+        asm.jump_if(Eq, R1, FINISHED, unknown);
+        asm.load_wide(R0, HANDSHAKE[0]);
+        asm.jump(known);
+
+        asm.bind(reset);
+        asm.alu(AluOp::Or, R4, RESET);
+        asm.load_wide(R0, RESETTING);
+        asm.jump(known);
+
+        asm.bind(ends);
+        asm.mov(R1, FIN_LOWER);
+        asm.jump_if(Eq, R9, 0, no_fin);
+        asm.mov(R1, FIN_LOWER << 1);
+        asm.bind(no_fin);
+        asm.alu(AluOp::Or, R4, R1);
+        asm.bind(plain);
+        asm.jump_if(Set, R4, RESET | FINISHED, ending);
+        asm.jump_if(Set, R4, REPLIED, fresh);
+        asm.load_wide(R0, UNANSWERED);
+        asm.jump(known);
+        asm.bind(fresh);
+        asm.load_wide(R0, ESTABLISHED);
+        asm.jump(late);
+        asm.bind(ending);
+        asm.load_wide(R0, FINISHING);
+        asm.jump_if(Set, R4, REPLIED, no_end);
+        asm.jump(known);
+        asm.bind(no_end);
+        asm.jump(late);
+    }
+
+    /// Goes to `invalid` with what can open no flow.
+    fn can_open(&self, asm: &mut Assembler, invalid: Label) {
+        let record = &self.stack.record;
+        let [can, tcp, six, echo, echo6] =
+            ["can_open", "tcp", "six", "echo", "echo"].map(|name| asm.label(name));
+        record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Eq, R1, number(TCP), tcp);
+        record.get(asm, R2, Item::Field(ICMP_TYPE));
+        self.stack.family.get(asm, R3);
+        asm.jump_if(Ne, R3, 0, six);
+        asm.jump_if(Eq, R1, number(ICMP), echo);
+        asm.jump(can);
+        asm.bind(six);
+        asm.jump_if(Eq, R1, number(ICMPV6), echo6);
+        asm.jump(can);
+        asm.bind(echo);
+        for question in [8, 13, 15, 17, 256] {
+            asm.jump_if(Eq, R2, question, can);
+        }
+        asm.jump(invalid);
+        asm.bind(echo6);
+        for question in [128, 139, 256] {
+            asm.jump_if(Eq, R2, question, can);
+        }
+        asm.jump(invalid);
+        asm.bind(tcp);
+        record.get(asm, R3, Item::Field(TCP_FLAGS));
+        asm.jump_if(Gt, R3, 0xff, can);
+        one_of(asm, &OPENING, invalid);
+        asm.bind(can);
+    }
+
+    /// The packet gets again what rules have set of its flow's mark.
+    fn restore(&self, asm: &mut Assembler) {
+        let marks = restored(self.ir);
+        if marks.is_empty() {
+            return;
+        }
+        asm.load(W, R1, R7, MARK);
+        for Mark { value, mask } in marks {
+            let other = asm.label("other_mark");
+            asm.mov32(R2, R1);
+            asm.alu32(AluOp::And, R2, mask.cast_signed());
+            asm.load_wide(R3, u64::from(value));
+            asm.jump_if(Ne, R2, R3, other);
+            asm.load(W, R2, R6, SKB_MARK);
+            asm.alu32(AluOp::And, R2, (!mask).cast_signed());
+            asm.alu32(AluOp::Or, R2, R3);
+            asm.store(W, R6, SKB_MARK, R2);
+            asm.bind(other);
+        }
+    }
+}
+
+/// Anything but TCP: it settles with the first answer.
+fn datagram(asm: &mut Assembler, late: Label, known: Label) {
+    let [udp, icmp, fresh] = ["udp", "icmp", "fresh"].map(|name| asm.label(name));
+    asm.jump_if(Eq, R1, number(UDP), udp);
+    asm.jump_if(Eq, R1, number(ICMP), icmp);
+    asm.jump_if(Eq, R1, number(ICMPV6), icmp);
+    asm.load_wide(R0, OTHER);
+    asm.jump_if(Set, R4, REPLIED, late);
+    asm.jump(known);
+    asm.bind(icmp);
+    asm.load_wide(R0, QUESTIONS);
+    asm.jump(known);
+    asm.bind(udp);
+    asm.load_wide(R0, DATAGRAMS[0]);
+    asm.jump_if(Set, R4, REPLIED, fresh);
+    asm.jump(known);
+    asm.bind(fresh);
+    asm.load_wide(R0, DATAGRAMS[1]);
+    asm.jump(late);
+}
+
+/// The marks that later packets of a flow get again.
+fn restored(ir: &Ir) -> Vec<Mark> {
+    let marks = ir.filter.iter().filter_map(|rule| rule.effects.mark);
+    let mut marks: Vec<Mark> = marks
+        .map(|mark| Mark {
+            value: mark.value & mark.mask,
+            mask: mark.mask,
+        })
+        .filter(|mark| mark.value != 0)
+        .collect();
+    marks.sort_unstable();
+    marks.dedup();
+    marks
+}
+
+/// Writes for how long a flow is known that this packet opens, into `R0`.
+pub(super) fn first_timeout(asm: &mut Assembler, stack: &Stack) {
+    let [tcp, short, syn, done] = ["tcp", "short", "syn", "timed"].map(|name| asm.label(name));
+    stack.record.get(asm, R1, Item::Protocol);
+    asm.jump_if(Eq, R1, number(TCP), tcp);
+    for protocol in [UDP, ICMP, ICMPV6] {
+        asm.jump_if(Eq, R1, number(protocol), short);
+    }
+    asm.load_wide(R0, OTHER);
+    asm.jump(done);
+    asm.bind(short);
+    asm.load_wide(R0, DATAGRAMS[0]);
+    asm.jump(done);
+    asm.bind(tcp);
+    stack.record.get(asm, R1, Item::Field(TCP_FLAGS));
+    asm.jump_if(Set, R1, SYN, syn);
+    asm.load_wide(R0, UNANSWERED);
+    asm.jump(done);
+    asm.bind(syn);
+    asm.load_wide(R0, HANDSHAKE[0]);
+    asm.bind(done);
+}
+
+/// Goes to `other` with a segment that is no mere SYN.
+pub(super) fn only_syn(asm: &mut Assembler, stack: &Stack, other: Label) {
+    let pass = asm.label("not_strict");
+    stack.record.get(asm, R1, Item::Protocol);
+    asm.jump_if(Ne, R1, number(TCP), pass);
+    stack.record.get(asm, R1, Item::Field(TCP_FLAGS));
+    asm.jump_if(Gt, R1, 0xff, pass);
+    asm.alu(AluOp::And, R1, FIN | SYN | RST | ACK);
+    asm.jump_if(Ne, R1, SYN, other);
+    asm.bind(pass);
+}
+
+/// The combinations of flags that a connection can carry, PSH and those of congestion apart.
+const SOUND: [i32; 9] = [
+    SYN,
+    SYN | ACK,
+    RST,
+    RST | ACK,
+    FIN | ACK,
+    ACK,
+    SYN | URG,
+    FIN | ACK | URG,
+    ACK | URG,
+];
+
+/// Those that can open one.
+const OPENING: [i32; 4] = [SYN, SYN | URG, ACK, ACK | URG];
+
+/// Goes to `other` unless the flags in `R3` are one of some combinations. Changes `R0` and `R1`.
+fn one_of(asm: &mut Assembler, combinations: &[i32], other: Label) {
+    let bits = combinations
+        .iter()
+        .fold(0u64, |bits, flags| bits | 1 << flags);
+    asm.mov(R0, R3);
+    asm.alu(AluOp::And, R0, FIN | SYN | RST | ACK | URG);
+    asm.load_wide(R1, bits);
+    asm.alu(AluOp::Rsh, R1, R0);
+    asm.alu(AluOp::And, R1, 1);
+    asm.jump_if(Eq, R1, 0, other);
+}
