@@ -34,6 +34,8 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
         objects: vec![],
         sets: vec![],
         programs: programs(&guard),
+        state: vec![],
+        classes: vec![],
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],
@@ -77,6 +79,7 @@ fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
             .ok()
             .map(|number| format!("{}/{number}", act::COUNTERS)),
         log_prefix: None,
+        log_id: None,
     };
     ir.guard.iter().enumerate().map(entry).collect()
 }
