@@ -221,3 +221,18 @@ pub(crate) fn remove(connection: &mut RouteConnection, name: &str) -> io::Result
     message.header.index = required(connection, name)?.index;
     connection.request(RouteNetlinkMessage::DelLink(message), 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vrf_has_no_ports() {
+        let port = |kind| is_port(&LinkInfo::PortKind(kind));
+        assert!(
+            [InfoPortKind::Bridge, InfoPortKind::Bond, InfoPortKind::Team].map(port) == [true; 3]
+        );
+        assert!(!port(InfoPortKind::Vrf));
+        assert!(!is_port(&LinkInfo::Kind(InfoKind::Bridge)));
+    }
+}

@@ -3,7 +3,10 @@
 
 mod apply;
 mod fail;
+mod host;
 mod lab;
+mod object;
+mod programs;
 mod reload;
 mod remove;
 mod status;
