@@ -63,7 +63,7 @@ default deny
 }
 
 /// Takes away what a namespace has when the test ends, however it does.
-struct AtEnd<'t>(&'t Place, &'t str);
+pub(crate) struct AtEnd<'t>(pub(crate) &'t Place, pub(crate) &'t str);
 
 impl Drop for AtEnd<'_> {
     fn drop(&mut self) {

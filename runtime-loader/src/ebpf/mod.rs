@@ -152,7 +152,7 @@ impl EbpfError {
         }
     }
 
-    fn map(map: &str) -> impl FnOnce(aya::maps::MapError) -> Self {
+    pub(crate) fn map(map: &str) -> impl FnOnce(aya::maps::MapError) -> Self {
         let map = map.to_owned();
         move |source| Self::Map {
             map,

@@ -5,6 +5,7 @@ mod apply;
 mod fail;
 mod host;
 mod lab;
+mod log;
 mod object;
 mod programs;
 mod reload;
