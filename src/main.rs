@@ -12,6 +12,7 @@ mod explain;
 mod fmt;
 mod git;
 mod lint;
+mod log;
 mod matrix;
 mod out;
 mod paths;
@@ -58,6 +59,7 @@ enum Command {
     Apply(apply::Args),
     Remove(remove::Args),
     Status(status::Args),
+    Log(log::Args),
     Completions(completions::Args),
 }
 
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Apply(args) => apply::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Completions(args) => completions::run(&args),
     })
 }

@@ -86,13 +86,13 @@ fn describe(status: &Status) -> String {
 
 fn describe_program(program: &ProgramStatus) -> String {
     let name = program.name.as_deref().unwrap_or("unknown");
-    let interface = &program.interface;
+    let (interface, hook) = (&program.interface, &program.hook);
     match (&program.mode, program.id, &program.tag) {
         (Some(mode), Some(id), tag) => {
             let tag = tag.as_deref().unwrap_or("unknown");
-            format!("  {interface:16}{name:12}{mode:10}id {id}  tag {tag}")
+            format!("  {interface:16}{hook:9}{name:12}{mode:10}id {id}  tag {tag}")
         }
-        _ => format!("  MISSING {interface:16}{name}"),
+        _ => format!("  MISSING {interface:16}{hook:9}{name}"),
     }
 }
 

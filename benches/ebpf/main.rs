@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use polc_compiler::ir::Ir;
 use polc_compiler::packet::Pattern;
 use polc_compiler::source::SourceMap;
-use polc_compiler::target::ebpf::{self, Guard, Hook};
+use polc_compiler::target::ebpf::{self, Hook, Programs};
 use polc_compiler::{Files, Options, compile};
 use polc_generator::filters::{self, Action, Filter};
 use polc_generator::{Kind, family_filters, networks4};
@@ -191,7 +191,7 @@ impl Bench {
 }
 
 /// The program for interfaces that no rule names.
-fn name_of(guard: &Guard) -> &str {
+fn name_of(guard: &Programs) -> &str {
     let any = Pattern::Prefix(String::new());
     let mut programs = guard.programs.iter();
     let program = programs.find(|program| program.pattern == any);
@@ -200,7 +200,7 @@ fn name_of(guard: &Guard) -> &str {
 }
 
 /// How the program classifies IPv4, from its listing.
-fn strategy(guard: &Guard) -> &str {
+fn strategy(guard: &Programs) -> &str {
     let notes = guard
         .listing
         .split(&format!("{}():", name_of(guard)))

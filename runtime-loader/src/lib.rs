@@ -25,6 +25,7 @@ mod access;
 mod apply;
 mod ebpf;
 pub mod lab;
+pub mod log;
 mod netlink;
 mod netns;
 mod nft;

@@ -19,7 +19,7 @@ pub struct Removed {
     pub table: bool,
     /// The policy-routing rules and local routes, as the `ip` command names them.
     pub routing: Vec<String>,
-    /// The interfaces that lost a program.
+    /// The hooks that lost a program, as `INTERFACE (HOOK)`.
     pub programs: Vec<String>,
     /// Whether the state directory knew of the namespace.
     pub state: bool,
@@ -53,10 +53,10 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     }
     let pins = Pins::of(&netns);
     if pins.exist() {
-        let seen = ebpf::seen::Seen::read(&mut connection, &pins)?;
+        let seen = ebpf::seen::Seen::read(&mut connection, (&netns, &pins))?;
         pins.remove()?;
-        let interfaces = seen.running.keys().map(|index| seen.name(*index));
-        removed.programs = interfaces.collect();
+        let points = seen.running.keys();
+        removed.programs = points.map(|point| seen.place(*point)).collect();
     }
     removed.state = store.forget(&netns.key())?;
     Ok(removed)

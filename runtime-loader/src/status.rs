@@ -59,9 +59,12 @@ pub struct RuleStatus {
 pub struct ProgramStatus {
     /// The interface.
     pub interface: String,
+    /// The hook: `xdp`, `ingress` or `egress`.
+    pub hook: String,
     /// The program's name in its object; none if it is not known or there should be none.
     pub name: Option<String>,
-    /// `native`, `generic` or `hardware`; none if the interface does not run it.
+    /// `native`, `generic` or `hardware` for XDP, `tcx` for the others; none if the hook does not run
+    /// it.
     pub mode: Option<String>,
     /// The kernel's number of the program.
     pub id: Option<u32>,
@@ -87,7 +90,7 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
     let manifest = bundle.as_ref().map(Bundle::manifest);
     let pins = Pins::of(&netns);
     if manifest.is_some_and(|m| m.target == ebpf::TARGET)
-        || (committed.is_none() && Interfaces::any(&mut routing::open(&netns)?, &pins)?)
+        || (committed.is_none() && Interfaces::any(&mut routing::open(&netns)?, (&netns, &pins))?)
     {
         return programs::status(&netns, &pins, committed, manifest);
     }

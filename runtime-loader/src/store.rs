@@ -144,6 +144,16 @@ impl Store {
         }
     }
 
+    /// The generations whose bundles are stored, whichever namespace they are for.
+    pub(crate) fn generations(&self) -> Result<Vec<String>, StoreError> {
+        let paths = entries(&self.dir.join("bundles"))?;
+        let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.retain(|name| is_generation(name));
+        names.sort_unstable();
+        Ok(names)
+    }
+
     fn lock_file(&self, name: &str, how: FlockArg) -> Result<Lock, StoreError> {
         let dir = self.dir.join("lock");
         create_dir(&dir)?;

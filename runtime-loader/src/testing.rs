@@ -17,6 +17,8 @@ pub(crate) fn manifest() -> Manifest {
         objects: vec![],
         sets: vec![],
         programs: Vec::new(),
+        state: Vec::new(),
+        classes: Vec::new(),
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],

@@ -63,7 +63,7 @@ default deny
 }
 
 /// Takes away what a namespace has when the test ends, however it does.
-struct AtEnd<'t>(&'t Place, &'t str);
+pub(crate) struct AtEnd<'t>(pub(crate) &'t Place, pub(crate) &'t str);
 
 impl Drop for AtEnd<'_> {
     fn drop(&mut self) {
@@ -99,7 +99,7 @@ fn programs_are_applied_shown_and_removed() {
     let apply = ["apply", "front.pol", "--target", "ebpf"];
     let would = polc(&[apply.as_slice(), &["--dry-run"]].concat());
     assert!(would.contains("would apply `front`"), "{would}");
-    assert!(would.contains("+ program guard_0 at wan0"), "{would}");
+    assert!(would.contains("+ program guard_0 at wan0 (xdp)"), "{would}");
     assert_eq!(polc(&["status"]), "no policy is in force\n");
 
     let applied = polc(&apply);
@@ -108,7 +108,7 @@ fn programs_are_applied_shown_and_removed() {
     for expected in [
         "policy      front\n",
         "in step     yes\n",
-        "programs\n  wan0            guard_0     native    id ",
+        "programs\n  wan0            xdp      guard_0     native    id ",
     ] {
         assert!(status.contains(expected), "{expected}: {status}");
     }
@@ -119,6 +119,6 @@ fn programs_are_applied_shown_and_removed() {
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["programs"][0]["mode"], "native");
 
-    assert_eq!(polc(&["remove"]), "removed the program at wan0\n");
+    assert_eq!(polc(&["remove"]), "removed the program at wan0 (xdp)\n");
     assert_eq!(polc(&["status"]), "no policy is in force\n");
 }

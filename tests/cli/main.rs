@@ -16,6 +16,7 @@ mod harness;
 mod inline;
 mod large;
 mod lint;
+mod log;
 mod output;
 mod prove;
 mod readme;

@@ -86,7 +86,7 @@ fn a_guard_is_applied_read_back_and_removed() {
     assert_eq!(bench.status().programs, status.programs);
 
     let removed = bench.remove().expect("removed");
-    assert_eq!(removed.programs, ["lan0"]);
+    assert_eq!(removed.programs, ["lan0 (xdp)"]);
     assert!(!guarded.link("lan0").contains("xdp"));
     for server in bench.server() {
         assert!(guarded.answers(server, 81));
@@ -129,7 +129,7 @@ fn another_policy_moves_programs_and_keeps_counters() {
     assert!(!guarded.link("lo").contains("xdp"));
 
     let applied = bench.apply_bundle(&programs("guard on wan0 { deny udp/83  default allow }"));
-    assert_eq!(applied.changes.detached, ["program at lan0"]);
+    assert_eq!(applied.changes.detached, ["program at lan0 (xdp)"]);
     assert!(!guarded.link("lan0").contains("xdp"));
     assert!(guarded.answers(server, 81));
     assert!(bench.status().in_step);

@@ -248,6 +248,8 @@ mod tests {
             objects: vec![],
             sets: vec![],
             programs: vec![],
+            state: vec![],
+            classes: vec![],
             unresolved: vec![],
             routing: RoutingPlan {
                 rules: vec![RoutingRule {
@@ -309,6 +311,28 @@ mod tests {
             sample().manifest_yaml().unwrap(),
             sample().manifest_yaml().unwrap()
         );
+    }
+
+    #[test]
+    fn what_is_not_used_is_not_written() {
+        let plain = sample().manifest_yaml().unwrap();
+        let mut manifest = sample().manifest;
+        manifest.programs = vec![crate::ProgramEntry {
+            name: Some("filter_0".into()),
+            hook: crate::ProgramHook::Egress,
+            pattern: "eth*".into(),
+        }];
+        manifest.state = vec!["flows".into()];
+        manifest.classes = vec![crate::ClassEntry {
+            pattern: "eth*".into(),
+            number: 3,
+        }];
+        let full = to_yaml(&manifest).unwrap();
+        for line in ["hook: egress", "state:", "classes:", "number: 3"] {
+            assert!(full.contains(line), "{line}: {full}");
+            assert!(!plain.contains(line), "{line}: {plain}");
+        }
+        assert_eq!(parse_manifest(&full).unwrap(), manifest);
     }
 
     #[test]

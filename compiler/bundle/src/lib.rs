@@ -12,7 +12,7 @@ mod routing;
 pub use hash::{GENERATION_PLACEHOLDER, sha256_hex};
 pub use io::{Bundle, BundleError};
 pub use manifest::{
-    Feature, FileEntry, Hook, Manifest, Object, ObjectKind, ProgramEntry, ProgramHook, RuleEntry,
-    SCHEMA, SetEntry, Sysctl, Unresolved,
+    ClassEntry, Feature, FileEntry, Hook, Manifest, Object, ObjectKind, ProgramEntry, ProgramHook,
+    RuleEntry, SCHEMA, SetEntry, Sysctl, Unresolved,
 };
 pub use routing::{Family, LocalRoute, RoutingPlan, RoutingRule};

@@ -33,10 +33,19 @@ pub struct Manifest {
     pub objects: Vec<Object>,
     /// Every named set in the kernel.
     pub sets: Vec<SetEntry>,
-    /// Programs, and which interfaces they are for: the first whose pattern matches an interface's
-    /// name.
+    /// Programs, and which interfaces they are for: at each hook, the first whose pattern matches
+    /// an interface's name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<ProgramEntry>,
+    /// The object's maps that outlive an apply, by name, of at most 15 letters, digits and
+    /// underscores. A name stands for everything that gives a map's contents their meaning, so
+    /// that two bundles which name the same map can share it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<String>,
+    /// Numbers of interfaces, with which the loader fills the object's map `ifaces`: an interface
+    /// has the number of the first whose pattern matches its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ClassEntry>,
     /// Names that are looked up on the machine that loads the bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<Unresolved>,
@@ -89,6 +98,9 @@ pub struct RuleEntry {
     /// The prefix of its log entries, when it logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_prefix: Option<String>,
+    /// The number by which entries of the ring `log` name it, when it logs there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<u32>,
 }
 
 /// A named object of the kernel's table.
@@ -163,10 +175,34 @@ pub struct ProgramEntry {
 pub enum ProgramHook {
     /// Before the kernel has made a packet of the frame.
     Xdp,
-    /// Where packets come in by an interface.
+    /// What arrives by an interface, as a packet (tcx).
     Ingress,
-    /// Where packets leave by an interface.
+    /// What leaves by an interface (tcx).
     Egress,
+}
+
+impl ProgramHook {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::Ingress, Self::Egress];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+}
+
+/// Interfaces that programs know by a number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassEntry {
+    /// The names of the interfaces: one name, or what names begin with and `*`.
+    pub pattern: String,
+    /// Their number.
+    pub number: u32,
 }
 
 /// A user, group or control group that the kernel tool looks up by name when it loads the

@@ -64,9 +64,9 @@ pub struct Changes {
     pub routing_removed: Vec<String>,
     /// Chains, sets, maps, limits and counters of earlier policies removed.
     pub objects_removed: Vec<Object>,
-    /// Programs that interfaces were given, also in place of others.
+    /// Programs that hooks of interfaces were given, also in place of others.
     pub attached: Vec<String>,
-    /// Programs of earlier policies that were taken from interfaces.
+    /// Hooks that have lost the programs of earlier policies.
     pub detached: Vec<String>,
 }
 
@@ -87,6 +87,11 @@ pub enum Warning {
     Nft {
         /// What it said.
         message: String,
+    },
+    /// What was kept under a map's name is of another shape: the new map begins empty.
+    BeginsEmpty {
+        /// Its name.
+        map: String,
     },
     /// The state directory could not be tidied after the policy was in force.
     Store {
@@ -111,6 +116,10 @@ impl std::fmt::Display for Warning {
             Self::Nft { message } => write!(
                 f,
                 "`nft` reported an error, but the kernel has the new ruleset:\n{message}"
+            ),
+            Self::BeginsEmpty { map } => write!(
+                f,
+                "the map `{map}` begins empty: the one that was kept is of another shape"
             ),
             Self::Store { message } => write!(f, "the state directory is untidy: {message}"),
         }
@@ -212,7 +221,7 @@ fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<Str
     let committed = store.committed(&netns.key())?;
     let bundle = committed.and_then(|id| store.bundle(&id).ok());
     let committed = bundle.map(|bundle| bundle.manifest().target.clone());
-    let programs = Seen::any(&mut routing::open(netns)?, &Pins::of(netns))?;
+    let programs = Seen::any(&mut routing::open(netns)?, (netns, &Pins::of(netns)))?;
     let programs = programs.then(|| ebpf::TARGET.to_owned());
     Ok(committed.or(programs).filter(|other| other != target))
 }

@@ -1,22 +1,22 @@
 //! Applying a bundle of programs.
 //!
-//! All programs are loaded, and so verified, before the first change. Then each interface in turn
-//! gets its new program, in one step where it had an old one, and last the interfaces that shall
-//! have none lose theirs: at every moment, an interface runs what the old policy or the new one
-//! says.
+//! All programs are loaded, and so verified, before the first change. Then each hook of an interface
+//! in turn gets its new program, in one step where it had an old one, and last the hooks that shall
+//! have none lose theirs: at every moment, a hook runs what the old policy or the new one says.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aya::Ebpf;
-use aya::programs::Xdp;
-use polc_bundle::{Bundle, Manifest};
+use polc_bundle::{Bundle, Manifest, ProgramHook};
 
 use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, undo};
 use crate::ebpf::attach::Switch;
-use crate::ebpf::pins::Pins;
-use crate::ebpf::seen::{Seen, Wanted};
-use crate::ebpf::{EbpfError, counters, load};
+use crate::ebpf::pins::{Pins, Point};
+use crate::ebpf::program::{Program, has_tcx};
+use crate::ebpf::seen::{Seen, Wanted, place};
+use crate::ebpf::state::{Kept, Pinning};
+use crate::ebpf::{EbpfError, classes, counters, load, state};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::routing;
@@ -25,14 +25,17 @@ use crate::store::Store;
 /// What will be done.
 struct Plan<'b> {
     manifest: &'b Manifest,
+    object: &'b [u8],
     seen: Seen,
     wanted: Vec<Wanted>,
-    /// Interfaces that shall have no program, and what they run.
-    unwanted: Vec<(u32, u32)>,
+    /// Hooks that shall have no program, and what they run.
+    unwanted: Vec<(Point, u32)>,
     /// The generation in force.
     previous: Option<String>,
-    /// Whether all programs of the generation are pinned already.
+    /// Whether everything of the generation is pinned already.
     pinned: bool,
+    /// The kept maps of what is loaded.
+    kept: Kept<'b>,
     warnings: Vec<Warning>,
 }
 
@@ -49,9 +52,9 @@ pub(super) fn apply(
     let key = netns.key();
     let committed = store.committed(&key)?;
     let known = committed.is_some();
-    let plan = Plan::new(bundle, &mut connection, (&pins, known), store)?;
+    let plan = Plan::new(bundle, &mut connection, (netns, &pins, known), store)?;
     progress("loading the programs");
-    let loaded = plan.load(bundle, &pins, store)?;
+    let loaded = plan.load(&pins, store)?;
     let applied = plan.outcome(options.dry_run);
     if options.dry_run {
         return Ok(applied);
@@ -63,23 +66,24 @@ pub(super) fn apply(
         committed,
     };
     store.stage(&state.key, bundle)?;
-    let mut switch = Switch::new(netns, &pins, &plan.seen, old_programs(&plan.seen, &pins)?);
-    let generation = &plan.manifest.generation;
-    let changed = change(
-        &plan,
-        loaded,
-        &pins,
-        (&mut switch, &mut connection),
-        progress,
-    )
-    .and_then(|()| Ok(store.commit(&state.key, Some(generation))?));
+    let old = old_programs(&plan.seen, &pins)?;
+    let mut work = Work {
+        plan: &plan,
+        netns,
+        pins: &pins,
+        switch: Switch::new(netns, &pins, &plan.seen, old),
+        pinning: Pinning::new(&pins),
+    };
+    let changed = work
+        .change(loaded, &mut connection, progress)
+        .and_then(|()| Ok(store.commit(&state.key, Some(&plan.manifest.generation))?));
     match changed {
-        Ok(()) => Ok(tidy(applied, &pins, &state, generation)),
+        Ok(()) => Ok(tidy(applied, &pins, &state, plan.manifest)),
         Err(cause) => {
             progress("undoing");
             Err(ApplyError::Undone {
                 cause: Box::new(cause),
-                undo: take_back(&plan, switch, &pins, &state),
+                undo: work.take_back(&state),
             })
         }
     }
@@ -89,66 +93,66 @@ impl<'b> Plan<'b> {
     fn new(
         bundle: &'b Bundle,
         connection: &mut RouteConnection,
-        (pins, known): (&Pins, bool),
+        (netns, pins, known): (&Netns, &Pins, bool),
         store: &Store,
     ) -> Result<Self, ApplyError> {
         let manifest = bundle.manifest();
-        let seen = Seen::read(connection, pins)?;
+        let object = load::object(bundle)?;
+        let seen = Seen::read(connection, (netns, pins))?;
         let wanted = seen.wanted(manifest);
-        if let Some(odd) = wanted.iter().find(|wanted| !wanted.ethernet) {
-            return Err(ApplyError::Ebpf(EbpfError::NotEthernet {
-                interface: odd.interface.clone(),
-                program: odd.program.clone(),
-            }));
-        }
-        let unwanted = seen.running.iter().map(|(index, id)| (*index, *id));
+        check(netns, manifest, &wanted)?;
+        let unwanted = seen.running.iter().map(|(point, id)| (*point, *id));
         let unwanted = unwanted
-            .filter(|(index, _)| wanted.iter().all(|w| w.index != *index))
+            .filter(|(point, _)| wanted.iter().all(|w| w.point != *point))
             .collect();
         // Where nothing runs and nothing was applied, what is pinned is of another namespace that
         // had this number.
         let ours = known || !seen.running.is_empty();
         let previous = seen.generation().filter(|_| ours);
-        let there = pins.programs(&manifest.generation)?;
-        let pinned = ours
-            && !there.is_empty()
-            && load::names(manifest).all(|name| there.iter().any(|pinned| pinned == name));
+        let pinned = ours && is_pinned(manifest, pins)?;
+        let kept = if pinned {
+            Kept::default()
+        } else {
+            Kept::new(object, manifest, pins, ours)?
+        };
         let lost = !seen.running.is_empty()
             && previous.as_ref().is_none_or(|id| store.bundle(id).is_err());
-        let warnings = lost.then(|| Warning::NoWayBack {
+        let lost = lost.then(|| Warning::NoWayBack {
             generation: previous.clone(),
         });
+        let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
+            map: (*map).to_owned(),
+        });
+        let warnings = lost.into_iter().chain(empty).collect();
         Ok(Self {
             manifest,
+            object,
             seen,
             wanted,
             unwanted,
             previous,
             pinned,
-            warnings: warnings.into_iter().collect(),
+            kept,
+            warnings,
         })
     }
 
     /// Loads the programs unless they are in the kernel already.
-    fn load(
-        &self,
-        bundle: &Bundle,
-        pins: &Pins,
-        store: &Store,
-    ) -> Result<Option<Ebpf>, ApplyError> {
-        let object = load::object(bundle)?;
-        if self.pinned || load::names(self.manifest).next().is_none() {
+    fn load(&self, pins: &Pins, store: &Store) -> Result<Option<Ebpf>, ApplyError> {
+        if self.pinned || load::names(self.manifest).is_empty() {
             return Ok(None);
         }
+        let kept = (pins, &self.kept);
+        let load = |counters| load::load(self.object, self.manifest, counters, kept);
         let before = self.counters_before(pins, store);
         let Some((path, before)) = before else {
-            return Ok(Some(load::load(object, self.manifest, None)?));
+            return Ok(Some(load(None)?));
         };
         let before = before.manifest();
         if counters::places(before) == counters::places(self.manifest) {
-            return Ok(Some(load::load(object, self.manifest, Some(&path))?));
+            return Ok(Some(load(Some(&path))?));
         }
-        let mut loaded = load::load(object, self.manifest, None)?;
+        let mut loaded = load(None)?;
         counters::hand_on(&path, before, &mut loaded, self.manifest)?;
         Ok(Some(loaded))
     }
@@ -171,10 +175,13 @@ impl<'b> Plan<'b> {
             previous: self.previous.clone(),
             changes: Changes {
                 attached: new
-                    .map(|w| format!("program {} at {}", w.program, w.interface))
+                    .map(|w| {
+                        let place = place(&w.interface, w.point.hook);
+                        format!("program {} at {place}", w.program)
+                    })
                     .collect(),
                 detached: gone
-                    .map(|(index, _)| format!("program at {}", self.seen.name(*index)))
+                    .map(|(point, _)| format!("program at {}", self.seen.place(*point)))
                     .collect(),
                 ..Changes::default()
             },
@@ -184,8 +191,35 @@ impl<'b> Plan<'b> {
     }
 }
 
-/// The programs that interfaces run now, by number.
-fn old_programs(seen: &Seen, pins: &Pins) -> Result<BTreeMap<u32, Xdp>, EbpfError> {
+/// Checks that the kernel and the interfaces can have what is wanted of them.
+fn check(netns: &Netns, manifest: &Manifest, wanted: &[Wanted]) -> Result<(), EbpfError> {
+    if let Some(odd) = wanted.iter().find(|wanted| !wanted.ethernet) {
+        return Err(EbpfError::NotEthernet {
+            interface: odd.interface.clone(),
+            program: odd.program.clone(),
+        });
+    }
+    let mut programs = manifest.programs.iter();
+    if programs.any(|p| p.hook != ProgramHook::Xdp) && !has_tcx(netns)? {
+        return Err(EbpfError::NoTcx);
+    }
+    Ok(())
+}
+
+/// Whether everything is pinned that an apply of a bundle would pin.
+fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
+    let there = pins.programs(&manifest.generation)?;
+    let maps = pins.states()?;
+    let numbered = manifest.classes.is_empty() || pins.ifaces(&manifest.generation).exists();
+    let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
+    Ok(!there.is_empty()
+        && numbered
+        && load::names(manifest).iter().all(|name| has(&there, name))
+        && manifest.state.iter().all(|name| has(&maps, name)))
+}
+
+/// The programs that hooks run now, by number.
+fn old_programs(seen: &Seen, pins: &Pins) -> Result<BTreeMap<u32, Program>, EbpfError> {
     let mut old = BTreeMap::new();
     for (id, pinned) in &seen.programs {
         if seen.running.values().any(|running| running == id) {
@@ -196,63 +230,120 @@ fn old_programs(seen: &Seen, pins: &Pins) -> Result<BTreeMap<u32, Xdp>, EbpfErro
     Ok(old)
 }
 
-/// Changes the interfaces.
-fn change(
-    plan: &Plan<'_>,
-    loaded: Option<Ebpf>,
-    pins: &Pins,
-    (switch, connection): (&mut Switch<'_>, &mut RouteConnection),
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), ApplyError> {
-    let generation = &plan.manifest.generation;
-    pins.make(generation)?;
-    if let Some(mut loaded) = loaded {
-        load::pin(&mut loaded, plan.manifest, pins)?;
-    }
-    let mut programs = load::open(pins, generation)?;
-    for wanted in &plan.wanted {
-        if plan.seen.runs(wanted, generation) {
-            continue;
+/// A plan that is being carried out.
+struct Work<'w> {
+    plan: &'w Plan<'w>,
+    netns: &'w Netns,
+    pins: &'w Pins,
+    switch: Switch<'w>,
+    pinning: Pinning<'w>,
+}
+
+impl Work<'_> {
+    /// Changes what is pinned, and the interfaces.
+    fn change(
+        &mut self,
+        loaded: Option<Ebpf>,
+        connection: &mut RouteConnection,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), ApplyError> {
+        let (plan, pins) = (self.plan, self.pins);
+        let manifest = plan.manifest;
+        pins.make(&manifest.generation)?;
+        if let Some(mut loaded) = loaded {
+            load::pin(&mut loaded, manifest, pins)?;
+            self.pinning.pin(&loaded, &plan.kept)?;
         }
-        progress(&format!("attaching to `{}`", wanted.interface));
-        let program = programs
-            .get_mut(&wanted.program)
-            .ok_or_else(|| EbpfError::NoProgram(wanted.program.clone()))?;
-        switch.put(wanted, program)?;
+        let number = |seen: &Seen| {
+            let path = pins.ifaces(&manifest.generation);
+            classes::fill(&path, &manifest.classes, &seen.interfaces)
+        };
+        number(&plan.seen)?;
+        self.attach(progress)?;
+        for (point, running) in &plan.unwanted {
+            progress(&format!("detaching from `{}`", plan.seen.place(*point)));
+            self.switch.take(*point, *running)?;
+        }
+        for point in &plan.seen.severed {
+            if plan.wanted.iter().all(|wanted| wanted.point != *point) {
+                pins.remove_link(*point)?;
+            }
+        }
+        progress("reading back");
+        let now = Seen::read(connection, (self.netns, pins))?;
+        // Interfaces may have come meanwhile.
+        number(&now)?;
+        plan.confirm(&now)
     }
-    for (index, running) in &plan.unwanted {
-        progress(&format!("detaching from `{}`", plan.seen.name(*index)));
-        switch.take(*index, *running)?;
+
+    /// Gives hooks their programs.
+    fn attach(&mut self, progress: &mut dyn FnMut(&str)) -> Result<(), EbpfError> {
+        let plan = self.plan;
+        let generation = &plan.manifest.generation;
+        let mut programs = load::open(self.pins, generation)?;
+        for wanted in &plan.wanted {
+            if plan.seen.runs(wanted, generation) {
+                continue;
+            }
+            let at = place(&wanted.interface, wanted.point.hook);
+            progress(&format!("attaching to `{at}`"));
+            let program = programs
+                .get_mut(&wanted.program)
+                .ok_or_else(|| EbpfError::NoProgram(wanted.program.clone()))?;
+            self.switch.put(wanted, program)?;
+        }
+        Ok(())
     }
-    for index in &plan.seen.severed {
-        if plan.wanted.iter().all(|wanted| wanted.index != *index) {
-            pins.remove_link(*index)?;
+
+    fn take_back(self, state: &State<'_>) -> Undo {
+        let plan = self.plan;
+        let mut problems = self.switch.undo();
+        problems.extend(self.pinning.undo());
+        if !plan.pinned
+            && let Err(error) = self.pins.remove_generation(&plan.manifest.generation)
+        {
+            problems.push(format!("the pinned programs: {error}"));
+        }
+        if let Err(error) = undo::restore_state(state) {
+            problems.push(format!("the state directory: {error}"));
+        }
+        if problems.is_empty() {
+            Undo::Restored {
+                generation: plan.previous.clone(),
+            }
+        } else {
+            Undo::Failed { problems }
         }
     }
-    progress("reading back");
-    let now = Seen::read(connection, pins)?;
-    let missing = plan.wanted.iter().find(|w| !now.runs(w, generation));
-    match missing {
-        // An interface that has gone meanwhile needs nothing.
-        Some(wanted) if now.interfaces.iter().any(|i| i.index == wanted.index) => {
-            Err(ApplyError::Ebpf(EbpfError::NotRunning {
-                interface: wanted.interface.clone(),
-                program: wanted.program.clone(),
-            }))
+}
+
+impl Plan<'_> {
+    /// Whether what runs now is what is wanted.
+    fn confirm(&self, now: &Seen) -> Result<(), ApplyError> {
+        let generation = &self.manifest.generation;
+        let missing = self.wanted.iter().find(|w| !now.runs(w, generation));
+        match missing {
+            // An interface that has gone meanwhile needs nothing.
+            Some(w) if now.interfaces.iter().any(|i| i.index == w.point.index) => {
+                Err(ApplyError::Ebpf(EbpfError::NotRunning {
+                    interface: place(&w.interface, w.point.hook),
+                    program: w.program.clone(),
+                }))
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }
 
 /// Takes away what nothing needs any more.
-fn tidy(mut applied: Applied, pins: &Pins, state: &State<'_>, generation: &str) -> Applied {
+fn tidy(mut applied: Applied, pins: &Pins, state: &State<'_>, manifest: &Manifest) -> Applied {
     let mut untidy = |message: String| applied.warnings.push(Warning::Store { message });
     if let Err(error) = state.store.unstage(&state.key) {
         untidy(error.to_string());
     }
     match pins.generations() {
         Ok(generations) => {
-            for old in generations.iter().filter(|g| *g != generation) {
+            for old in generations.iter().filter(|g| **g != manifest.generation) {
                 if let Err(error) = pins.remove_generation(old) {
                     untidy(error.to_string());
                 }
@@ -260,24 +351,8 @@ fn tidy(mut applied: Applied, pins: &Pins, state: &State<'_>, generation: &str) 
         }
         Err(error) => untidy(error.to_string()),
     }
+    for error in state::tidy(pins, manifest) {
+        untidy(error.to_string());
+    }
     applied
-}
-
-fn take_back(plan: &Plan<'_>, switch: Switch<'_>, pins: &Pins, state: &State<'_>) -> Undo {
-    let mut problems = switch.undo();
-    if !plan.pinned
-        && let Err(error) = pins.remove_generation(&plan.manifest.generation)
-    {
-        problems.push(format!("the pinned programs: {error}"));
-    }
-    if let Err(error) = undo::restore_state(state) {
-        problems.push(format!("the state directory: {error}"));
-    }
-    if problems.is_empty() {
-        Undo::Restored {
-            generation: plan.previous.clone(),
-        }
-    } else {
-        Undo::Failed { problems }
-    }
 }

@@ -1,15 +1,16 @@
 //! From a bundle to programs in the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aya::programs::Xdp;
+use aya::programs::Program as Loaded;
 use aya::{Ebpf, EbpfLoader};
-use aya_obj::programs::XdpAttachType;
-use polc_bundle::{Bundle, Manifest};
+use polc_bundle::{Bundle, Manifest, ProgramHook};
 
 use super::EbpfError;
-use super::pins::Pins;
+use super::pins::{IFACES, Pins};
+use super::program::Program;
+use super::state::Kept;
 use crate::transaction::BundleProblem;
 
 /// The object in a bundle.
@@ -19,22 +20,30 @@ pub(crate) const OBJECT: &str = "policy.o";
 const COUNTERS: &str = "counters";
 
 /// Loads the programs of a bundle; the kernel verifies them. Nothing runs yet. Their counters are
-/// those pinned at `counters`, or new ones.
+/// those pinned at `counters`, or new ones; of `kept` maps they use those that are there.
 pub(crate) fn load(
     object: &[u8],
     manifest: &Manifest,
     counters: Option<&Path>,
+    (pins, kept): (&Pins, &Kept<'_>),
 ) -> Result<Ebpf, EbpfError> {
     let mut from = EbpfLoader::new();
     if let Some(path) = counters {
         from.map_pin_path(COUNTERS, path);
     }
+    for name in &kept.taken {
+        from.map_pin_path(name, pins.state(name));
+    }
     let mut loaded = from
         .load(object)
         .map_err(|error| EbpfError::Object(Box::new(error)))?;
     for name in names(manifest) {
-        let program = program(&mut loaded, name)?;
-        program.load().map_err(|source| EbpfError::Refused {
+        let verified = match program(&mut loaded, manifest, name)? {
+            Loaded::Xdp(program) => program.load(),
+            Loaded::SchedClassifier(program) => program.load(),
+            _ => return Err(EbpfError::NoProgram(name.to_owned())),
+        };
+        verified.map_err(|source| EbpfError::Refused {
             program: name.to_owned(),
             source: Box::new(source),
         })?;
@@ -48,22 +57,27 @@ pub(crate) fn object(bundle: &Bundle) -> Result<&[u8], BundleProblem> {
 }
 
 /// The names of a bundle's programs.
-pub(crate) fn names(manifest: &Manifest) -> impl Iterator<Item = &str> {
-    manifest.programs.iter().filter_map(|p| p.name.as_deref())
+pub(crate) fn names(manifest: &Manifest) -> BTreeSet<&str> {
+    let programs = manifest.programs.iter();
+    programs.filter_map(|p| p.name.as_deref()).collect()
 }
 
-/// Pins loaded programs, and their counters, in place of what is pinned there.
+/// Pins loaded programs, their counters and numbers of interfaces in place of what is pinned there.
 pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result<(), EbpfError> {
     let generation = &manifest.generation;
     pins.remove_generation(generation)?;
     pins.make(generation)?;
-    if let Some(map) = loaded.map(COUNTERS) {
-        let path = pins.counters(generation);
-        map.pin(&path).map_err(EbpfError::pin("pin", path))?;
+    for (name, path) in [
+        (COUNTERS, pins.counters(generation)),
+        (IFACES, pins.ifaces(generation)),
+    ] {
+        if let Some(map) = loaded.map(name) {
+            map.pin(&path).map_err(EbpfError::pin("pin", path))?;
+        }
     }
     for name in names(manifest) {
         let path = pins.program(generation, name);
-        program(loaded, name)?
+        program(loaded, manifest, name)?
             .pin(&path)
             .map_err(EbpfError::pin("pin", path))?;
     }
@@ -71,19 +85,25 @@ pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result
 }
 
 /// Opens the pinned programs of a generation by name.
-pub(crate) fn open(pins: &Pins, generation: &str) -> Result<BTreeMap<String, Xdp>, EbpfError> {
+pub(crate) fn open(pins: &Pins, generation: &str) -> Result<BTreeMap<String, Program>, EbpfError> {
     let open = |name: String| {
-        let path = pins.program(generation, &name);
-        let program = Xdp::from_pin(&path, XdpAttachType::Interface);
-        Ok((name, program.map_err(EbpfError::pin("open", path))?))
+        let program = Program::open(&pins.program(generation, &name))?;
+        Ok((name, program))
     };
     pins.programs(generation)?.into_iter().map(open).collect()
 }
 
-fn program<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp, EbpfError> {
-    let program = loaded.program_mut(name).map(TryInto::try_into);
-    match program {
-        Some(Ok(program)) => Ok(program),
-        _ => Err(EbpfError::NoProgram(name.to_owned())),
-    }
+/// A program of an object, of the kind that its hooks run.
+fn program<'e>(
+    loaded: &'e mut Ebpf,
+    manifest: &Manifest,
+    name: &str,
+) -> Result<&'e mut Loaded, EbpfError> {
+    let missing = || EbpfError::NoProgram(name.to_owned());
+    let program = loaded.program_mut(name).ok_or_else(missing)?;
+    let for_frames = matches!(program, Loaded::Xdp(_));
+    let mut entries = manifest.programs.iter();
+    let fits = entries
+        .all(|e| e.name.as_deref() != Some(name) || (e.hook == ProgramHook::Xdp) == for_frames);
+    if fits { Ok(program) } else { Err(missing()) }
 }

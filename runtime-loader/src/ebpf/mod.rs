@@ -3,9 +3,11 @@
 //! What has to outlive the loader is pinned, below a directory for each network namespace:
 //!
 //! ```text
-//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX          what runs at an interface, whichever it is
+//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK     what runs at a hook, whichever it is
+//! /sys/fs/bpf/polc/net-INODE/state/MAP              maps that outlive an apply
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/ifaces      by which numbers it knows interfaces
 //! ```
 //!
 //! # Architecture invariants
@@ -16,10 +18,13 @@
 //!   links run.
 
 pub(crate) mod attach;
+pub(crate) mod classes;
 pub(crate) mod counters;
 pub(crate) mod load;
 pub(crate) mod pins;
+pub(crate) mod program;
 pub(crate) mod seen;
+pub(crate) mod state;
 
 use std::io;
 use std::path::PathBuf;
@@ -57,9 +62,34 @@ pub enum EbpfError {
     /// The object cannot be read, or its maps cannot be made.
     #[error("the bundle's object cannot be loaded: {0}")]
     Object(#[source] Box<aya::EbpfError>),
-    /// The object lacks a program that the manifest lists.
-    #[error("the bundle's object has no program `{0}`")]
+    /// The object lacks a program that the manifest lists, or has it for another hook.
+    #[error("the bundle's object has no program `{0}` for its hook")]
     NoProgram(String),
+    /// The object lacks a map that the manifest speaks of.
+    #[error("the bundle's object has no map `{0}`")]
+    NoMap(String),
+    /// A kept map has a name that the kernel or the file system would not take.
+    #[error("`{0}` is not the name of a map: it takes up to 15 letters, digits and underscores")]
+    StateName(String),
+    /// The kernel is too old for programs that see packets.
+    #[error("the kernel has no tcx hooks: the policy needs Linux 6.6 or later")]
+    NoTcx,
+    /// A map cannot be read or written.
+    #[error("cannot use the map `{map}`: {source}")]
+    Map {
+        /// Its name.
+        map: String,
+        /// Why.
+        source: Box<aya::maps::MapError>,
+    },
+    /// The kernel does not say what an interface runs.
+    #[error("cannot read which programs `{interface}` runs: {source}")]
+    Query {
+        /// Where.
+        interface: String,
+        /// Why.
+        source: Box<ProgramError>,
+    },
     /// The kernel refuses a program; the verifier's log is in the cause.
     #[error("the kernel refuses the program `{program}`: {source}")]
     Refused {
@@ -69,17 +99,19 @@ pub enum EbpfError {
         source: Box<ProgramError>,
     },
     /// A program cannot be attached.
-    #[error("cannot attach `{program}` to `{interface}`: {source}")]
+    #[error("cannot attach `{program}` to `{interface}` ({hook}): {source}")]
     Attach {
         /// The program.
         program: String,
         /// Where.
         interface: String,
+        /// At which hook.
+        hook: &'static str,
         /// Why.
         source: Box<ProgramError>,
     },
     /// A program is for an interface whose frames it cannot read.
-    #[error("`{program}` cannot guard `{interface}`: its packets have no Ethernet header")]
+    #[error("`{program}` cannot read the packets of `{interface}`: they have no Ethernet header")]
     NotEthernet {
         /// The interface.
         interface: String,
@@ -110,12 +142,21 @@ impl EbpfError {
                 Some("run polc outside of `ip netns exec`, with `--netns NAME`")
             }
             Self::NotEthernet { .. } => {
-                Some("name the interfaces in `guard on`, or build for `nftables`")
+                Some("name the interfaces that the policy is about, or build for `nftables`")
             }
-            Self::Attach { .. } => Some(
+            Self::NoTcx => Some("build for `nftables`"),
+            Self::Attach { hook: "xdp", .. } => Some(
                 "an interface has one XDP program: `ip link show` tells whether another one is there",
             ),
             _ => None,
+        }
+    }
+
+    pub(crate) fn map(map: &str) -> impl FnOnce(aya::maps::MapError) -> Self {
+        let map = map.to_owned();
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use polc_bundle::ProgramHook;
 
 use super::EbpfError;
 use crate::netns::Netns;
@@ -17,8 +18,38 @@ const BPFFS: &str = "/sys/fs/bpf";
 /// The directory of links, beside those of generations.
 const LINKS: &str = "links";
 
+/// The directory of maps that outlive an apply, there too.
+const STATE: &str = "state";
+
 /// The pin of a generation's counters, beside those of its programs.
 const COUNTERS: &str = "counters";
+
+/// The pin of a generation's numbers of interfaces, there too.
+pub(crate) const IFACES: &str = "ifaces";
+
+/// A place where a program can run: a hook of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    /// The interface's number.
+    pub(crate) index: u32,
+    /// The hook.
+    pub(crate) hook: ProgramHook,
+}
+
+impl Point {
+    /// The name of its link.
+    fn file_name(self) -> String {
+        format!("{}-{}", self.index, self.hook.word())
+    }
+
+    /// The point whose link has that name.
+    fn of(file_name: &str) -> Option<Self> {
+        let (index, word) = file_name.split_once('-')?;
+        let hook = ProgramHook::ALL.into_iter().find(|h| h.word() == word)?;
+        let index = index.parse().ok()?;
+        Some(Self { index, hook })
+    }
+}
 
 /// The pins of a network namespace.
 #[derive(Debug)]
@@ -39,7 +70,7 @@ impl Pins {
     /// Makes the directories, and mounts the file system if it is not there.
     pub(crate) fn make(&self, generation: &str) -> Result<(), EbpfError> {
         mount_bpffs()?;
-        for dir in [self.dir.join(LINKS), self.dir.join(generation)] {
+        for dir in [LINKS, STATE, generation].map(|name| self.dir.join(name)) {
             fs::create_dir_all(&dir).map_err(EbpfError::pin("create", &dir))?;
         }
         Ok(())
@@ -50,9 +81,14 @@ impl Pins {
         self.dir.exists()
     }
 
-    /// The pin of the link to an interface.
-    pub(crate) fn link(&self, index: u32) -> PathBuf {
-        self.dir.join(LINKS).join(index.to_string())
+    /// The pin of the link to a point.
+    pub(crate) fn link(&self, point: Point) -> PathBuf {
+        self.dir.join(LINKS).join(point.file_name())
+    }
+
+    /// The pin of a map that outlives an apply.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        self.dir.join(STATE).join(name)
     }
 
     /// The pin of a generation's program.
@@ -65,37 +101,46 @@ impl Pins {
         self.dir.join(generation).join(COUNTERS)
     }
 
-    /// The interfaces that have a link, by number.
-    pub(crate) fn links(&self) -> Result<Vec<u32>, EbpfError> {
+    /// The pin of a generation's numbers of interfaces.
+    pub(crate) fn ifaces(&self, generation: &str) -> PathBuf {
+        self.dir.join(generation).join(IFACES)
+    }
+
+    /// The points that have a link.
+    pub(crate) fn links(&self) -> Result<Vec<Point>, EbpfError> {
         let names = names(&self.dir.join(LINKS))?;
-        let mut links: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).collect();
+        let mut links: Vec<Point> = names.iter().filter_map(|n| Point::of(n)).collect();
         links.sort_unstable();
         Ok(links)
+    }
+
+    /// The names of the maps that outlive an apply.
+    pub(crate) fn states(&self) -> Result<Vec<String>, EbpfError> {
+        names(&self.dir.join(STATE))
     }
 
     /// The generations of which something is pinned.
     pub(crate) fn generations(&self) -> Result<Vec<String>, EbpfError> {
         let mut names = names(&self.dir)?;
-        names.retain(|name| name != LINKS);
+        names.retain(|name| ![LINKS, STATE].contains(&name.as_str()));
         Ok(names)
     }
 
     /// The names of a generation's pinned programs.
     pub(crate) fn programs(&self, generation: &str) -> Result<Vec<String>, EbpfError> {
         let mut names = names(&self.dir.join(generation))?;
-        names.retain(|name| name != COUNTERS);
+        names.retain(|name| ![COUNTERS, IFACES].contains(&name.as_str()));
         Ok(names)
     }
 
-    /// Takes the link to an interface away. That detaches what it runs.
-    pub(crate) fn remove_link(&self, index: u32) -> Result<(), EbpfError> {
-        let path = self.link(index);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(EbpfError::pin("remove", path)(error))
-            }
-            _ => Ok(()),
-        }
+    /// Takes the link to a point away. That detaches what it runs.
+    pub(crate) fn remove_link(&self, point: Point) -> Result<(), EbpfError> {
+        remove_file(self.link(point))
+    }
+
+    /// Takes the pin of a map away; the map stays as long as a program uses it.
+    pub(crate) fn remove_state(&self, name: &str) -> Result<(), EbpfError> {
+        remove_file(self.state(name))
     }
 
     /// Takes the pins of a generation away; links keep what they run.
@@ -121,6 +166,15 @@ fn names(dir: &Path) -> Result<Vec<String>, EbpfError> {
     let mut names = names.map_err(EbpfError::pin("list", dir))?;
     names.sort();
     Ok(names)
+}
+
+fn remove_file(path: PathBuf) -> Result<(), EbpfError> {
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EbpfError::pin("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove_dir(dir: &Path) -> Result<(), EbpfError> {
@@ -164,4 +218,20 @@ fn in_machines_mount_namespace() -> bool {
     let machine = fs::read_link("/proc/1/ns/mnt");
     let own = fs::read_link("/proc/thread-self/ns/mnt");
     !matches!((machine, own), (Ok(machine), Ok(own)) if machine != own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_found_again_by_their_names() {
+        for hook in ProgramHook::ALL {
+            let point = Point { index: 7, hook };
+            assert_eq!(Point::of(&point.file_name()), Some(point));
+        }
+        for other in ["7", "7-", "-xdp", "x-xdp", "7-xdp-1"] {
+            assert_eq!(Point::of(other), None, "{other}");
+        }
+    }
 }

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aya::programs::links::PinnedLink;
+use aya::programs::links::{FdLink, PinnedLink};
 use netlink_packet_route::link::XdpAttached;
-use polc_bundle::{Manifest, ProgramEntry};
+use polc_bundle::{Manifest, ProgramEntry, ProgramHook};
 
-use super::pins::Pins;
-use super::{EbpfError, load};
+use super::pins::{Pins, Point};
+use super::{EbpfError, load, program};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface};
+use crate::netns::Netns;
+
+/// The hooks in the order in which they get their programs. What leaves is seen first, so that its
+/// flows are known when answers come in. A guard only takes away, and nothing depends on it.
+const ORDER: [ProgramHook; 3] = [ProgramHook::Egress, ProgramHook::Ingress, ProgramHook::Xdp];
 
 /// A pinned program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +28,20 @@ pub(crate) struct Pinned {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) interfaces: Vec<Interface>,
-    /// The number of the program that each of our links runs, by the interface's number; links of
-    /// interfaces that are gone are not among them.
-    pub(crate) running: BTreeMap<u32, u32>,
+    /// The number of the program that each of our links runs; links of interfaces that are gone are
+    /// not among them.
+    pub(crate) running: BTreeMap<Point, u32>,
     /// Links whose interface is gone.
-    pub(crate) severed: Vec<u32>,
+    pub(crate) severed: Vec<Point>,
     /// The pinned programs by their number.
     pub(crate) programs: BTreeMap<u32, Pinned>,
     generations: Vec<String>,
 }
 
-/// A program that an interface should run.
+/// A program that a hook should run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) index: u32,
+    pub(crate) point: Point,
     pub(crate) interface: String,
     pub(crate) program: String,
     /// Whether the program could read its frames.
@@ -45,19 +50,24 @@ pub(crate) struct Wanted {
 
 impl Seen {
     /// Reads the kernel.
-    pub(crate) fn read(connection: &mut RouteConnection, pins: &Pins) -> Result<Self, EbpfError> {
+    pub(crate) fn read(
+        connection: &mut RouteConnection,
+        (netns, pins): (&Netns, &Pins),
+    ) -> Result<Self, EbpfError> {
         let interfaces = link::all(connection).map_err(EbpfError::Interfaces)?;
         let (mut running, mut severed) = (BTreeMap::new(), Vec::new());
-        for index in pins.links()? {
-            let path = pins.link(index);
+        for point in pins.links()? {
+            let path = pins.link(point);
             let link = PinnedLink::from_pin(&path).map_err(EbpfError::pin("open", &path))?;
-            let info = aya::programs::links::FdLink::from(link).info();
+            let info = FdLink::from(link).info();
             let id = info.map_err(EbpfError::pin("read", path))?.program_id();
-            let here = interfaces.iter().find(|interface| interface.index == index);
-            if here.is_some_and(|interface| interface.program == Some(id)) {
-                running.insert(index, id);
+            let mut here = interfaces.iter();
+            let here = here.find(|interface| interface.index == point.index);
+            let runs = here.map(|interface| runs(netns, interface, point.hook, id));
+            if runs.transpose()? == Some(true) {
+                running.insert(point, id);
             } else {
-                severed.push(index);
+                severed.push(point);
             }
         }
         let generations = pins.generations()?;
@@ -85,8 +95,11 @@ impl Seen {
 
     /// Whether an interface runs a program of ours. Pins can be left of a namespace that is gone
     /// and had the same number; nothing runs what they hold.
-    pub(crate) fn any(connection: &mut RouteConnection, pins: &Pins) -> Result<bool, EbpfError> {
-        Ok(pins.exist() && !Self::read(connection, pins)?.running.is_empty())
+    pub(crate) fn any(
+        connection: &mut RouteConnection,
+        (netns, pins): (&Netns, &Pins),
+    ) -> Result<bool, EbpfError> {
+        Ok(pins.exist() && !Self::read(connection, (netns, pins))?.running.is_empty())
     }
 
     /// The generation in force: the one that all links run, or, where there is no interface for
@@ -103,28 +116,37 @@ impl Seen {
         }
     }
 
-    /// What each interface should run. An interface without Ethernet headers that is down carries
-    /// nothing, and should run nothing.
+    /// What each hook should run, in the order in which they are changed. An interface without
+    /// Ethernet headers that is down carries nothing, and should run nothing.
     pub(crate) fn wanted(&self, manifest: &Manifest) -> Vec<Wanted> {
         let interfaces = self.interfaces.iter();
-        interfaces
-            .filter(|interface| interface.ethernet || interface.up)
-            .filter_map(|interface| {
+        let used: Vec<&Interface> = interfaces.filter(|i| i.ethernet || i.up).collect();
+        let at = |hook| {
+            used.iter().filter_map(move |interface| {
                 Some(Wanted {
-                    index: interface.index,
+                    point: Point {
+                        index: interface.index,
+                        hook,
+                    },
                     interface: interface.name.clone(),
-                    program: choose(&manifest.programs, &interface.name)?.to_owned(),
+                    program: choose(&manifest.programs, hook, interface)?.to_owned(),
                     ethernet: interface.ethernet,
                 })
             })
-            .collect()
+        };
+        ORDER.into_iter().flat_map(at).collect()
     }
 
-    /// Whether an interface runs that program of that generation.
+    /// Whether a hook runs that program of that generation.
     pub(crate) fn runs(&self, wanted: &Wanted, generation: &str) -> bool {
-        let id = self.running.get(&wanted.index);
+        let id = self.running.get(&wanted.point);
         let program = id.and_then(|id| self.programs.get(id));
         program.is_some_and(|p| p.generation == generation && p.name == wanted.program)
+    }
+
+    /// The name of a point that is or was there.
+    pub(crate) fn place(&self, point: Point) -> String {
+        place(&self.name(point.index), point.hook)
     }
 
     /// The name of an interface that is or was there.
@@ -134,9 +156,34 @@ impl Seen {
     }
 }
 
-/// How an interface runs a program.
-pub(crate) fn mode(attached: Option<XdpAttached>) -> &'static str {
+/// A hook of an interface, for people.
+pub(crate) fn place(interface: &str, hook: ProgramHook) -> String {
+    format!("{interface} ({})", hook.word())
+}
+
+/// Whether a hook of an interface runs a program.
+fn runs(
+    netns: &Netns,
+    interface: &Interface,
+    hook: ProgramHook,
+    id: u32,
+) -> Result<bool, EbpfError> {
+    if hook == ProgramHook::Xdp {
+        return Ok(interface.program == Some(id));
+    }
+    let index = interface.index;
+    let running = program::running(netns, Point { index, hook });
+    let failed = |source| EbpfError::Query {
+        interface: interface.name.clone(),
+        source: Box::new(source),
+    };
+    Ok(running.map_err(failed)?.contains(&id))
+}
+
+/// How a hook runs a program.
+pub(crate) fn mode(hook: ProgramHook, attached: Option<XdpAttached>) -> &'static str {
     match attached {
+        _ if hook != ProgramHook::Xdp => "tcx",
         Some(XdpAttached::Driver) => "native",
         Some(XdpAttached::SocketBuffer) => "generic",
         Some(XdpAttached::Hardware) => "hardware",
@@ -144,39 +191,93 @@ pub(crate) fn mode(attached: Option<XdpAttached>) -> &'static str {
     }
 }
 
-/// The program for an interface: that of the first pattern that means its name. `lo` has none
-/// unless it is named in full.
-fn choose<'m>(programs: &'m [ProgramEntry], interface: &str) -> Option<&'m str> {
-    let means = |pattern: &str| match pattern.strip_suffix('*') {
+/// Whether a pattern means an interface: it is its name, or what its name begins with and `*`.
+/// `lo` is meant only where it is named in full.
+pub(crate) fn means(pattern: &str, interface: &str) -> bool {
+    match pattern.strip_suffix('*') {
         Some(prefix) => interface != "lo" && interface.starts_with(prefix),
         None => pattern == interface,
-    };
-    let first = programs.iter().find(|entry| means(&entry.pattern))?;
+    }
+}
+
+/// The program for a hook of an interface: that of the hook's first pattern that means its name.
+/// What a port hands on is its bridge's, bond's or team's packet and is judged there; the port has a
+/// program for packets only where it is named in full.
+fn choose<'m>(
+    programs: &'m [ProgramEntry],
+    hook: ProgramHook,
+    interface: &Interface,
+) -> Option<&'m str> {
+    let mut here = programs.iter().filter(|entry| entry.hook == hook);
+    let first = here.find(|entry| means(&entry.pattern, &interface.name))?;
+    if interface.port && hook != ProgramHook::Xdp && first.pattern != interface.name {
+        return None;
+    }
     first.name.as_deref()
 }
 
 #[cfg(test)]
 mod tests {
-    use polc_bundle::ProgramHook;
-
     use super::*;
 
-    #[test]
-    fn the_first_pattern_decides() {
-        let entry = |name: Option<&str>, pattern: &str| ProgramEntry {
+    fn interface(name: &str) -> Interface {
+        Interface {
+            index: 1,
+            name: name.to_owned(),
+            up: true,
+            ethernet: true,
+            port: false,
+            program: None,
+            attached: None,
+        }
+    }
+
+    fn entry(name: Option<&str>, hook: ProgramHook, pattern: &str) -> ProgramEntry {
+        ProgramEntry {
             name: name.map(str::to_owned),
-            hook: ProgramHook::Xdp,
+            hook,
             pattern: pattern.to_owned(),
-        };
+        }
+    }
+
+    #[test]
+    fn the_first_pattern_of_the_hook_decides() {
+        let entry = |name, pattern| entry(name, ProgramHook::Xdp, pattern);
         let programs = [
+            ProgramEntry {
+                hook: ProgramHook::Egress,
+                ..entry(Some("out"), "*")
+            },
             entry(Some("one"), "eth0"),
             entry(None, "eth1"),
             entry(Some("wan"), "eth*"),
             entry(Some("rest"), "*"),
         ];
-        let chosen = ["eth0", "eth1", "eth2", "wg0", "lo"].map(|name| choose(&programs, name));
+        let chosen = ["eth0", "eth1", "eth2", "wg0", "lo"]
+            .map(|name| choose(&programs, ProgramHook::Xdp, &interface(name)));
         assert_eq!(chosen, [Some("one"), None, Some("wan"), Some("rest"), None]);
-        assert_eq!(choose(&[entry(Some("own"), "lo")], "lo"), Some("own"));
-        assert_eq!(choose(&[], "eth0"), None);
+        let own = [entry(Some("own"), "lo")];
+        let lo = interface("lo");
+        assert_eq!(choose(&own, ProgramHook::Xdp, &lo), Some("own"));
+        assert_eq!(choose(&own, ProgramHook::Ingress, &lo), None);
+        assert_eq!(choose(&[], ProgramHook::Xdp, &lo), None);
+    }
+
+    #[test]
+    fn packets_of_a_port_are_judged_elsewhere() {
+        let port = Interface {
+            port: true,
+            ..interface("eth0")
+        };
+        for (hook, by_pattern) in [
+            (ProgramHook::Xdp, Some("p")),
+            (ProgramHook::Ingress, None),
+            (ProgramHook::Egress, None),
+        ] {
+            let wide = [entry(Some("p"), hook, "eth*")];
+            assert_eq!(choose(&wide, hook, &port), by_pattern);
+            let named = [entry(Some("p"), hook, "eth0")];
+            assert_eq!(choose(&named, hook, &port), Some("p"));
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, State, XdpAttached,
+    BridgePortState, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, State, XdpAttached,
 };
 
 use super::RouteConnection;
@@ -33,6 +33,8 @@ pub(crate) struct Interface {
     pub(crate) up: bool,
     /// Whether its frames begin with an Ethernet header.
     pub(crate) ethernet: bool,
+    /// Whether it is a port of a bridge, bond or team, whose packets its frames become.
+    pub(crate) port: bool,
     /// The program's number.
     pub(crate) program: Option<u32>,
     /// How it runs it.
@@ -96,12 +98,14 @@ fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
             link.header.link_layer_type,
             LinkLayerType::Ether | LinkLayerType::Loopback
         ),
+        port: false,
         program: None,
         attached: None,
     };
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name = name,
+            LinkAttribute::LinkInfo(parts) => interface.port = parts.iter().any(is_port),
             LinkAttribute::Xdp(parts) => {
                 for part in parts {
                     match part {
@@ -123,6 +127,16 @@ fn carries(attributes: &[LinkAttribute]) -> bool {
         LinkAttribute::LinkInfo(parts) => !parts.iter().any(is_blocked_port),
         _ => true,
     })
+}
+
+fn is_port(part: &LinkInfo) -> bool {
+    let LinkInfo::PortKind(kind) = part else {
+        return false;
+    };
+    matches!(
+        kind,
+        InfoPortKind::Bridge | InfoPortKind::Bond | InfoPortKind::Team
+    )
 }
 
 fn is_blocked_port(part: &LinkInfo) -> bool {
@@ -206,4 +220,19 @@ pub(crate) fn remove(connection: &mut RouteConnection, name: &str) -> io::Result
     let mut message = LinkMessage::default();
     message.header.index = required(connection, name)?.index;
     connection.request(RouteNetlinkMessage::DelLink(message), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vrf_has_no_ports() {
+        let port = |kind| is_port(&LinkInfo::PortKind(kind));
+        assert!(
+            [InfoPortKind::Bridge, InfoPortKind::Bond, InfoPortKind::Team].map(port) == [true; 3]
+        );
+        assert!(!port(InfoPortKind::Vrf));
+        assert!(!is_port(&LinkInfo::Kind(InfoKind::Bridge)));
+    }
 }

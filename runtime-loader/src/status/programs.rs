@@ -4,9 +4,9 @@ use polc_bundle::Manifest;
 
 use super::{ProgramStatus, Status, rules};
 use crate::access::AccessError;
-use crate::ebpf::counters;
-use crate::ebpf::pins::Pins;
+use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::seen::{Seen, mode};
+use crate::ebpf::{EbpfError, classes, counters};
 use crate::netns::Netns;
 use crate::routing;
 
@@ -17,7 +17,7 @@ pub(super) fn status(
     committed: Option<String>,
     manifest: Option<&Manifest>,
 ) -> Result<Status, AccessError> {
-    let seen = Seen::read(&mut routing::open(netns)?, pins)?;
+    let seen = Seen::read(&mut routing::open(netns)?, (netns, pins))?;
     let generation = seen.generation();
     let wanted = manifest.map_or_else(Vec::new, |manifest| seen.wanted(manifest));
     let runs = |wanted| generation.as_deref().is_some_and(|g| seen.runs(wanted, g));
@@ -25,10 +25,12 @@ pub(super) fn status(
     let in_step = generation == committed
         && missing.is_empty()
         && seen.running.len() == wanted.len()
-        && seen.severed.is_empty();
+        && seen.severed.is_empty()
+        && numbered(&seen, pins, manifest)?;
     let mut programs: Vec<ProgramStatus> = running(&seen);
     programs.extend(missing.iter().map(|wanted| ProgramStatus {
         interface: wanted.interface.clone(),
+        hook: wanted.point.hook.word().to_owned(),
         name: Some(wanted.program.clone()),
         mode: None,
         id: None,
@@ -57,14 +59,23 @@ pub(super) fn status(
     })
 }
 
+/// Whether the programs know the interfaces that there are.
+fn numbered(seen: &Seen, pins: &Pins, manifest: Option<&Manifest>) -> Result<bool, EbpfError> {
+    manifest.map_or(Ok(true), |manifest| {
+        let path = pins.ifaces(&manifest.generation);
+        classes::filled(&path, &manifest.classes, &seen.interfaces)
+    })
+}
+
 fn running(seen: &Seen) -> Vec<ProgramStatus> {
-    let status = |(index, id): (&u32, &u32)| {
+    let status = |(point, id): (&Point, &u32)| {
         let program = seen.programs.get(id);
-        let interface = seen.interfaces.iter().find(|i| i.index == *index);
+        let interface = seen.interfaces.iter().find(|i| i.index == point.index);
         ProgramStatus {
-            interface: seen.name(*index),
+            interface: seen.name(point.index),
+            hook: point.hook.word().to_owned(),
             name: program.map(|program| program.name.clone()),
-            mode: interface.map(|i| mode(i.attached).to_owned()),
+            mode: interface.map(|i| mode(point.hook, i.attached).to_owned()),
             id: Some(*id),
             tag: program.map(|program| format!("{:016x}", program.tag)),
         }

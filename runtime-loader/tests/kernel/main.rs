@@ -3,7 +3,11 @@
 
 mod apply;
 mod fail;
+mod host;
 mod lab;
+mod log;
+mod object;
+mod programs;
 mod reload;
 mod remove;
 mod status;

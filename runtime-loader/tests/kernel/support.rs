@@ -125,6 +125,7 @@ impl Policy {
             comment: name.to_owned(),
             counter: Some(counter.to_owned()),
             log_prefix: None,
+            log_id: None,
         });
         self
     }
@@ -137,25 +138,39 @@ impl Policy {
             self.body, self.id
         );
         let manifest = Manifest {
-            schema: SCHEMA,
-            policy: "sample".to_owned(),
-            target: "nftables".to_owned(),
-            generation: String::new(),
-            as_of: "2026-11-21".to_owned(),
-            kernel_floor: "5.7".to_owned(),
-            features: Vec::new(),
             governs: vec![Hook::Forward],
             rules: self.rules,
             objects: self.objects,
-            sets: Vec::new(),
-            programs: Vec::new(),
-            unresolved: Vec::new(),
             routing: self.routing,
             sysctls: self.sysctls,
-            files: Vec::new(),
+            ..manifest("nftables")
         };
         let files = BTreeMap::from([("policy.nft".to_owned(), script)]);
         Bundle::new(manifest, files).unwrap()
+    }
+}
+
+/// A manifest with nothing in it.
+pub(crate) fn manifest(target: &str) -> Manifest {
+    Manifest {
+        schema: SCHEMA,
+        policy: "sample".to_owned(),
+        target: target.to_owned(),
+        generation: String::new(),
+        as_of: "2026-11-21".to_owned(),
+        kernel_floor: "5.7".to_owned(),
+        features: Vec::new(),
+        governs: Vec::new(),
+        rules: Vec::new(),
+        objects: Vec::new(),
+        sets: Vec::new(),
+        programs: Vec::new(),
+        state: Vec::new(),
+        classes: Vec::new(),
+        unresolved: Vec::new(),
+        routing: RoutingPlan::default(),
+        sysctls: Vec::new(),
+        files: Vec::new(),
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use polc_bundle::{
-    Bundle, BundleError, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan, RuleEntry,
-    SCHEMA,
+    Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan,
+    RuleEntry, SCHEMA,
 };
 
-use super::{Ebpf, Hook, Needs, Programs, act};
+use super::{Ebpf, Hook, Programs, act};
 use crate::ir::{Ir, Stage};
+use crate::packet::Pattern;
 use crate::source::SourceMap;
 use crate::target::Target;
 
@@ -21,7 +22,7 @@ pub(super) fn bundle(
     sources: &SourceMap,
     programs: Programs,
 ) -> Result<Bundle, BundleError> {
-    let features = features(programs.needs);
+    let features = features(&programs);
     let manifest = Manifest {
         schema: SCHEMA,
         policy: ir.name.clone(),
@@ -38,6 +39,8 @@ pub(super) fn bundle(
         objects: vec![],
         sets: vec![],
         programs: entries(&programs),
+        state: programs.state.clone(),
+        classes: classes(&programs),
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],
@@ -50,11 +53,17 @@ pub(super) fn bundle(
 }
 
 /// What is used of the kernel, oldest first.
-fn features(needs: Needs) -> Vec<Feature> {
+fn features(programs: &Programs) -> Vec<Feature> {
+    let runs = |hook: Hook| programs.programs.iter().any(|p| p.hook == hook);
+    let packets = runs(Hook::Ingress) || runs(Hook::Egress);
+    let needs = programs.needs;
     let all = [
         (true, "read-only program data", "5.2"),
-        (true, "xdp links", "5.9"),
+        (runs(Hook::Xdp), "xdp links", "5.9"),
+        (packets, "ktime_get_coarse_ns", "5.11"),
+        (packets, "atomic operations on flags", "5.12"),
         (needs.frame_length, "xdp_get_buff_len", "5.18"),
+        (packets, "tcx links", "6.6"),
         (needs.far_jumps, "jumps of 32 bits", "6.6"),
     ];
     let used = all.into_iter().filter(|(used, ..)| *used);
@@ -83,6 +92,7 @@ fn rules(ir: &Ir, sources: &SourceMap, counted: &[(Stage, usize)]) -> Vec<RuleEn
                 .ok()
                 .map(|number| format!("{}/{number}", act::COUNTERS)),
             log_prefix: None,
+            log_id: None,
         })
     };
     Stage::ALL.into_iter().flat_map(of_stage).collect()
@@ -99,4 +109,12 @@ fn entries(programs: &Programs) -> Vec<ProgramEntry> {
         pattern: program.pattern.to_string(),
     };
     programs.programs.iter().map(entry).collect()
+}
+
+fn classes(programs: &Programs) -> Vec<ClassEntry> {
+    let entry = |(pattern, number): &(Pattern, u64)| ClassEntry {
+        pattern: pattern.to_string(),
+        number: u32::try_from(*number).unwrap_or(0),
+    };
+    programs.classes.iter().map(entry).collect()
 }

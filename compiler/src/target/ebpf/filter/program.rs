@@ -186,7 +186,7 @@ impl Filter<'_> {
         if self.ir.strict_tcp {
             track::only_syn(asm, stack, exit.drop);
         }
-        self.facts(asm, stack, direction);
+        facts(asm, stack, direction);
         let places = Places {
             ir: self.ir,
             record: &stack.record,
@@ -202,32 +202,6 @@ impl Filter<'_> {
         asm.bind(six);
         places.write(asm, v6);
         asm.jump(exit.drop);
-    }
-
-    /// What rules ask that is not in the packet.
-    fn facts(&self, asm: &mut Assembler, stack: &Stack, direction: &Direction) {
-        let record = &stack.record;
-        let wants = |field| record.has(Item::Field(field));
-        for (field, at) in [(META_MARK, SKB_MARK), (META_PKTTYPE, SKB_PKTTYPE)] {
-            if wants(field) {
-                asm.load(W, R1, R6, at);
-                record.put(asm, Item::Field(field), R1);
-            }
-        }
-        if record.has_any(&[CT_STATE, CT_MARK, CT_DIRECTION]) {
-            tracked(asm, stack);
-        }
-        if record.has(Item::Ingress) && direction.name == super::FORWARD {
-            ingress_class(asm, stack);
-        }
-        if wants(UID) && direction.name == super::OUTPUT {
-            let nobody = asm.label("nobody");
-            asm.mov(R1, R6);
-            asm.call(Helper::GetSocketUid);
-            asm.jump32_if(Eq, R0, OVERFLOW_UID, nobody);
-            record.put(asm, Item::Field(UID), R0);
-            asm.bind(nobody);
-        }
     }
 
     /// What follows from the answer in `R0`.
@@ -261,6 +235,32 @@ impl Filter<'_> {
             asm.mov(R0, verdict);
             asm.exit();
         }
+    }
+}
+
+/// What rules ask that is not in the packet.
+fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
+    let record = &stack.record;
+    let wants = |field| record.has(Item::Field(field));
+    for (field, at) in [(META_MARK, SKB_MARK), (META_PKTTYPE, SKB_PKTTYPE)] {
+        if wants(field) {
+            asm.load(W, R1, R6, at);
+            record.put(asm, Item::Field(field), R1);
+        }
+    }
+    if record.has_any(&[CT_STATE, CT_MARK, CT_DIRECTION]) {
+        tracked(asm, stack);
+    }
+    if record.has(Item::Ingress) && direction.name == super::FORWARD {
+        ingress_class(asm, stack);
+    }
+    if wants(UID) && direction.name == super::OUTPUT {
+        let nobody = asm.label("nobody");
+        asm.mov(R1, R6);
+        asm.call(Helper::GetSocketUid);
+        asm.jump32_if(Eq, R0, OVERFLOW_UID, nobody);
+        record.put(asm, Item::Field(UID), R0);
+        asm.bind(nobody);
     }
 }
 

@@ -1,0 +1,183 @@
+//! Programs of all hooks, and what is done alike with them.
+
+use std::io;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{
+    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError, Xdp, XdpMode,
+};
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_XDP;
+use aya_obj::programs::XdpAttachType;
+use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
+use polc_bundle::ProgramHook;
+
+use super::EbpfError;
+use super::pins::{Pins, Point};
+use crate::netlink::is_errno;
+use crate::netns::Netns;
+
+/// How often the programs of a hook are asked for when others change them meanwhile.
+const QUERY_ATTEMPTS: u32 = 8;
+
+/// A program that is in the kernel.
+#[derive(Debug)]
+pub(crate) enum Program {
+    /// For the hook `xdp`.
+    Xdp(Xdp),
+    /// For the hooks `ingress` and `egress`.
+    Packet(SchedClassifier),
+}
+
+impl Program {
+    /// Opens a pinned program.
+    pub(crate) fn open(path: &Path) -> Result<Self, EbpfError> {
+        let open = || {
+            if ProgramInfo::from_pin(path)?.program_type() == BPF_PROG_TYPE_XDP {
+                Xdp::from_pin(path, XdpAttachType::Interface).map(Self::Xdp)
+            } else {
+                SchedClassifier::from_pin(path).map(Self::Packet)
+            }
+        };
+        open().map_err(EbpfError::pin("open", path))
+    }
+
+    /// What the kernel says about it.
+    pub(crate) fn info(&self) -> Result<ProgramInfo, ProgramError> {
+        match self {
+            Self::Xdp(program) => program.info(),
+            Self::Packet(program) => program.info(),
+        }
+    }
+
+    /// Gives the link of a point this program.
+    pub(crate) fn update(&mut self, pins: &Pins, point: Point) -> Result<(), ProgramError> {
+        let pinned = PinnedLink::from_pin(pins.link(point)).map_err(odd)?;
+        let link = FdLink::from(pinned);
+        // Dropping a link that was taken closes a descriptor; the pin keeps the link.
+        match self {
+            Self::Xdp(program) => {
+                let id = program.attach_to_link(XdpLink::try_from(link).map_err(odd)?)?;
+                program.take_link(id).map(drop)
+            }
+            Self::Packet(program) => {
+                let link = SchedClassifierLink::try_from(link).map_err(odd)?;
+                let id = program.attach_to_link(link)?;
+                program.take_link(id).map(drop)
+            }
+        }
+    }
+
+    /// Attaches it to a point, with a link that is pinned.
+    pub(crate) fn attach(
+        &mut self,
+        netns: &Netns,
+        pins: &Pins,
+        point: Point,
+    ) -> Result<(), ProgramError> {
+        let attached = netns.run(|| match self {
+            Self::Xdp(program) => attach_xdp(program, point.index),
+            Self::Packet(program) => attach_tcx(program, point),
+        });
+        // Until it is pinned, the link goes with its descriptor.
+        let link = attached.map_err(odd)??;
+        link.pin(pins.link(point)).map(drop).map_err(odd)
+    }
+}
+
+/// In the driver where it can, otherwise behind it.
+fn attach_xdp(program: &mut Xdp, index: u32) -> Result<FdLink, ProgramError> {
+    let id = program
+        .attach_to_if_index(index, XdpMode::Driver)
+        .or_else(|_| program.attach_to_if_index(index, XdpMode::Skb))?;
+    FdLink::try_from(program.take_link(id)?).map_err(odd)
+}
+
+/// Before the programs of others, because one of them that accepts a packet ends the row.
+fn attach_tcx(program: &mut SchedClassifier, point: Point) -> Result<FdLink, ProgramError> {
+    let hook = tcx(point.hook).ok_or(ProgramError::UnexpectedProgramType)?;
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program.attach_with_options(&name(point.index)?, hook, order)?;
+    FdLink::try_from(program.take_link(id)?).map_err(odd)
+}
+
+/// The numbers of the programs that a tcx hook runs.
+pub(crate) fn running(netns: &Netns, point: Point) -> Result<Vec<u32>, ProgramError> {
+    let Some(hook) = tcx(point.hook) else {
+        return Ok(Vec::new());
+    };
+    let query = || {
+        let (_, programs) = SchedClassifier::query_tcx(&name(point.index)?, hook)?;
+        Ok(programs.iter().map(ProgramInfo::id).collect())
+    };
+    let attempt = || {
+        let mut answer = query();
+        for _ in 1..QUERY_ATTEMPTS {
+            match answer {
+                // A program has gone between its number and the question what it is.
+                Err(error) if has_errno(&error, &[Errno::ENOENT]) => answer = query(),
+                _ => break,
+            }
+        }
+        match answer {
+            // The interface is gone.
+            Err(error) if has_errno(&error, &[Errno::ENXIO, Errno::ENODEV]) => Ok(Vec::new()),
+            other => other,
+        }
+    };
+    netns.run(attempt).map_err(odd)?
+}
+
+/// Whether the kernel has tcx hooks.
+pub(crate) fn has_tcx(netns: &Netns) -> Result<bool, EbpfError> {
+    let asked = netns.run(|| SchedClassifier::query_tcx("lo", TcAttachType::Ingress));
+    match asked.map_err(odd).and_then(|answer| answer) {
+        Err(error) if has_errno(&error, &[Errno::EINVAL]) => Ok(false),
+        Err(error) => Err(EbpfError::Query {
+            interface: "lo".to_owned(),
+            source: Box::new(error),
+        }),
+        Ok(_) => Ok(true),
+    }
+}
+
+fn tcx(hook: ProgramHook) -> Option<TcAttachType> {
+    match hook {
+        ProgramHook::Xdp => None,
+        ProgramHook::Ingress => Some(TcAttachType::Ingress),
+        ProgramHook::Egress => Some(TcAttachType::Egress),
+    }
+}
+
+/// The name of an interface of this namespace.
+fn name(index: u32) -> Result<String, ProgramError> {
+    let name = if_indextoname(index).map_err(|errno| ProgramError::IOError(errno.into()))?;
+    name.into_string().map_err(odd)
+}
+
+/// Whether a link's interface is gone.
+pub(crate) fn is_severed(error: &ProgramError) -> bool {
+    has_errno(error, &[Errno::ENOLINK])
+}
+
+fn has_errno(error: &ProgramError, errnos: &[Errno]) -> bool {
+    system(error).is_some_and(|e| errnos.iter().any(|errno| is_errno(e, *errno)))
+}
+
+/// The error of the kernel in an error.
+fn system(error: &ProgramError) -> Option<&io::Error> {
+    match error {
+        ProgramError::SyscallError(call) => Some(&call.io_error),
+        ProgramError::IOError(error) | ProgramError::TcError(TcError::IoError(error)) => {
+            Some(error)
+        }
+        _ => None,
+    }
+}
+
+fn odd(error: impl std::error::Error + Send + Sync + 'static) -> ProgramError {
+    ProgramError::IOError(io::Error::other(error))
+}
