@@ -10,12 +10,12 @@ use polc_runtime_loader::{ApplyError, ApplyOptions, Changes, Undo, apply};
 use crate::flood::while_flooded;
 use crate::harness::{Bench, build, build_for, possible};
 
-/// A router whose policy is programs, which are taken away at the end.
+/// A router whose policy is programs.
 struct Guarded(Bench);
 
 impl Guarded {
     fn new(body: &str) -> Self {
-        let guarded = Self(Bench::bare(Topology::new().expect("a topology")));
+        let guarded = Self(Bench::bare(Topology::new().expect("a topology")).built_for("ebpf"));
         guarded.0.apply_bundle(&programs(body));
         guarded
     }
@@ -30,14 +30,6 @@ impl Guarded {
         let arguments = ["link", "show", "dev", interface];
         let shown = self.0.router().output("ip", &arguments);
         shown.expect("an interface")
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.remove() {
-            eprintln!("left behind: {error}");
-        }
     }
 }
 
@@ -188,7 +180,7 @@ fn where_frames_do_not_fit_a_page_the_driver_is_bypassed() {
     if !possible() {
         return;
     }
-    let guarded = Guarded(Bench::bare(Topology::new().expect("a topology")));
+    let guarded = Guarded(Bench::bare(Topology::new().expect("a topology")).built_for("ebpf"));
     let bench = &guarded.0;
     for (namespace, interface) in [
         (bench.router(), "lan0"),
@@ -278,7 +270,7 @@ fn nothing_leaks_while_programs_are_replaced() {
         ))
     };
     let bundles = [policy(1), policy(2)];
-    let guarded = Guarded(Bench::bare(Topology::new().expect("a topology")));
+    let guarded = Guarded(Bench::bare(Topology::new().expect("a topology")).built_for("ebpf"));
     let bench = &guarded.0;
     bench.apply_bundle(&bundles[0]);
     let sent = while_flooded(bench, Duration::from_secs(60), || {

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use polc_runtime_loader::lab::{Client, EchoServer, Outcome};
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
+
+on_targets! {
+    nftables: zones_see_what_they_may, nothing_comes_in_from_outside, sets_and_their_complements_agree_with_the_addresses, by_asks_who_sent_it, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny, marks_stay_with_the_flow;
+    ebpf: sets_and_their_complements_agree_with_the_addresses, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny;
+}
 
 const MATRIX: &str = "
 from lan to host { allow tcp/22, udp/53  default reject }
@@ -15,12 +20,8 @@ from host to wan { deny tcp/90  default allow }
 default deny
 ";
 
-#[test]
-fn zones_see_what_they_may() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::with_third_zone(MATRIX);
+fn zones_see_what_they_may(target: &'static str) {
+    let bench = Bench::with_third_zone(target, MATRIX);
     let servers: Vec<EchoServer> = [80, 81, 82, 90].map(|port| bench.serve("wan", port)).into();
     let _own = EchoServer::start(bench.router(), "router", 22).expect("a server");
     let third = bench.topology.zone("third");
@@ -61,12 +62,8 @@ fn zones_see_what_they_may() {
     drop(servers);
 }
 
-#[test]
-fn nothing_comes_in_from_outside() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(MATRIX);
+fn nothing_comes_in_from_outside(target: &'static str) {
+    let bench = Bench::on(target, MATRIX);
     let inner = &bench.topology.client().namespace;
     let _server = EchoServer::start(inner, "inside", 80).expect("a server");
     let _own = EchoServer::start(bench.router(), "router", 22).expect("a server");
@@ -80,12 +77,9 @@ fn nothing_comes_in_from_outside() {
     }
 }
 
-#[test]
-fn sets_and_their_complements_agree_with_the_addresses() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn sets_and_their_complements_agree_with_the_addresses(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "set inside = { 10.0.1.0/24, fd00:1::/64 } - { 10.0.1.2, fd00:1::2 }
          from lan to wan {
            allow tcp/80 from @inside
@@ -113,12 +107,9 @@ fn sets_and_their_complements_agree_with_the_addresses() {
     drop(servers);
 }
 
-#[test]
-fn by_asks_who_sent_it() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn by_asks_who_sent_it(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from host {
            allow tcp/80 by uid 0
            allow tcp/81 by uid 1-1
@@ -137,12 +128,9 @@ fn by_asks_who_sent_it() {
     drop(servers);
 }
 
-#[test]
-fn counters_carry_the_rules_names() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn counters_carry_the_rules_names(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan { allow tcp/80 as web count  deny tcp/81 as no count  default deny }
          default deny",
     );
@@ -158,12 +146,9 @@ fn counters_carry_the_rules_names() {
     assert!(bench.status().in_step);
 }
 
-#[test]
-fn neighbour_discovery_survives_a_deny() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn neighbour_discovery_survives_a_deny(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard { default allow }\nto host { default deny }\nfrom host { default deny }\nfrom lan to wan { default allow }\ndefault deny",
     );
     let _server = bench.serve("wan", 80);
@@ -180,12 +165,9 @@ fn neighbour_discovery_survives_a_deny() {
     }
 }
 
-#[test]
-fn marks_stay_with_the_flow() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn marks_stay_with_the_flow(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan {
            match tcp/80 mark 0x40/0xf0 as colour
            allow tcp/80

@@ -3,7 +3,12 @@
 use polc_runtime_loader::lab::{EchoServer, FrameBuilder, TcpFlags, Transport, Wire, carries};
 use std::time::Duration;
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
+
+on_targets! {
+    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, notrack_leaves_no_flow_behind;
+    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one;
+}
 
 const GUARD: &str = "
 guard on lan0 {
@@ -17,12 +22,8 @@ from lan to wan { default allow }
 default deny
 ";
 
-#[test]
-fn an_established_flow_meets_the_guard_too() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(&GUARD.replace("deny tcp/81", "deny tcp/82"));
+fn an_established_flow_meets_the_guard_too(target: &'static str) {
+    let bench = Bench::on(target, &GUARD.replace("deny tcp/81", "deny tcp/82"));
     let _server = bench.serve("wan", 81);
     for server in bench.server() {
         let mut session = bench
@@ -36,12 +37,8 @@ fn an_established_flow_meets_the_guard_too() {
     }
 }
 
-#[test]
-fn frames_are_judged_one_by_one() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GUARD);
+fn frames_are_judged_one_by_one(target: &'static str) {
+    let bench = Bench::on(target, GUARD);
     let (client, server) = (bench.topology.client(), bench.topology.server());
     let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
     let far = Wire::open(&server.namespace, &server.interface).expect("a wire");
@@ -109,12 +106,9 @@ fn frames_are_judged_one_by_one() {
     );
 }
 
-#[test]
-fn packets_are_limited_not_flows() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn packets_are_limited_not_flows(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard on lan0 {
            deny udp/80 over 1 packets/h burst 8 per source as pps count
            default allow
@@ -132,12 +126,9 @@ fn packets_are_limited_not_flows() {
     assert_eq!(bench.packets("pps"), 44);
 }
 
-#[test]
-fn notrack_leaves_no_flow_behind() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn notrack_leaves_no_flow_behind(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard { notrack udp/80  notrack udp when udp.sport == 80  default allow }
          from lan to wan { allow udp/80 default deny }
          from wan to lan { allow udp when udp.sport == 80 default deny }

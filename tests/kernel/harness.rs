@@ -16,8 +16,26 @@ use tempfile::TempDir;
 /// `third` behind `dmz0`.
 pub(crate) struct Bench {
     pub(crate) topology: Topology,
+    target: &'static str,
     state: TempDir,
 }
+
+/// Makes each function a test on each target that is named before it.
+macro_rules! on_targets {
+    ($($target:ident: $($name:ident),+ $(,)?;)+) => {$(
+        mod $target {
+            $(
+                #[test]
+                fn $name() {
+                    if crate::harness::possible() {
+                        super::$name(stringify!($target));
+                    }
+                }
+            )+
+        }
+    )+};
+}
+pub(crate) use on_targets;
 
 /// The definitions that every policy of these tests begins with.
 const ZONES: &str = "policy bench\nzone lan = lan0\nzone wan = wan0\nzone dmz = dmz0\n";
@@ -81,14 +99,21 @@ pub(crate) fn build_for(name: &str, body: &str) -> Bundle {
 impl Bench {
     /// Client, router and server, and the policy in force.
     pub(crate) fn new(body: &str) -> Self {
-        let bench = Self::bare(Topology::new().expect("a topology"));
+        Self::on("nftables", body)
+    }
+
+    /// As [`Self::new`], built for a target.
+    pub(crate) fn on(target: &'static str, body: &str) -> Self {
+        let topology = Topology::new().expect("a topology");
+        let bench = Self::bare(topology).built_for(target);
         bench.apply(body);
         bench
     }
 
-    /// As [`Self::new`], with the third zone.
-    pub(crate) fn with_third_zone(body: &str) -> Self {
-        let bench = Self::bare(Topology::with_third_zone().expect("a topology"));
+    /// As [`Self::on`], with the third zone.
+    pub(crate) fn with_third_zone(target: &'static str, body: &str) -> Self {
+        let topology = Topology::with_third_zone().expect("a topology");
+        let bench = Self::bare(topology).built_for(target);
         bench.apply(body);
         bench
     }
@@ -97,13 +122,20 @@ impl Bench {
     pub(crate) fn bare(topology: Topology) -> Self {
         Self {
             topology,
+            target: "nftables",
             state: TempDir::new().expect("a directory"),
         }
     }
 
+    /// The same, with policies built for a target.
+    pub(crate) fn built_for(mut self, target: &'static str) -> Self {
+        self.target = target;
+        self
+    }
+
     /// Puts a policy in force.
     pub(crate) fn apply(&self, body: &str) -> Applied {
-        self.apply_bundle(&build(body))
+        self.apply_bundle(&build_for(self.target, body))
     }
 
     /// Puts a bundle in force.
@@ -176,6 +208,17 @@ impl Bench {
     /// The server's addresses of both families.
     pub(crate) fn server(&self) -> [IpAddr; 2] {
         self.topology.server().addresses()
+    }
+}
+
+impl Drop for Bench {
+    /// What is pinned does not go with the namespace.
+    fn drop(&mut self) {
+        if self.target == "ebpf"
+            && let Err(error) = self.remove()
+        {
+            eprintln!("left behind: {error}");
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 #![expect(
     clippy::expect_used,
     clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test stops at the first thing that is wrong"
 )]
 

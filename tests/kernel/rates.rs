@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use polc_runtime_loader::lab::{EchoServer, Outcome};
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
 
-#[test]
-fn a_source_gets_exactly_its_burst() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+on_targets! {
+    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+}
+
+fn a_source_gets_exactly_its_burst(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan {
            allow tcp/80 within 1/h burst 7 per source
            default reject
@@ -37,12 +38,9 @@ fn a_source_gets_exactly_its_burst() {
     }
 }
 
-#[test]
-fn one_bucket_for_all_is_one_bucket() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn one_bucket_for_all_is_one_bucket(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "bucket new = 1/h burst 9
          from lan to wan {
            allow tcp/80 within new
@@ -65,12 +63,9 @@ fn one_bucket_for_all_is_one_bucket() {
     drop(servers);
 }
 
-#[test]
-fn over_takes_what_within_leaves() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn over_takes_what_within_leaves(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan {
            reject tcp/80 over 1/h burst 6 per source as flood count
            allow tcp/80
@@ -86,11 +81,7 @@ fn over_takes_what_within_leaves() {
     assert_eq!(bench.packets("flood"), 88);
 }
 
-#[test]
-fn a_full_table_counts_as_over() {
-    if !possible() {
-        return;
-    }
+fn a_full_table_counts_as_over(target: &'static str) {
     let policy = |full: &str| {
         format!(
             "bucket one = 1/h burst 5 per source max 1 idle 10min full {full}
@@ -100,7 +91,7 @@ fn a_full_table_counts_as_over() {
     };
     let client_extra = "10.0.1.9".parse().unwrap();
     for (full, passes) in [("over", false), ("within", true)] {
-        let bench = Bench::new(&policy(full));
+        let bench = Bench::on(target, &policy(full));
         let _server = bench.serve("wan", 80);
         bench
             .topology
@@ -125,12 +116,9 @@ fn a_full_table_counts_as_over() {
     }
 }
 
-#[test]
-fn live_flows_are_limited() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn live_flows_are_limited(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan { allow tcp/80 within 3 flows per source  default reject }
          default deny",
     );
@@ -153,12 +141,9 @@ fn live_flows_are_limited() {
     }
 }
 
-#[test]
-fn the_second_datagram_of_a_flow_costs_nothing() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn the_second_datagram_of_a_flow_costs_nothing(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan { allow udp/80 within 1/h burst 2 per source  default deny }
          default deny",
     );
@@ -175,12 +160,9 @@ fn the_second_datagram_of_a_flow_costs_nothing() {
     }
 }
 
-#[test]
-fn offenders_are_remembered() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn offenders_are_remembered(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "set noisy as source = {} dynamic idle 10min max 100
          from lan to wan {
            deny from @noisy as noisy count

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::flood::while_flooded;
-use crate::harness::{Bench, build, possible};
+use crate::harness::{Bench, build_for, on_targets};
+
+on_targets! {
+    nftables: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
+    ebpf: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, nothing_leaks_during_two_hundred_applies;
+}
 
 const OPEN: &str = "from lan to wan { allow tcp/80 as web count  default deny }\ndefault deny";
 
-#[test]
-fn established_flows_survive() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(OPEN);
+fn established_flows_survive(target: &'static str) {
+    let bench = Bench::on(target, OPEN);
     let _server = bench.serve("wan", 80);
     for server in bench.server() {
         let mut session = bench
@@ -26,12 +27,9 @@ fn established_flows_survive() {
     }
 }
 
-#[test]
-fn a_flow_from_before_the_first_apply_is_judged_as_new() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"));
+fn a_flow_from_before_the_first_apply_is_judged_as_new(target: &'static str) {
+    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"))
+        .built_for(target);
     let _server = bench.serve("wan", 80);
     let _closed = bench.serve("closed", 81);
     for server in bench.server() {
@@ -46,25 +44,18 @@ fn a_flow_from_before_the_first_apply_is_judged_as_new() {
         bench.apply(OPEN);
         assert!(kept.exchange().is_connected());
         assert!(!cut.exchange().is_connected());
-        bench
-            .router()
-            .output("nft", &["delete", "table", "inet", "polc"])
-            .expect("deleted");
+        bench.remove().expect("removed");
     }
 }
 
-#[test]
-fn buckets_keep_their_state_unless_they_change() {
-    if !possible() {
-        return;
-    }
+fn buckets_keep_their_state_unless_they_change(target: &'static str) {
     let policy = |burst: u32, more: &str| {
         format!(
             "from lan to wan {{ allow tcp/80 within 1/h burst {burst} per source as web  default reject }}
              default deny\n{more}"
         )
     };
-    let bench = Bench::new(&policy(5, ""));
+    let bench = Bench::on(target, &policy(5, ""));
     let _server = bench.serve("wan", 80);
     let server = bench.server()[0];
     assert_eq!(bench.client().tcp_burst(server, 80, 20).passed, 5);
@@ -84,20 +75,20 @@ fn buckets_keep_their_state_unless_they_change() {
 
 /// Two policies that both deny what the flood carries are put in force in turn, 200 times, while
 /// the flood goes on.
-#[test]
-fn nothing_leaks_during_two_hundred_applies() {
-    if !possible() {
-        return;
-    }
+fn nothing_leaks_during_two_hundred_applies(target: &'static str) {
     let policy = |n: u32| {
-        build(&format!(
-            "set moving = {{ 192.0.2.{n} }}
+        build_for(
+            target,
+            &format!(
+                "set moving = {{ 192.0.2.{n} }}
              from lan to wan {{ allow tcp/80 to @moving  allow udp/9999  default deny }}
              default deny"
-        ))
+            ),
+        )
     };
     let bundles = [policy(1), policy(2)];
-    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"));
+    let bench = Bench::bare(polc_runtime_loader::lab::Topology::new().expect("a topology"))
+        .built_for(target);
     bench.apply_bundle(&bundles[0]);
     let sent = while_flooded(&bench, Duration::from_secs(120), || {
         for round in 0..200 {
@@ -105,5 +96,5 @@ fn nothing_leaks_during_two_hundred_applies() {
         }
     });
     assert!(sent > 10_000, "the flood was one: {sent}");
-    println!("{sent} denied packets during 200 applies, 0 leaked");
+    eprintln!("{sent} denied packets during 200 applies, 0 leaked");
 }
