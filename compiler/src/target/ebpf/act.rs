@@ -12,6 +12,7 @@ use polc_bpf::insn::{AluOp, Helper};
 
 use super::record::{Item, Record};
 use crate::field::META_LENGTH;
+use crate::ir::Reject;
 
 /// The map with packets and bytes of each counter.
 pub(super) const COUNTERS: &str = "counters";
@@ -26,6 +27,8 @@ pub(super) enum Outcome {
     Pass,
     /// It is dropped.
     Drop,
+    /// It is dropped, and answered.
+    Reject(Reject),
 }
 
 /// What happens to a packet.
@@ -69,6 +72,11 @@ impl Actions {
         let next = u32::try_from(self.numbers.len() + 1).unwrap_or(u32::MAX);
         let number = *self.numbers.entry(action).or_insert(next);
         number | counter.unwrap_or(0) << ACTION_BITS
+    }
+
+    /// What becomes of packets.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        self.numbers.keys().map(|action| action.outcome)
     }
 
     /// Writes what follows from the answer in `R0`; `key` is a place on the stack. `end` writes what

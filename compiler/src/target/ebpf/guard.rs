@@ -115,7 +115,8 @@ impl Made<'_> {
                 R0,
                 match outcome {
                     Outcome::Pass => hook.pass(),
-                    Outcome::Drop => hook.drop(),
+                    // A guard answers nothing.
+                    Outcome::Drop | Outcome::Reject(_) => hook.drop(),
                 },
             );
             asm.exit();

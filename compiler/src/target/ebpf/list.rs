@@ -90,6 +90,7 @@ impl Maker<'_> {
             let counter = (self.counter)(*index);
             let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
                 Verdict::Deny => Outcome::Drop,
+                Verdict::Reject(reject) => Outcome::Reject(*reject),
                 _ => Outcome::Pass,
             });
             let answer = outcome.map(|outcome| self.actions.answer(outcome, counter));

@@ -1,6 +1,6 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
-use super::{parse, rate};
+use super::{filter, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
 use crate::ir::{Ir, Limit, Rule, Side, Stage, Verdict};
@@ -11,7 +11,9 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     let of_stage = |(stage, rule): (Stage, &Rule)| {
         let what = match (stage, rule.is_default) {
             // A bucket would be full again after each apply.
-            (Stage::Guard, _) if !rule.limits.is_empty() && asks_too_much(ir, rule).is_none() => {
+            (Stage::Guard, _)
+                if !rule.limits.is_empty() && asks_too_much(ir, rule, parse::reads).is_none() =>
+            {
                 "rates".to_owned()
             }
             (Stage::Guard | Stage::Filter, _) => return None,
@@ -38,18 +40,15 @@ fn unable(what: &str, span: Span) -> Diagnostic {
 
 /// One error for each rule of a guard that no program can be made for.
 pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {
-    of_stage(ir, Stage::Guard, asks_too_much)
+    of_stage(ir, Stage::Guard, |ir, rule| {
+        asks_too_much(ir, rule, parse::reads)
+    })
 }
 
 /// One error for each rule and section of a filter that no program can be made for.
 pub(super) fn filter(ir: &Ir) -> Vec<Diagnostic> {
     let mut errors = of_stage(ir, Stage::Filter, |ir, rule| {
-        named_loopback(rule)
-            .or_else(|| match rule.verdict {
-                Some(Verdict::Reject(_)) => Some("`reject`".to_owned()),
-                _ => None,
-            })
-            .or_else(|| asks_too_much(ir, rule))
+        named_loopback(rule).or_else(|| asks_too_much(ir, rule, filter::reads))
     });
     let blocks = ir.blocks.iter();
     let stateless = blocks.filter(|block| block.stateless && block.stage == Stage::Filter);
@@ -77,9 +76,9 @@ fn of_stage(ir: &Ir, stage: Stage, what: impl Fn(&Ir, &Rule) -> Option<String>) 
     errors.collect()
 }
 
-fn asks_too_much(ir: &Ir, rule: &Rule) -> Option<String> {
+fn asks_too_much(ir: &Ir, rule: &Rule, reads: fn(Field) -> bool) -> Option<String> {
     let mut fields = rule.cubes.iter().flat_map(|cube| cube.fields.keys());
-    let unread = fields.find(|field: &&Field| !parse::reads(**field));
+    let unread = fields.find(|field: &&Field| !reads(**field));
     if let Some(field) = unread {
         return Some(format!("`{}`", field.name()));
     }

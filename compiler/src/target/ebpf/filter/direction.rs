@@ -14,7 +14,7 @@ pub(super) const LOOKUP: i16 = 64;
 
 /// Where `struct __sk_buff` has the interface that a packet has come in by, and that where it is.
 pub(super) const SKB_INGRESS: i16 = 36;
-const SKB_INTERFACE: i16 = 40;
+pub(super) const SKB_INTERFACE: i16 = 40;
 
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;

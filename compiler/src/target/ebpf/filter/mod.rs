@@ -12,6 +12,7 @@
 mod direction;
 mod program;
 mod quote;
+mod reject;
 mod stack;
 mod table;
 mod track;
@@ -25,7 +26,11 @@ use super::act::Actions;
 use super::hook::Hook;
 use super::iface::Classes;
 use super::list::{List, ListError, Maker, asks_length};
-use crate::field::IP_FRAGMENT;
+use super::parse;
+use crate::field::{
+    CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
+    META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
+};
 use crate::ir::{Cube, Ir, Rule, Side};
 use polc_bpf::asm::Program;
 
@@ -82,6 +87,20 @@ pub(super) struct Asked<'a> {
     pub(super) iface: &'a str,
     /// The counter of a rule.
     pub(super) counter: &'a dyn Fn(usize) -> Option<u32>,
+}
+
+/// Whether a field can be asked for.
+pub(super) fn reads(field: Field) -> bool {
+    const KNOWN: [Field; 6] = [
+        META_MARK,
+        META_PKTTYPE,
+        UID,
+        CT_STATE,
+        CT_MARK,
+        CT_DIRECTION,
+    ];
+    const OF_THE_FRAME: [Field; 5] = [ETH_SADDR, ETH_DADDR, ETH_TYPE, VLAN_ID, VLAN_PCP];
+    KNOWN.contains(&field) || parse::reads(field) && !OF_THE_FRAME.contains(&field)
 }
 
 /// The classes of interfaces that a filter tells apart.

@@ -14,7 +14,7 @@ use super::super::record::{Item, Record};
 use super::stack::Stack;
 use super::table::{BY_HIGHER, Table};
 use super::track::{self, Kind, SKB_MARK, Ways};
-use super::{direction, quote};
+use super::{direction, quote, reject};
 use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_LENGTH, META_MARK, META_PKTTYPE, UID,
 };
@@ -103,7 +103,12 @@ impl Filter<'_> {
         parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record, exits);
         let scratch = record.reserve(40);
         let slots = self.lists().map(List::slots).max().unwrap_or(0);
-        let area = direction::LOOKUP.max(8 * i16::from(slots));
+        let rejects = self
+            .actions
+            .outcomes()
+            .any(|o| matches!(o, Outcome::Reject(_)));
+        let answer = if rejects { reject::LONGEST } else { 0 };
+        let area = direction::LOOKUP.max(8 * i16::from(slots)).max(answer);
         let stack = Stack::new(record, area);
 
         asm.part("track");
@@ -208,7 +213,13 @@ impl Filter<'_> {
     fn act(&self, asm: &mut Assembler, stack: &Stack, decided: Label, exit: Exit) {
         if self.lists().next().is_some() {
             asm.bind(decided);
+            let rejects = self
+                .actions
+                .outcomes()
+                .any(|o| matches!(o, Outcome::Reject(_)));
+            let answer = asm.label("answer");
             let end = |asm: &mut Assembler, outcome| match outcome {
+                Outcome::Reject(reject) => reject::choose(asm, stack, reject, answer),
                 Outcome::Pass => {
                     stack.kind.get(asm, R1);
                     asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
@@ -217,6 +228,16 @@ impl Filter<'_> {
                 Outcome::Drop => asm.jump(exit.drop),
             };
             self.actions.write(asm, &stack.record, stack.index, &end);
+            if rejects {
+                asm.bind(answer);
+                let answer = reject::Answer {
+                    hook: self.hook,
+                    table: self.table,
+                    stack,
+                    drop: exit.drop,
+                };
+                answer.write(asm);
+            }
         }
         asm.bind(exit.remember);
         track::first_timeout(asm, stack);

@@ -64,6 +64,8 @@ pub(super) struct Stack {
     pub(super) now: Place,
     /// The flow's mark.
     pub(super) mark: Place,
+    /// How a packet is rejected.
+    pub(super) answer: Place,
     /// The flow's key.
     pub(super) key: i16,
     /// A value of the flow table.
@@ -85,7 +87,7 @@ impl Stack {
     /// Takes the places; `area` is at least so many bytes.
     pub(super) fn new(mut record: Record, area: i16) -> Self {
         let mut place = || Place(record.reserve(8));
-        let [family, kind, way, now, mark] = [(); 5].map(|()| place());
+        let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
         let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
         let index = record.reserve(8);
@@ -100,6 +102,7 @@ impl Stack {
             way,
             now,
             mark,
+            answer,
             key,
             value,
             index,

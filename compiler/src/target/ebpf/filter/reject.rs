@@ -1,0 +1,345 @@
+//! Refusing with an answer: the packet is rewritten into it, and sent back.
+//!
+//! The answer comes from the address that the packet was for. TCP gets a reset (RFC 9293, 3.10.7.1),
+//! the rest an ICMP error (RFC 792, RFC 4443) that quotes the packet's first bytes. What is not for
+//! one receiver, or comes from no sender, is dropped without.
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Ge, Ne, Set};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R10};
+use polc_bpf::insn::Width::{B, DW, H, W};
+use polc_bpf::insn::{AluOp, Helper, Reg, SwapBits, Width};
+
+use super::super::hook::Hook;
+use super::super::record::Item;
+use super::direction::{SKB_INGRESS, SKB_INTERFACE};
+use super::stack::Stack;
+use super::table::{REJECTED, Table, number};
+use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
+use crate::ir::Reject;
+
+/// An Ethernet header.
+const ETHERNET: i32 = 14;
+const TCP_HEADER: i16 = 20;
+const ICMP_HEADER: i16 = 8;
+/// What an error quotes of a packet behind its IP header.
+const QUOTED: i16 = 8;
+
+/// The longest answer, without its Ethernet header: an ICMPv6 error.
+pub(super) const LONGEST: i16 = 40 + ICMP_HEADER + 40 + QUOTED;
+
+/// For how long the answer may pass, in nanoseconds.
+const ANSWER: u64 = 10_000_000_000;
+
+const ACK: i32 = 0x10;
+const RST: i32 = 0x04;
+
+/// `BPF_F_RECOMPUTE_CSUM`, and `BPF_F_INGRESS` of `bpf_redirect`.
+const RECOMPUTE: i32 = 1;
+const TO_INGRESS: i32 = 1;
+
+/// Notes what the answer is: 0 for a reset, otherwise type and code of an ICMP error.
+pub(super) fn choose(asm: &mut Assembler, stack: &Stack, reject: Reject, answer: Label) {
+    let (v4, v6) = match reject {
+        Reject::TcpReset => {
+            stack.answer.set(asm, 0);
+            asm.jump(answer);
+            return;
+        }
+        Reject::Default | Reject::PortUnreachable => (0x0303, 0x0104),
+        Reject::HostUnreachable => (0x0301, 0x0103),
+        Reject::AdminProhibited => (0x030d, 0x0101),
+        Reject::NoRoute => (0x0300, 0x0100),
+    };
+    if reject == Reject::Default {
+        let other = asm.label("no_reset");
+        stack.answer.set(asm, 0);
+        stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(TCP), other);
+        asm.jump(answer);
+        asm.bind(other);
+    }
+    let six = asm.label("ipv6");
+    stack.answer.set(asm, v6);
+    stack.family.get(asm, R1);
+    asm.jump_if(Ne, R1, 0, six);
+    stack.answer.set(asm, v4);
+    asm.bind(six);
+    asm.jump(answer);
+}
+
+/// Sends the answer that was chosen; goes to `drop` where there is none.
+pub(super) struct Answer<'a> {
+    pub(super) hook: Hook,
+    pub(super) table: &'a Table,
+    pub(super) stack: &'a Stack,
+    pub(super) drop: Label,
+}
+
+impl Answer<'_> {
+    pub(super) fn write(&self, asm: &mut Assembler) {
+        let [six, reset4, reset6, sent] =
+            ["ipv6", "reset", "reset", "send_back"].map(|name| asm.label(name));
+        self.is_answered(asm);
+        self.expect(asm);
+        self.stack.answer.get(asm, R7);
+        self.stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        asm.jump_if(Eq, R7, 0, reset4);
+        self.error(asm, false);
+        asm.jump(sent);
+        asm.bind(reset4);
+        self.reset(asm, false);
+        asm.jump(sent);
+        asm.bind(six);
+        asm.jump_if(Eq, R7, 0, reset6);
+        self.error(asm, true);
+        asm.jump(sent);
+        asm.bind(reset6);
+        self.reset(asm, true);
+        asm.bind(sent);
+        self.send(asm);
+    }
+
+    /// Groups and nobody get no answers.
+    fn is_answered(&self, asm: &mut Assembler) {
+        let [six, yes] = ["ipv6", "answered"].map(|name| asm.label(name));
+        let record = &self.stack.record;
+        record.get_half(asm, R1, Item::Source, false);
+        record.get_half(asm, R2, Item::Source, true);
+        asm.alu(AluOp::Or, R1, R2);
+        asm.jump_if(Eq, R1, 0, self.drop);
+        self.stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        record.get_half(asm, R1, Item::Destination, false);
+        asm.alu(AluOp::Rsh, R1, 28);
+        asm.jump_if(Ge, R1, 0xe, self.drop);
+        asm.jump(yes);
+        asm.bind(six);
+        record.get_half(asm, R1, Item::Destination, true);
+        asm.alu(AluOp::Rsh, R1, 56);
+        asm.jump_if(Eq, R1, 0xff, self.drop);
+        asm.bind(yes);
+    }
+
+    /// The answer belongs to a flow that lets nothing else pass.
+    fn expect(&self, asm: &mut Assembler) {
+        self.stack.now.get(asm, R1);
+        asm.load_wide(R2, ANSWER);
+        asm.add(R1, R2);
+        self.stack.way.get(asm, R2);
+        asm.alu(AluOp::Or, R2, REJECTED);
+        self.table.open(asm, self.stack, self.drop);
+    }
+
+    /// Makes the packet a reset.
+    fn reset(&self, asm: &mut Assembler, v6: bool) {
+        let header = header(v6);
+        let at = self.stack.area + header;
+        self.stack.record.get(asm, R2, Item::Transport);
+        asm.jump_if(Eq, R2, 0, self.drop);
+        self.load(asm, at, TCP_HEADER);
+        let [acknowledged, done] = ["acknowledged", "reset_made"].map(|name| asm.label(name));
+        asm.load(B, R3, R10, at + 13);
+        asm.load(W, R1, R10, at + 4);
+        asm.load(W, R2, R10, at + 8);
+        asm.store(W, R10, at + 12, 0);
+        asm.store(B, R10, at + 12, 0x50);
+        asm.store(W, R10, at + 16, 0);
+        asm.jump_if(Set, R3, ACK, acknowledged);
+        asm.to_be(SwapBits::B32, R1);
+        asm.add(R1, 1);
+        asm.to_be(SwapBits::B32, R1);
+        asm.store(W, R10, at + 4, 0);
+        asm.store(W, R10, at + 8, R1);
+        asm.store(B, R10, at + 13, RST | ACK);
+        asm.jump(done);
+        asm.bind(acknowledged);
+        asm.store(W, R10, at + 4, R2);
+        asm.store(W, R10, at + 8, 0);
+        asm.store(B, R10, at + 13, RST);
+        asm.bind(done);
+        for (field, offset) in [(DPORT, 0), (SPORT, 2)] {
+            self.stack.record.get(asm, R1, Item::Field(field));
+            asm.to_be(SwapBits::B16, R1);
+            asm.store(H, R10, at + offset, R1);
+        }
+        self.finish(asm, v6, TCP, TCP_HEADER, 16);
+    }
+
+    /// Makes the packet an ICMP error; its type and code are in `R7`.
+    fn error(&self, asm: &mut Assembler, v6: bool) {
+        let header = header(v6);
+        let at = self.stack.area + header;
+        asm.mov(R2, ETHERNET);
+        self.load(asm, at + ICMP_HEADER, header + QUOTED);
+        asm.store(W, R10, at, 0);
+        asm.store(W, R10, at + 4, 0);
+        asm.to_be(SwapBits::B16, R7);
+        asm.store(H, R10, at, R7);
+        let protocol = if v6 { ICMPV6 } else { ICMP };
+        self.finish(asm, v6, protocol, ICMP_HEADER + header + QUOTED, 2);
+    }
+
+    /// Loads bytes of the frame from offset `R2` on to a place on the stack.
+    fn load(&self, asm: &mut Assembler, at: i16, size: i16) {
+        asm.mov(R1, R6);
+        asm.mov(R3, R10);
+        asm.add(R3, i32::from(at));
+        asm.mov(R4, i32::from(size));
+        asm.call(Helper::SkbLoadBytes);
+        asm.jump_if(Ne, R0, 0, self.drop);
+    }
+
+    /// Gives what stands behind the place of the IP header its checksum, and a header, and puts it
+    /// into the packet.
+    fn finish(&self, asm: &mut Assembler, v6: bool, protocol: u64, size: i16, checksum: i16) {
+        let (at, header) = (self.stack.area, header(v6));
+        let whole = header + size;
+        self.header(asm, v6, protocol, size);
+        asm.mov(R5, 0);
+        if v6 {
+            sum(asm, at + 8, 32);
+            asm.mov(R5, R0);
+        } else if protocol == TCP {
+            sum(asm, at + 12, 8);
+            asm.mov(R5, R0);
+        }
+        sum(asm, at + header, size);
+        if v6 || protocol == TCP {
+            let pseudo = u16::try_from(protocol).unwrap_or(0).to_be();
+            asm.add(R0, i32::from(pseudo));
+            asm.add(R0, i32::from(size.unsigned_abs().to_be()));
+        }
+        fold(asm);
+        asm.store(H, R10, at + header + checksum, R0);
+        asm.mov(R1, R6);
+        asm.mov(R2, ETHERNET + i32::from(whole));
+        asm.mov(R3, 0);
+        asm.call(Helper::SkbChangeTail);
+        asm.jump_if(Ne, R0, 0, self.drop);
+        self.store(asm, ETHERNET, at, whole);
+    }
+
+    /// The IP header: from where the packet was for to where it came from.
+    fn header(&self, asm: &mut Assembler, v6: bool, protocol: u64, size: i16) {
+        let at = self.stack.area;
+        let ends = [Item::Destination, Item::Source];
+        let set = |asm: &mut Assembler, width: Width, offset: i16, value: i32| {
+            asm.store(width, R10, at + offset, value);
+        };
+        let protocol = number(protocol);
+        if v6 {
+            set(asm, W, 0, 0x60);
+            set(asm, H, 4, i32::from(size.unsigned_abs().to_be()));
+            set(asm, B, 6, protocol);
+            set(asm, B, 7, 64);
+            for (item, offset) in ends.into_iter().zip([8, 24]) {
+                for (upper, offset) in [(true, offset), (false, offset + 8)] {
+                    self.stack.record.get_half(asm, R1, item, upper);
+                    asm.to_be(SwapBits::B64, R1);
+                    asm.store(DW, R10, at + offset, R1);
+                }
+            }
+            return;
+        }
+        set(asm, H, 0, 0x45);
+        set(asm, H, 2, i32::from((20 + size.unsigned_abs()).to_be()));
+        // Not to be fragmented.
+        set(asm, W, 4, 0x0040_0000);
+        set(asm, B, 8, 64);
+        set(asm, B, 9, protocol);
+        set(asm, H, 10, 0);
+        for (item, offset) in ends.into_iter().zip([12, 16]) {
+            self.stack.record.get_half(asm, R1, item, false);
+            asm.to_be(SwapBits::B32, R1);
+            asm.store(W, R10, at + offset, R1);
+        }
+        asm.mov(R5, 0);
+        sum(asm, at, 20);
+        fold(asm);
+        asm.store(H, R10, at + 10, R0);
+    }
+
+    /// Writes bytes of the stack into the frame.
+    fn store(&self, asm: &mut Assembler, offset: i32, at: i16, size: i16) {
+        asm.mov(R1, R6);
+        asm.mov(R2, offset);
+        asm.mov(R3, R10);
+        asm.add(R3, i32::from(at));
+        asm.mov(R4, i32::from(size));
+        asm.mov(R5, RECOMPUTE);
+        asm.call(Helper::SkbStoreBytes);
+        asm.jump_if(Ne, R0, 0, self.drop);
+    }
+
+    /// Sends the packet back: by the interface that it has come in by, or to this host itself.
+    fn send(&self, asm: &mut Assembler) {
+        let own = asm.label("own");
+        if self.hook == Hook::Egress {
+            asm.load(W, R1, R6, SKB_INGRESS);
+            asm.jump_if(Eq, R1, 0, own);
+            for argument in [R2, R3, R4] {
+                asm.mov(argument, 0);
+            }
+            asm.call(Helper::RedirectNeigh);
+            asm.exit();
+            asm.bind(own);
+        }
+        let at = self.stack.area;
+        asm.mov(R2, 0);
+        self.load(asm, at, 12);
+        asm.load(W, R1, R10, at);
+        asm.load(H, R2, R10, at + 4);
+        copy(asm, at, at + 6);
+        asm.store(W, R10, at + 6, R1);
+        asm.store(H, R10, at + 10, R2);
+        self.store(asm, 0, at, 12);
+        asm.load(W, R1, R6, SKB_INTERFACE);
+        asm.mov(
+            R2,
+            if self.hook == Hook::Egress {
+                TO_INGRESS
+            } else {
+                0
+            },
+        );
+        asm.call(Helper::Redirect);
+        asm.exit();
+    }
+}
+
+/// Copies an Ethernet address from one place on the stack to another.
+fn copy(asm: &mut Assembler, to: i16, from: i16) {
+    for offset in [0, 2, 4] {
+        asm.load(H, R3, R10, from + offset);
+        asm.store(H, R10, to + offset, R3);
+    }
+}
+
+/// The size of an IP header.
+fn header(v6: bool) -> i16 {
+    if v6 { 40 } else { 20 }
+}
+
+/// `R0 =` the sum of some bytes on the stack and `R5`.
+fn sum(asm: &mut Assembler, at: i16, size: i16) {
+    asm.mov(R1, 0);
+    asm.mov(R2, 0);
+    asm.mov(R3, R10);
+    asm.add(R3, i32::from(at));
+    asm.mov(R4, i32::from(size));
+    asm.call(Helper::CsumDiff);
+}
+
+/// `R0 =` the checksum of a sum (RFC 1071).
+fn fold(asm: &mut Assembler) {
+    let half: Reg = R1;
+    for _ in 0..3 {
+        asm.mov(half, R0);
+        asm.alu(AluOp::Rsh, half, 16);
+        asm.alu(AluOp::And, R0, 0xffff);
+        asm.add(R0, half);
+    }
+    asm.alu(AluOp::Xor, R0, 0xffff);
+}
