@@ -37,6 +37,7 @@ mod sysctl;
 #[cfg(test)]
 mod testing;
 mod transaction;
+pub mod watch;
 
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
