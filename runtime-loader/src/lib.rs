@@ -41,7 +41,7 @@ pub mod watch;
 
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
-pub use ebpf::EbpfError;
+pub use ebpf::{EbpfError, Refusal};
 pub use netns::NetnsError;
 pub use nft::{Counter, NftError};
 pub use remove::{Removed, remove};
