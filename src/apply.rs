@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use polc_bundle::{Bundle, Object};
+use polc_runtime_loader::watch::{End, Event, Stop, watch};
 use polc_runtime_loader::{Applied, ApplyOptions, apply};
 
 use crate::exit::{Error, Outcome, Result};
@@ -25,6 +26,10 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
 
+    /// Stay, and give programs to interfaces that appear or get another name, until SIGINT or SIGTERM
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+
     #[command(flatten)]
     place: PlaceArgs,
 
@@ -45,10 +50,19 @@ pub(crate) struct PlaceArgs {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
+    // Before any thread is started: they all have to leave the signals alone.
+    let stop = args.watch.then(Stop::on_signals).transpose();
+    let stop = stop.map_err(|e| Error::environment(&e))?;
     let progress = Progress::new("compiling");
     let Some(bundle) = bundle(args)? else {
         return Ok(Outcome::DoesNotCompile);
     };
+    if stop.is_some() && bundle.manifest().programs.is_empty() {
+        return Err(Error::Usage(
+            "`--watch` is for policies that are programs: nothing else is attached to interfaces"
+                .to_owned(),
+        ));
+    }
     let options = ApplyOptions {
         netns: args.place.netns.clone(),
         dry_run: args.dry_run,
@@ -58,7 +72,30 @@ pub(crate) fn run(args: &Args) -> Result {
         .map_err(|e| Error::environment(&e).help(e.help()))?;
     drop(progress);
     report(&bundle, &applied)?;
+    if let Some(stop) = stop {
+        stay(&options, &stop)?;
+    }
     Ok(Outcome::Clean)
+}
+
+/// Looks after interfaces until it is stopped.
+fn stay(options: &ApplyOptions, stop: &Stop) -> std::result::Result<(), Error> {
+    let mut tell = |event: &Event| match event {
+        Event::Applied(applied) => {
+            warn(applied);
+            // Whether anybody reads it does not matter to the interfaces.
+            let _ = out::print(&changes(applied));
+        }
+        Event::Refused(error) => eprintln!("polc: warning: {error}"),
+    };
+    match watch(options, stop, &mut tell) {
+        Ok(End::Stopped) => Ok(()),
+        Ok(End::Over) => {
+            eprintln!("polc: there are no programs in force any more");
+            Ok(())
+        }
+        Err(error) => Err(Error::environment(&error).help(error.help())),
+    }
 }
 
 /// The bundle to apply; `None` when the policy does not compile.
@@ -81,20 +118,29 @@ fn bundle(args: &Args) -> std::result::Result<Option<Bundle>, Error> {
 }
 
 fn report(bundle: &Bundle, applied: &Applied) -> std::result::Result<(), Error> {
-    for warning in &applied.warnings {
-        eprintln!("polc: warning: {warning}");
-    }
+    warn(applied);
     let verb = if applied.dry_run {
         "would apply"
     } else {
         "applied"
     };
     let before = applied.previous.as_deref().unwrap_or("nothing");
-    let mut text = format!(
-        "{verb} `{}`, generation {}, in place of {before}\n",
+    out::print(&format!(
+        "{verb} `{}`, generation {}, in place of {before}\n{}",
         bundle.manifest().policy,
-        applied.generation
-    );
+        applied.generation,
+        changes(applied)
+    ))
+}
+
+fn warn(applied: &Applied) {
+    for warning in &applied.warnings {
+        eprintln!("polc: warning: {warning}");
+    }
+}
+
+/// What was changed beside the ruleset, one line each.
+fn changes(applied: &Applied) -> String {
     let changes = &applied.changes;
     let lines = [
         ("+", &changes.routing_added),
@@ -102,6 +148,7 @@ fn report(bundle: &Bundle, applied: &Applied) -> std::result::Result<(), Error> 
         ("+", &changes.attached),
         ("-", &changes.detached),
     ];
+    let mut text = String::new();
     // Writing to a `String` cannot fail.
     for (sign, entries) in lines {
         for entry in entries {
@@ -111,5 +158,5 @@ fn report(bundle: &Bundle, applied: &Applied) -> std::result::Result<(), Error> 
     for Object { kind, name } in &changes.objects_removed {
         let _ = writeln!(text, "  - {} {name}", kind.word());
     }
-    out::print(&text)
+    text
 }

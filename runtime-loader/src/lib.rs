@@ -37,10 +37,11 @@ mod sysctl;
 #[cfg(test)]
 mod testing;
 mod transaction;
+pub mod watch;
 
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
-pub use ebpf::EbpfError;
+pub use ebpf::{EbpfError, Refusal};
 pub use netns::NetnsError;
 pub use nft::{Counter, NftError};
 pub use remove::{Removed, remove};

@@ -1,5 +1,8 @@
 //! Policies as programs.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
+
 use polc_runtime_loader::lab::{Namespace, running_as_root};
 
 use crate::harness::Place;
@@ -121,4 +124,43 @@ fn programs_are_applied_shown_and_removed() {
 
     assert_eq!(polc(&["remove"]), "removed the program at wan0 (xdp)\n");
     assert_eq!(polc(&["status"]), "no policy is in force\n");
+}
+
+#[test]
+fn a_watch_gives_programs_to_what_comes_later() {
+    if !running_as_root() {
+        assert!(std::env::var_os("CI").is_none(), "kernel tests need root");
+        eprintln!("SKIPPED: kernel tests need root");
+        return;
+    }
+    let place = Place::new(&[("front.pol", GUARD)]);
+    let namespace = Namespace::new().expect("a namespace");
+    let _applied = AtEnd(&place, namespace.name());
+    let at = ["--netns", namespace.name(), "--state-dir", "state"];
+    let apply = |target| {
+        [
+            &["apply", "front.pol", "--target", target, "--watch"],
+            &at[..],
+        ]
+        .concat()
+    };
+    let refused = place.polc(&apply("nftables"));
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("`--watch`"), "{refused:?}");
+
+    let mut child = place.start(&apply("ebpf"));
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut line = || lines.next().expect("a line").expect("text");
+    assert!(line().contains("applied `front`"));
+    let added = [
+        "link", "add", "wan0", "type", "veth", "peer", "name", "far0",
+    ];
+    namespace.output("ip", &added).expect("an interface");
+    assert_eq!(line(), "  + program guard_0 at wan0 (xdp)");
+    let killed = Command::new("kill").arg(child.id().to_string()).status();
+    assert!(killed.expect("a program").success());
+    let ended = child.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(0));
+    let status = place.polc(&[&["status", "--exit-code"], &at[..]].concat());
+    assert_eq!(status.code, 0, "{status:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -52,6 +52,17 @@ impl Place {
     /// With a text on standard input.
     pub(crate) fn polc_with(&self, arguments: &[&str], input: &str) -> Run {
         self.run(arguments, input, &[])
+    }
+
+    /// Starts it, with its standard output piped.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_polc"))
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("polc starts")
     }
 
     fn run(&self, arguments: &[&str], input: &str, variables: &[(&str, &OsStr)]) -> Run {

@@ -170,22 +170,62 @@ pub fn apply(
         return Err(ApplyError::OtherTarget { other });
     }
     if target == ebpf::TARGET {
-        return programs::apply(bundle, options, (&netns, &store), progress);
+        programs::apply(bundle, options.dry_run, (&netns, &store), progress)
+    } else {
+        replace_table(bundle, options.dry_run, (&netns, &store), progress)
     }
-    let mut kernel = Kernel {
-        nft: NftBinary::new(&netns),
-        netns: &netns,
-        routes: routing::open(&netns)?,
+}
+
+/// What [`renew`] has found.
+#[derive(Debug)]
+pub(crate) enum Renewed {
+    /// No programs are in force, or not any more.
+    Over,
+    /// Everything was as it should be.
+    InStep,
+    /// Something was missing, and was put in force.
+    Applied(Applied),
+}
+
+/// Puts the programs that were committed last in force again, where interfaces came or went.
+pub(crate) fn renew(options: &ApplyOptions) -> Result<Renewed, ApplyError> {
+    let netns = Netns::open(options.netns.as_deref())?;
+    let store = Store::new(options.state_dir.as_deref());
+    let _lock = store.lock(&netns)?;
+    let Some(committed) = store.committed(&netns.key())? else {
+        return Ok(Renewed::Over);
     };
-    let prepared = prepare::prepare(bundle, &mut kernel, &store, progress)?;
-    if options.dry_run {
+    let bundle = store.bundle(&committed)?;
+    if bundle.manifest().target != ebpf::TARGET {
+        return Ok(Renewed::Over);
+    }
+    if programs::in_step(&bundle, &netns)? {
+        return Ok(Renewed::InStep);
+    }
+    programs::apply(&bundle, false, (&netns, &store), &mut |_| {}).map(Renewed::Applied)
+}
+
+/// Applies a bundle of a script.
+fn replace_table(
+    bundle: &Bundle,
+    dry_run: bool,
+    (netns, store): (&Netns, &Store),
+    progress: &mut dyn FnMut(&str),
+) -> Result<Applied, ApplyError> {
+    let mut kernel = Kernel {
+        nft: NftBinary::new(netns),
+        netns,
+        routes: routing::open(netns)?,
+    };
+    let prepared = prepare::prepare(bundle, &mut kernel, store, progress)?;
+    if dry_run {
         return Ok(prepared.outcome(bundle, true));
     }
     progress("storing the bundle");
     let state = State {
         key: netns.key(),
         committed: store.committed(&netns.key())?,
-        store: &store,
+        store,
     };
     store.stage(&state.key, bundle)?;
     let mut made = Vec::new();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use aya::Ebpf;
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
-use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, undo};
+use super::{Applied, ApplyError, Changes, State, Undo, Warning, undo};
 use crate::ebpf::attach::Switch;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::program::{Program, has_tcx};
@@ -42,7 +42,7 @@ struct Plan<'b> {
 /// Applies a bundle of programs.
 pub(super) fn apply(
     bundle: &Bundle,
-    options: &ApplyOptions,
+    dry_run: bool,
     (netns, store): (&Netns, &Store),
     progress: &mut dyn FnMut(&str),
 ) -> Result<Applied, ApplyError> {
@@ -55,8 +55,8 @@ pub(super) fn apply(
     let plan = Plan::new(bundle, &mut connection, (netns, &pins, known), store)?;
     progress("loading the programs");
     let loaded = plan.load(&pins, store)?;
-    let applied = plan.outcome(options.dry_run);
-    if options.dry_run {
+    let applied = plan.outcome(dry_run);
+    if dry_run {
         return Ok(applied);
     }
     progress("storing the bundle");
@@ -87,6 +87,13 @@ pub(super) fn apply(
             })
         }
     }
+}
+
+/// Whether everything runs that a bundle says, and nothing else of ours.
+pub(super) fn in_step(bundle: &Bundle, netns: &Netns) -> Result<bool, ApplyError> {
+    let (pins, mut connection) = (Pins::of(netns), routing::open(netns)?);
+    let seen = Seen::read(&mut connection, (netns, &pins))?;
+    Ok(seen.in_step(&pins, bundle.manifest())?)
 }
 
 impl<'b> Plan<'b> {

@@ -7,10 +7,10 @@ use aya::programs::Program as Loaded;
 use aya::{Ebpf, EbpfLoader};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
-use super::EbpfError;
 use super::pins::{IFACES, Pins};
 use super::program::Program;
 use super::state::Kept;
+use super::{EbpfError, Refusal};
 use crate::transaction::BundleProblem;
 
 /// The object in a bundle.
@@ -43,9 +43,9 @@ pub(crate) fn load(
             Loaded::SchedClassifier(program) => program.load(),
             _ => return Err(EbpfError::NoProgram(name.to_owned())),
         };
-        verified.map_err(|source| EbpfError::Refused {
+        verified.map_err(|error| EbpfError::Refused {
             program: name.to_owned(),
-            source: Box::new(source),
+            refusal: Refusal::new(&error),
         })?;
     }
     Ok(loaded)

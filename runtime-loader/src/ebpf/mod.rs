@@ -23,6 +23,7 @@ pub(crate) mod counters;
 pub(crate) mod load;
 pub(crate) mod pins;
 pub(crate) mod program;
+mod refusal;
 pub(crate) mod seen;
 pub(crate) mod state;
 
@@ -30,6 +31,8 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::programs::ProgramError;
+
+pub use refusal::Refusal;
 
 /// The target whose bundles have programs.
 pub(crate) const TARGET: &str = "ebpf";
@@ -90,13 +93,13 @@ pub enum EbpfError {
         /// Why.
         source: Box<ProgramError>,
     },
-    /// The kernel refuses a program; the verifier's log is in the cause.
-    #[error("the kernel refuses the program `{program}`: {source}")]
+    /// The kernel refuses a program.
+    #[error("the kernel refuses the program `{program}`: {refusal}")]
     Refused {
         /// Its name.
         program: String,
         /// Why.
-        source: Box<ProgramError>,
+        refusal: Refusal,
     },
     /// A program cannot be attached.
     #[error("cannot attach `{program}` to `{interface}` ({hook}): {source}")]

@@ -7,7 +7,7 @@ use netlink_packet_route::link::XdpAttached;
 use polc_bundle::{Manifest, ProgramEntry, ProgramHook};
 
 use super::pins::{Pins, Point};
-use super::{EbpfError, load, program};
+use super::{EbpfError, classes, load, program};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface};
 use crate::netns::Netns;
@@ -142,6 +142,20 @@ impl Seen {
         let id = self.running.get(&wanted.point);
         let program = id.and_then(|id| self.programs.get(id));
         program.is_some_and(|p| p.generation == generation && p.name == wanted.program)
+    }
+
+    /// Whether hooks run what a manifest says and nothing else, and the programs know the interfaces
+    /// that there are.
+    pub(crate) fn in_step(&self, pins: &Pins, manifest: &Manifest) -> Result<bool, EbpfError> {
+        let (generation, wanted) = (&manifest.generation, self.wanted(manifest));
+        Ok(wanted.iter().all(|wanted| self.runs(wanted, generation))
+            && self.running.len() == wanted.len()
+            && self.severed.is_empty()
+            && classes::filled(
+                &pins.ifaces(generation),
+                &manifest.classes,
+                &self.interfaces,
+            )?)
     }
 
     /// The name of a point that is or was there.

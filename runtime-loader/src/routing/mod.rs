@@ -45,7 +45,7 @@ pub enum RoutingError {
 }
 
 impl RoutingError {
-    fn when(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn when(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         move |source| Self::Kernel { action, source }
     }

@@ -4,9 +4,9 @@ use polc_bundle::Manifest;
 
 use super::{ProgramStatus, Status, rules};
 use crate::access::AccessError;
+use crate::ebpf::counters;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::seen::{Seen, mode};
-use crate::ebpf::{EbpfError, classes, counters};
 use crate::netns::Netns;
 use crate::routing;
 
@@ -21,14 +21,14 @@ pub(super) fn status(
     let generation = seen.generation();
     let wanted = manifest.map_or_else(Vec::new, |manifest| seen.wanted(manifest));
     let runs = |wanted| generation.as_deref().is_some_and(|g| seen.runs(wanted, g));
-    let missing: Vec<_> = wanted.iter().filter(|wanted| !runs(wanted)).collect();
-    let in_step = generation == committed
-        && missing.is_empty()
-        && seen.running.len() == wanted.len()
-        && seen.severed.is_empty()
-        && numbered(&seen, pins, manifest)?;
+    let missing = wanted.iter().filter(|wanted| !runs(wanted));
+    let as_committed = match manifest {
+        Some(manifest) => seen.in_step(pins, manifest)?,
+        None => seen.running.is_empty() && seen.severed.is_empty(),
+    };
+    let in_step = generation == committed && as_committed;
     let mut programs: Vec<ProgramStatus> = running(&seen);
-    programs.extend(missing.iter().map(|wanted| ProgramStatus {
+    programs.extend(missing.map(|wanted| ProgramStatus {
         interface: wanted.interface.clone(),
         hook: wanted.point.hook.word().to_owned(),
         name: Some(wanted.program.clone()),
@@ -56,14 +56,6 @@ pub(super) fn status(
         routing: Vec::new(),
         programs,
         routing_left_over: Vec::new(),
-    })
-}
-
-/// Whether the programs know the interfaces that there are.
-fn numbered(seen: &Seen, pins: &Pins, manifest: Option<&Manifest>) -> Result<bool, EbpfError> {
-    manifest.map_or(Ok(true), |manifest| {
-        let path = pins.ifaces(&manifest.generation);
-        classes::filled(&path, &manifest.classes, &seen.interfaces)
     })
 }
 

@@ -13,3 +13,4 @@ mod remove;
 mod status;
 mod support;
 mod tproxy;
+mod watch;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use polc_bpf::asm::{Assembler, Isa, Program};
+use polc_bpf::asm::{Assembler, Isa, Program, SourceLine};
 use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{B, DW, H, W};
@@ -170,6 +170,12 @@ fn log() -> Program {
 /// A program that the verifier refuses.
 fn wrong() -> Program {
     let mut asm = Assembler::new("wrong");
+    asm.at(&SourceLine {
+        file: "p.pol".into(),
+        line: 3,
+        column: 1,
+        text: "deny from 192.0.2.1".into(),
+    });
     asm.mov(R0, R9);
     asm.exit();
     asm.finish(Isa::V4).unwrap()

@@ -197,7 +197,9 @@ fn what_the_verifier_refuses_changes_nothing() {
         matches!(&refused, ApplyError::Ebpf(EbpfError::Refused { program, .. }) if program == "wrong"),
         "{refused:?}"
     );
-    assert!(refused.to_string().contains("R9 !read_ok"), "{refused}");
+    let shown = refused.to_string();
+    assert!(shown.contains("deny from 192.0.2.1\n"), "{shown}");
+    assert!(shown.contains("  | R9 !read_ok"), "{shown}");
     filter.programs[0].name = Some("guard".to_owned());
     let refused = host.try_apply(&filter).unwrap_err().to_string();
     assert!(

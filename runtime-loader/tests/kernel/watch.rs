@@ -1,0 +1,130 @@
+//! Interfaces that come while a policy is watched.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "test support: what fails here is a broken test"
+)]
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::scope;
+use std::time::Duration;
+
+use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
+use polc_bundle::ClassEntry;
+use polc_runtime_loader::remove;
+use polc_runtime_loader::watch::{End, Event, Stop, watch};
+
+use crate::host::Host;
+use crate::object::Filter;
+use crate::support::{ip, privileged};
+
+/// Long enough for a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A watch in a thread of its own.
+struct Watching {
+    thread: Pthread,
+    /// What it has attached each time, or why it could not.
+    told: Receiver<Vec<String>>,
+}
+
+impl Watching {
+    /// Waits until it tells something like this.
+    fn until(&self, expected: impl Fn(&[String]) -> bool) {
+        while !expected(&self.told.recv_timeout(PATIENCE).unwrap()) {}
+    }
+}
+
+impl Drop for Watching {
+    /// Ends it as a user would.
+    fn drop(&mut self) {
+        let _ = pthread_kill(self.thread, Signal::SIGTERM);
+    }
+}
+
+/// How a watch ends that goes on during `work`.
+fn during(host: &Host, work: impl FnOnce(Watching)) -> End {
+    let options = host.state.options(&host.namespace);
+    scope(|scope| {
+        let (tell, told) = channel();
+        let (ready, is_ready) = channel();
+        let thread = scope.spawn(move || {
+            let stop = Stop::on_signals().unwrap();
+            ready.send(pthread_self()).unwrap();
+            let mut hear = |event: &Event| {
+                let what = match event {
+                    Event::Applied(applied) => applied.changes.attached.clone(),
+                    Event::Refused(error) => vec![error.to_string()],
+                };
+                let _ = tell.send(what);
+            };
+            watch(&options, &stop, &mut hear).unwrap()
+        });
+        let id = is_ready.recv().unwrap();
+        work(Watching { thread: id, told });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn an_interface_that_appears_gets_its_programs() {
+    if !privileged() {
+        return;
+    }
+    let host = Host::new();
+    let mut filter = Filter::at("late*");
+    filter.classes = vec![ClassEntry {
+        pattern: "late*".to_owned(),
+        number: 3,
+    }];
+    let generation = host.apply(&filter).generation;
+    // It came before anybody watched.
+    ip(&host.namespace, "link add late0 type bridge");
+    let both = |name: &str| {
+        [
+            format!("program count_out at {name} (egress)"),
+            format!("program count_in at {name} (ingress)"),
+        ]
+    };
+    let end = during(&host, |watching| {
+        watching.until(|told| told == both("late0"));
+        ip(&host.namespace, "link add other0 type bridge");
+        ip(&host.namespace, "link set other0 name late1");
+        watching.until(|told| told == both("late1"));
+        let expected = [host.index("late0"), host.index("late1")].map(|index| (index, 3));
+        assert_eq!(host.numbers(&generation), expected.into());
+        ip(&host.namespace, "link delete late1");
+        ip(&host.namespace, "link add late2 type bridge");
+        watching.until(|told| told == both("late2"));
+    });
+    assert_eq!(end, End::Stopped);
+    assert!(
+        host.state.status(&host.namespace).in_step,
+        "all stays in force"
+    );
+    assert_eq!(host.links().len(), 4, "those of `late1` have gone");
+}
+
+#[test]
+fn a_watch_goes_on_after_a_refusal_and_ends_with_its_policy() {
+    if !privileged() {
+        return;
+    }
+    let host = Host::new();
+    host.apply(&Filter::at("tun*"));
+    let end = during(&host, |watching| {
+        ip(&host.namespace, "tuntap add mode tun name tun9");
+        ip(&host.namespace, "link set tun9 up");
+        watching.until(|told| told.iter().any(|why| why.contains("Ethernet")));
+        ip(&host.namespace, "link set tun9 down");
+        ip(&host.namespace, "tuntap add mode tap name tun8");
+        watching.until(|told| told.len() == 2);
+        remove(Some(host.namespace.name()), Some(host.state.path())).unwrap();
+        ip(&host.namespace, "link delete tun9");
+        // It ends by itself.
+        let told = watching.told.recv_timeout(PATIENCE);
+        assert_eq!(told, Err(RecvTimeoutError::Disconnected));
+    });
+    assert_eq!(end, End::Over);
+}
