@@ -17,6 +17,7 @@ pub(crate) fn manifest() -> Manifest {
         objects: vec![],
         sets: vec![],
         programs: Vec::new(),
+        state: vec![],
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],

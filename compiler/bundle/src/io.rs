@@ -248,6 +248,7 @@ mod tests {
             objects: vec![],
             sets: vec![],
             programs: vec![],
+            state: vec![],
             unresolved: vec![],
             routing: RoutingPlan {
                 rules: vec![RoutingRule {

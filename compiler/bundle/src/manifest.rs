@@ -37,6 +37,10 @@ pub struct Manifest {
     /// name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub programs: Vec<ProgramEntry>,
+    /// The maps of the object that outlive an apply: the next generation goes on with those of its own
+    /// that have the same names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<String>,
     /// Names that are looked up on the machine that loads the bundle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<Unresolved>,
@@ -89,6 +93,9 @@ pub struct RuleEntry {
     /// The prefix of its log entries, when it logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_prefix: Option<String>,
+    /// The number in its entries of the ring map `log`, when it logs and is in a program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<u32>,
 }
 
 /// A named object of the kernel's table.

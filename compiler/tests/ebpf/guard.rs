@@ -7,7 +7,10 @@ use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
 use polc_compiler::interpret::{Place, State, judge};
 use polc_compiler::ir::{Ir, Stage};
 use polc_compiler::packet::Pattern;
-use polc_compiler::target::ebpf::{self, Hook};
+use polc_compiler::target::{
+    self,
+    ebpf::{self, Hook},
+};
 use polc_compiler::{Compilation, Files, Options, compile};
 use polc_generator::{Feature, Shape, valid_policy};
 
@@ -90,7 +93,9 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         let shape = shape(if rng.bool() { 8 } else { 40 });
         let able = |text: &str| {
             let made = compiled(text);
-            let guard = |ir: &Ir| ebpf::guard(ir, &made.sources, Hook::Xdp).is_ok();
+            let guard = |ir: &Ir| {
+                ebpf::guard(ir, &made.sources, Hook::Xdp, &target::Options::default()).is_ok()
+            };
             made.ir
                 .as_ref()
                 .is_some_and(|ir| !ir.guard.is_empty() && guard(ir))
@@ -99,7 +104,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         let made = compiled(&text);
         let ir = made.ir.unwrap();
         let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
-        let guard = ebpf::guard(&ir, &made.sources, hook).unwrap();
+        let guard = ebpf::guard(&ir, &made.sources, hook, &target::Options::default()).unwrap();
         let programs: Vec<(&str, &Pattern)> = guard
             .programs
             .iter()

@@ -125,6 +125,7 @@ impl Policy {
             comment: name.to_owned(),
             counter: Some(counter.to_owned()),
             log_prefix: None,
+            log_id: None,
         });
         self
     }
@@ -149,6 +150,7 @@ impl Policy {
             objects: self.objects,
             sets: Vec::new(),
             programs: Vec::new(),
+            state: vec![],
             unresolved: Vec::new(),
             routing: self.routing,
             sysctls: self.sysctls,

@@ -7,7 +7,7 @@ use polc_bundle::{
     SCHEMA,
 };
 
-use super::{Ebpf, Guard, Needs, act};
+use super::{Ebpf, Guard, Need, Needs, act};
 use crate::ir::{Ir, Stage};
 use crate::source::SourceMap;
 use crate::target::Target;
@@ -17,7 +17,7 @@ const OBJECT: &str = "policy.o";
 
 /// The bundle of a guard.
 pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundle, BundleError> {
-    let features = features(guard.needs);
+    let features = features(&guard.needs);
     let manifest = Manifest {
         schema: SCHEMA,
         policy: ir.name.clone(),
@@ -34,6 +34,7 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
         objects: vec![],
         sets: vec![],
         programs: programs(&guard),
+        state: guard.state,
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],
@@ -46,19 +47,22 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
 }
 
 /// What is used of the kernel, oldest first.
-fn features(needs: Needs) -> Vec<Feature> {
-    let all = [
-        (true, "read-only program data", "5.2"),
-        (true, "xdp links", "5.9"),
-        (needs.frame_length, "xdp_get_buff_len", "5.18"),
-        (needs.far_jumps, "jumps of 32 bits", "6.6"),
-    ];
-    let used = all.into_iter().filter(|(used, ..)| *used);
-    used.map(|(_, name, kernel)| Feature {
-        name: name.to_owned(),
-        kernel: kernel.to_owned(),
-    })
-    .collect()
+fn features(needs: &Needs) -> Vec<Feature> {
+    let always = [("read-only program data", "5.2"), ("xdp links", "5.9")];
+    let used = always.into_iter().chain(needs.iter().map(Need::feature));
+    let mut features: Vec<Feature> = used
+        .map(|(name, kernel)| Feature {
+            name: name.to_owned(),
+            kernel: kernel.to_owned(),
+        })
+        .collect();
+    features.sort_by_key(|feature| {
+        let numbers = feature.kernel.split('.');
+        numbers
+            .map(|n| n.parse().unwrap_or(0))
+            .collect::<Vec<u32>>()
+    });
+    features
 }
 
 fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
@@ -77,6 +81,7 @@ fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
             .ok()
             .map(|number| format!("{}/{number}", act::COUNTERS)),
         log_prefix: None,
+        log_id: None,
     };
     ir.guard.iter().enumerate().map(entry).collect()
 }

@@ -8,9 +8,10 @@ use super::hook::Hook;
 use super::iface::Classes;
 use super::list::{List, ListError, Maker, Places};
 use super::parse::{self, Exits};
-use super::rate;
-use super::record::{Item, Record};
-use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, META_LENGTH};
+use super::record::Record;
+use super::state::State;
+use super::table::Makers;
+use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6};
 use crate::ir::{Cube, Ir, Rule, Side};
 use crate::packet::{Families, IntervalSet};
 
@@ -32,28 +33,28 @@ pub(super) struct Frame<'f> {
 ///
 /// It is one that kernels before 6.6 load, unless it is too long for that.
 pub(super) fn program(
-    ir: &Ir,
+    state: &mut State,
     classes: &Classes,
     rules: &[(usize, Rule)],
     frame: &Frame,
     counter: &dyn Fn(usize) -> Option<u32>,
 ) -> Result<Guard, ListError> {
+    let ir = state.ir();
     let mut maker = Maker {
         name: frame.name,
         classes,
         counter,
         actions: Actions::default(),
+        state,
     };
     let unasked = unconditional();
     let unasked = if ir.strict_icmp { &[][..] } else { &unasked };
     let made = Made {
-        ir,
         lists: [
             maker.list(rules, unasked, false)?,
             maker.list(rules, unasked, true)?,
         ],
         actions: maker.actions,
-        measured: asks_length(ir, rules, counter),
     };
     let program = match made.write(frame).finish(Isa::V3) {
         Err(AsmError::TooFar { .. }) => made.write(frame).finish(Isa::V4)?,
@@ -64,22 +65,17 @@ pub(super) fn program(
 }
 
 /// What a program is written from.
-struct Made<'m> {
-    ir: &'m Ir,
+struct Made {
     lists: [List; 2],
     actions: Actions,
-    /// Whether somebody has to know how long packets are.
-    measured: bool,
 }
 
-impl Made<'_> {
+impl Made {
     fn write(&self, frame: &Frame) -> Assembler {
         let hook = frame.hook;
-        let lists = self.lists.iter();
-        let mut wanted: Vec<Item> = lists.flat_map(|list| list.items.clone()).collect();
-        wanted.extend(self.measured.then_some(Item::Field(META_LENGTH)));
-        let mut record = Record::of(wanted);
+        let mut record = Record::of(self.lists.iter().flat_map(List::wanted));
         let mut asm = Assembler::new(frame.name);
+        let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::tables));
         if let Some(line) = &frame.line {
             asm.at(line);
         }
@@ -94,12 +90,13 @@ impl Made<'_> {
         parse::ethernet(&mut asm, hook, &mut record, exits);
         let most = self.lists.iter().map(List::slots).max().unwrap_or(0);
         let slots = record.reserve(8 * i16::from(most));
-        let key = record.reserve(8);
+        let keys = self.lists.iter().map(List::key_size).max();
+        let key = record.reserve(keys.unwrap_or(8));
         let places = Places {
-            ir: self.ir,
             record: &record,
             slots,
             key,
+            makers: &makers,
             decided,
         };
         asm.part("classify");
@@ -128,14 +125,6 @@ impl Made<'_> {
         }
         asm
     }
-}
-
-/// Whether somebody has to know how long packets are.
-fn asks_length(ir: &Ir, rules: &[(usize, Rule)], counter: &dyn Fn(usize) -> Option<u32>) -> bool {
-    rules.iter().any(|(index, rule)| {
-        let buckets = rule.limits.iter().filter_map(|l| ir.buckets.get(l.bucket));
-        counter(*index).is_some() || buckets.into_iter().any(rate::counts_bytes)
-    })
 }
 
 /// The rules that can hold for packets that come in by an interface, with their places; each

@@ -4,6 +4,8 @@
 //! asks for a rate, or does something and decides nothing, stands alone between them. Each such part
 //! of the list is a [`Segment`].
 
+use std::collections::BTreeSet;
+
 use polc_bpf::asm::{AsmError, Assembler, Label};
 use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R7};
@@ -12,10 +14,13 @@ use super::act::{self, Actions, Outcome};
 use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
 use super::iface::Classes;
 use super::lookup::{self, Lookup};
+use super::rate::{Asking, Meter};
 use super::record::{Item, Record};
-use super::rows::Rows;
-use super::{rate, rows};
-use crate::ir::{Cube, Ir, Limit, Rule, Verdict};
+use super::rows::{self, Rows};
+use super::state::State;
+use super::table::{self, Makers, Table};
+use crate::field::META_LENGTH;
+use crate::ir::{Cube, Rule, Sense, Verdict};
 
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +39,9 @@ pub(super) enum ListError {
 /// A list, for packets of a family.
 pub(super) struct List {
     v6: bool,
-    pub(super) items: Vec<Item>,
+    items: Vec<Item>,
+    /// What else is asked of packets: what keys are made of, and lengths.
+    also: BTreeSet<Item>,
     segments: Vec<Segment>,
 }
 
@@ -49,14 +56,14 @@ struct Segment {
 
 /// A rule that does more than to decide by the packet alone.
 struct Soft {
-    limits: Vec<Limit>,
+    limits: Vec<(Meter, Sense)>,
     counter: Option<u32>,
     /// Its answer; `None` when it does not decide.
     answer: Option<u32>,
 }
 
 /// What lists are made from.
-pub(super) struct Maker<'m> {
+pub(super) struct Maker<'m, 's> {
     /// What the names of tables begin with.
     pub(super) name: &'m str,
     /// The classes of interfaces, by whose numbers cubes are asked for the way in.
@@ -64,9 +71,11 @@ pub(super) struct Maker<'m> {
     /// A rule's counter.
     pub(super) counter: &'m dyn Fn(usize) -> Option<u32>,
     pub(super) actions: Actions,
+    /// The maps of all programs of the object.
+    pub(super) state: &'m mut State<'s>,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     /// The list of some rules, with their places in their stage; what is in one of the cubes
     /// `unasked` passes before them.
     pub(super) fn list(
@@ -83,10 +92,12 @@ impl Maker<'_> {
             classes: self.classes,
         };
         let mut segments = Vec::new();
+        let mut also = BTreeSet::new();
         let unasked = unasked.iter();
         let mut open: Vec<Row> = unasked.filter_map(|c| rows.row(c, act::PASS)).collect();
         for (index, rule) in rules {
             let counter = (self.counter)(*index);
+            also.extend(counter.map(|_| Item::Field(META_LENGTH)));
             let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
                 Verdict::Deny => Outcome::Drop,
                 _ => Outcome::Pass,
@@ -99,18 +110,27 @@ impl Maker<'_> {
             self.close(&mut segments, &rows, &mut open, None)?;
             open.extend(rows.all(rule, 1));
             let soft = Soft {
-                limits: rule.limits.clone(),
+                limits: self.limits(rule, v6),
                 counter,
                 answer,
             };
+            also.extend(soft.items());
             self.close(&mut segments, &rows, &mut open, Some(soft))?;
         }
         self.close(&mut segments, &rows, &mut open, None)?;
         Ok(List {
             v6,
             items,
+            also,
             segments,
         })
+    }
+
+    /// The rates of a rule.
+    fn limits(&mut self, rule: &Rule, v6: bool) -> Vec<(Meter, Sense)> {
+        let limits = rule.limits.iter();
+        let asked = limits.filter_map(|l| Some((self.state.bucket(l.bucket, v6)?, l.sense)));
+        asked.collect()
     }
 
     /// Makes a segment of some rows, if there are any.
@@ -136,7 +156,40 @@ impl Maker<'_> {
     }
 }
 
+impl Soft {
+    /// What it asks of packets besides what its cubes ask.
+    fn items(&self) -> impl Iterator<Item = Item> {
+        let meters = self.limits.iter().map(|(meter, _)| meter);
+        meters.flat_map(|meter| {
+            let keys = meter.table().map(|t| table::key_items(t.key.kind));
+            let length = meter.counts_bytes().then_some(Item::Field(META_LENGTH));
+            keys.into_iter().flatten().copied().chain(length)
+        })
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.limits.iter().filter_map(|(meter, _)| meter.table())
+    }
+}
+
 impl List {
+    /// What a record has to have.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Item> {
+        self.items.iter().chain(&self.also).copied()
+    }
+
+    /// The tables of keys that its instructions use.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
+        let soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
+        soft.flat_map(Soft::tables)
+    }
+
+    /// How many bytes of the stack keys of maps take.
+    pub(super) fn key_size(&self) -> i16 {
+        let sizes = self.tables().map(Table::key_size);
+        sizes.max().unwrap_or(0).max(8)
+    }
+
     /// How many slots its plans need at most.
     pub(super) fn slots(&self) -> u8 {
         let plans = self.segments.iter().map(|segment| segment.plan.slots);
@@ -154,12 +207,13 @@ impl List {
 
 /// Where a program has what its lists need.
 pub(super) struct Places<'p> {
-    pub(super) ir: &'p Ir,
     pub(super) record: &'p Record,
     /// Where on the stack the slots of plans begin.
     pub(super) slots: i16,
     /// A place on the stack for the key of a map.
     pub(super) key: i16,
+    /// The functions that make entries of tables.
+    pub(super) makers: &'p Makers,
     /// Where to go with the answer of the rule that decides in `R0`.
     pub(super) decided: Label,
 }
@@ -193,12 +247,13 @@ impl Places<'_> {
 
     /// Asks for rates, in order; the first that does not hold ends it.
     fn soft(&self, asm: &mut Assembler, soft: &Soft, next: Label) {
-        for limit in &soft.limits {
-            let number = u32::try_from(limit.bucket).unwrap_or(u32::MAX);
-            if let Some(bucket) = self.ir.buckets.get(limit.bucket) {
-                let asked = (number, bucket);
-                rate::ask(asm, self.record, self.key, asked, limit.sense, next);
-            }
+        let with = Asking {
+            record: self.record,
+            key: self.key,
+            makers: self.makers,
+        };
+        for (meter, sense) in &soft.limits {
+            meter.ask(asm, &with, *sense, next);
         }
         match (soft.answer, soft.counter) {
             (Some(answer), _) => {

@@ -15,22 +15,26 @@ mod hook;
 mod iface;
 mod list;
 mod lookup;
+mod needs;
 mod parse;
 mod rate;
 mod record;
 mod refuse;
 mod rows;
+mod state;
+mod table;
 
 use std::sync::Arc;
 
-use polc_bpf::asm::{Function, Program, SourceLine};
-use polc_bpf::insn::{Helper, Insn};
+use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
 use polc_bundle::Bundle;
 
 pub use self::hook::Hook;
 use self::iface::Classes;
+pub use self::needs::{Need, Needs};
+use self::state::State;
 use super::{Capability, Options, Target};
 use crate::diagnostic::{Code, Diagnostic, sort};
 use crate::ir::{Ir, Rule};
@@ -66,7 +70,7 @@ impl Target for Ebpf {
         for rule in &mut counting.guard {
             rule.effects.count |= options.count_all;
         }
-        let guard = guard(&counting, sources, Hook::Xdp)?;
+        let guard = guard(&counting, sources, Hook::Xdp, options)?;
         bundle::bundle(&counting, sources, guard).map_err(|error| vec![failed(&error, ir)])
     }
 }
@@ -83,26 +87,10 @@ pub struct Guard {
     pub counted: Vec<usize>,
     /// The programs as text.
     pub listing: String,
+    /// The maps of the object that outlive an apply, by name.
+    pub state: Vec<String>,
     /// What the programs use that not every kernel with the hook has.
     pub needs: Needs,
-}
-
-/// What programs use that not every kernel has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// The helper that tells a frame's length.
-    pub frame_length: bool,
-    /// Jumps of 32 bits.
-    pub far_jumps: bool,
-}
-
-impl Needs {
-    fn note(&mut self, program: &Program) {
-        for insn in program.functions().iter().flat_map(Function::insns) {
-            self.frame_length |= matches!(insn, Insn::Call(Helper::XdpGetBuffLen));
-            self.far_jumps |= matches!(insn, Insn::JumpFar { .. });
-        }
-    }
 }
 
 /// A program, and where it runs.
@@ -115,7 +103,12 @@ pub struct Attached {
 }
 
 /// The guard of a policy as programs for a hook, or one error for each thing that these cannot do.
-pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
+pub fn guard(
+    ir: &Ir,
+    sources: &SourceMap,
+    hook: Hook,
+    options: &Options,
+) -> Result<Guard, Vec<Diagnostic>> {
     let refused = refuse::guard(ir);
     if !refused.is_empty() {
         return Err(refused);
@@ -128,6 +121,7 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
         u32::try_from(place).ok()
     };
     let mut object = Object::new();
+    let mut state = State::new(ir, options);
     let (mut programs, mut listing) = (Vec::new(), String::new());
     let mut needs = Needs::default();
     let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress]);
@@ -145,7 +139,7 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
             hook,
             line: line(ir, first, sources),
         };
-        let made = guard::program(ir, &classes, &rules, &frame, &counter_of);
+        let made = guard::program(&mut state, &classes, &rules, &frame, &counter_of);
         let made = made.map_err(|error| vec![failed(&error, ir)])?;
         listing.push_str(&made.program.to_string());
         needs.note(&made.program);
@@ -160,19 +154,14 @@ pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Guard, Vec<Diag
         let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
         object.map(Map::new(act::COUNTERS, shape));
     }
-    let asked = ir.guard.iter().any(|rule| !rule.limits.is_empty());
-    if let Ok(entries @ 1..) = u32::try_from(ir.buckets.len())
-        && asked
-    {
-        let shape = Shape::new(MapType::Array, 4, 8, entries);
-        object.map(Map::new(rate::BUCKETS, shape));
-    }
+    let state = state.write(&mut object);
     let object = object.write().map_err(|error| vec![failed(&error, ir)])?;
     Ok(Guard {
         object,
         programs,
         counted,
         listing,
+        state,
         needs,
     })
 }

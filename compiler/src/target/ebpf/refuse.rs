@@ -10,10 +10,6 @@ use crate::source::Span;
 pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     let of_stage = |(stage, rule): (Stage, &Rule)| {
         let what = match (stage, rule.is_default) {
-            // A bucket would be full again after each apply.
-            (Stage::Guard, _) if !rule.limits.is_empty() && asks_too_much(ir, rule).is_none() => {
-                "rates".to_owned()
-            }
             (Stage::Guard, _) => return None,
             (_, true) => format!("a default of {}", stage.name()),
             (_, false) => format!("{} rules", stage.name()),
@@ -64,7 +60,7 @@ fn asks_too_much(ir: &Ir, rule: &Rule) -> Option<String> {
     .or_else(|| {
         asks(
             rule.limits.iter().any(impossible),
-            "rates by key, or of flows,",
+            "limits of live flows, or more than a token a nanosecond,",
         )
     })
     .or_else(|| asks(effects.log.is_some(), "`log`"))

@@ -36,6 +36,7 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         objects: objects(table),
         sets: sets(table),
         programs: Vec::new(),
+        state: vec![],
         unresolved: build.unresolved.iter().cloned().collect(),
         routing: routing::plan(ir),
         sysctls: routing::sysctls(ir),
@@ -74,6 +75,7 @@ fn rules(build: &Build, sources: &SourceMap) -> Vec<RuleEntry> {
         comment: comment(&rule.name).to_string(),
         counter: build.counter_of.get(&rule.name).map(ToString::to_string),
         log_prefix: build.log_prefixes.get(&rule.name).cloned(),
+        log_id: None,
     };
     build.ir.rules().map(entry).collect()
 }
