@@ -16,4 +16,6 @@
 mod frames;
 mod guard;
 mod kernel;
+mod logs;
 mod rates;
+mod sets;

@@ -30,7 +30,7 @@ pub(super) fn bundle(ir: &Ir, sources: &SourceMap, guard: Guard) -> Result<Bundl
             .map_or_else(String::new, |f| f.kernel.clone()),
         features,
         governs: vec![],
-        rules: rules(ir, sources, &guard.counted),
+        rules: rules(ir, sources, &guard),
         objects: vec![],
         sets: vec![],
         programs: programs(&guard),
@@ -65,7 +65,7 @@ fn features(needs: &Needs) -> Vec<Feature> {
     features
 }
 
-fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
+fn rules(ir: &Ir, sources: &SourceMap, guard: &Guard) -> Vec<RuleEntry> {
     let entry = |(place, rule): (usize, &crate::ir::Rule)| RuleEntry {
         name: rule.name.to_string(),
         stage: Stage::Guard.name().to_owned(),
@@ -76,12 +76,13 @@ fn rules(ir: &Ir, sources: &SourceMap, counted: &[usize]) -> Vec<RuleEntry> {
             .to_owned(),
         source: sources.describe_from_home(rule.span),
         comment: rule.name.to_string(),
-        counter: counted
+        counter: guard
+            .counted
             .binary_search(&place)
             .ok()
             .map(|number| format!("{}/{number}", act::COUNTERS)),
         log_prefix: None,
-        log_id: None,
+        log_id: guard.log_ids.get(&rule.name).copied(),
     };
     ir.guard.iter().enumerate().map(entry).collect()
 }

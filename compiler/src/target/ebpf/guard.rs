@@ -25,8 +25,10 @@ pub(super) struct Guard {
 pub(super) struct Frame<'f> {
     pub(super) name: &'f str,
     pub(super) hook: Hook,
-    /// The line of the policy that its instructions are said to come from.
+    /// The line of the policy that instructions are said to come from which are about no rule.
     pub(super) line: Option<SourceLine>,
+    /// A rule's line.
+    pub(super) line_of: &'f dyn Fn(&Rule) -> Option<SourceLine>,
 }
 
 /// The program of these rules. `counter` gives a rule's counter.
@@ -45,6 +47,7 @@ pub(super) fn program(
         classes,
         counter,
         actions: Actions::default(),
+        line: frame.line_of,
         state,
     };
     let unasked = unconditional();
@@ -75,7 +78,7 @@ impl Made {
         let hook = frame.hook;
         let mut record = Record::of(self.lists.iter().flat_map(List::wanted));
         let mut asm = Assembler::new(frame.name);
-        let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::tables));
+        let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::filled));
         if let Some(line) = &frame.line {
             asm.at(line);
         }
@@ -92,10 +95,13 @@ impl Made {
         let slots = record.reserve(8 * i16::from(most));
         let keys = self.lists.iter().map(List::key_size).max();
         let key = record.reserve(keys.unwrap_or(8));
+        let answer = record.reserve(8);
         let places = Places {
+            hook,
             record: &record,
             slots,
             key,
+            answer,
             makers: &makers,
             decided,
         };
@@ -103,6 +109,9 @@ impl Made {
         for (list, label) in self.lists.iter().zip([v4, v6]) {
             asm.bind(label);
             places.write(&mut asm, list);
+            if let Some(line) = &frame.line {
+                asm.at(line);
+            }
             asm.load_wide(R0, u64::from(act::PASS));
             asm.jump(decided);
         }

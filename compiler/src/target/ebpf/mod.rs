@@ -10,10 +10,12 @@
 mod act;
 mod bundle;
 pub mod classify;
+mod dynamic;
 mod guard;
 mod hook;
 mod iface;
 mod list;
+mod log;
 mod lookup;
 mod needs;
 mod parse;
@@ -21,9 +23,11 @@ mod rate;
 mod record;
 mod refuse;
 mod rows;
+mod soft;
 mod state;
 mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use polc_bpf::asm::SourceLine;
@@ -89,6 +93,8 @@ pub struct Guard {
     pub listing: String,
     /// The maps of the object that outlive an apply, by name.
     pub state: Vec<String>,
+    /// The numbers in the log of the rules that log, by name.
+    pub log_ids: BTreeMap<Arc<str>, u32>,
     /// What the programs use that not every kernel with the hook has.
     pub needs: Needs,
 }
@@ -109,7 +115,7 @@ pub fn guard(
     hook: Hook,
     options: &Options,
 ) -> Result<Guard, Vec<Diagnostic>> {
-    let refused = refuse::guard(ir);
+    let refused = refuse::guard(ir, hook);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -137,7 +143,8 @@ pub fn guard(
         let frame = guard::Frame {
             name: &name,
             hook,
-            line: line(ir, first, sources),
+            line: block_line(ir, first, sources),
+            line_of: &|rule| line(rule.span, sources),
         };
         let made = guard::program(&mut state, &classes, &rules, &frame, &counter_of);
         let made = made.map_err(|error| vec![failed(&error, ir)])?;
@@ -162,13 +169,20 @@ pub fn guard(
         counted,
         listing,
         state,
+        log_ids: log::ids(ir),
         needs,
     })
 }
 
 /// The line on which the block of a rule begins.
-fn line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
-    let span = ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
+fn block_line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
+    line(
+        ir.blocks.get(rule.block).map_or(rule.span, |b| b.span),
+        sources,
+    )
+}
+
+fn line(span: Span, sources: &SourceMap) -> Option<SourceLine> {
     let place = sources.describe_from_home(span);
     let (file, _) = place.rsplit_once(':')?;
     let (line, column) = sources.position(span);

@@ -11,6 +11,7 @@ use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Reg, Width};
 
 use crate::field::{Field, Header, IP_LENGTH};
+use crate::ir::DynamicId;
 
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,13 @@ pub(super) enum Item {
     Protocol,
     /// A field.
     Field(Field),
+    /// Whether packets have added the packet's key to a dynamic set: 1, or 0.
+    Member {
+        /// The set.
+        set: DynamicId,
+        /// Whether its destination is asked for, not its source.
+        dest: bool,
+    },
 }
 
 impl Item {
@@ -32,7 +40,7 @@ impl Item {
     fn size(self) -> i16 {
         match self {
             Self::Source | Self::Destination => 16,
-            Self::Protocol | Self::Ingress => 4,
+            Self::Protocol | Self::Ingress | Self::Member { .. } => 4,
             Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
             Self::Field(_) => 8,
         }
@@ -56,6 +64,7 @@ impl Item {
             Self::Source | Self::Destination => 32,
             Self::Protocol => 8,
             Self::Ingress => 16,
+            Self::Member { .. } => 1,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());
                 u8::try_from(u64::BITS - largest.leading_zeros()).unwrap_or(64)

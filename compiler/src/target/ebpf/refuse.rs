@@ -1,9 +1,9 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
-use super::{parse, rate};
+use super::{Hook, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Ir, Limit, Rule, Stage, Verdict};
+use crate::ir::{Atom, BucketId, DynamicId, Ir, Rule, Stage, Verdict};
 use crate::source::Span;
 
 /// One error for each thing in a policy that no program can be made for.
@@ -16,7 +16,7 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
         };
         Some(unable(&what, rule.span))
     };
-    let mut errors = guard(ir);
+    let mut errors = guard(ir, Hook::Xdp);
     errors.extend(ir.rules().filter_map(of_stage));
     errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
     errors.extend(ir.raw.iter().map(|raw| {
@@ -32,16 +32,16 @@ fn unable(what: &str, span: Span) -> Diagnostic {
 }
 
 /// One error for each rule of a guard that no program can be made for.
-pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {
+pub(super) fn guard(ir: &Ir, hook: Hook) -> Vec<Diagnostic> {
     let errors = ir.guard.iter().filter_map(|rule| {
-        let what = asks_too_much(ir, rule)?;
+        let what = asks_too_much(ir, rule, hook)?;
         let title = format!("target `ebpf` cannot express {what} in guard");
         Some(Diagnostic::error(Code::Unsupported, title, rule.span).help("build for `nftables`"))
     });
     errors.collect()
 }
 
-fn asks_too_much(ir: &Ir, rule: &Rule) -> Option<String> {
+fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook) -> Option<String> {
     let mut fields = rule.cubes.iter().flat_map(|cube| cube.fields.keys());
     let unread = fields.find(|field: &&Field| !parse::reads(**field));
     if let Some(field) = unread {
@@ -49,22 +49,29 @@ fn asks_too_much(ir: &Ir, rule: &Rule) -> Option<String> {
     }
     let asks = |atoms: bool, what: &str| atoms.then(|| what.to_owned());
     let effects = &rule.effects;
-    let impossible = |limit: &Limit| {
-        let bucket = ir.buckets.get(limit.bucket);
+    let impossible = |bucket: BucketId| {
+        let bucket = ir.buckets.get(bucket);
         !bucket.is_some_and(rate::is_possible)
     };
+    let sets = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
+    let sets = sets.filter_map(|atom| match atom {
+        Atom::Dynamic { set, .. } => Some(*set),
+        Atom::Principal(..) => None,
+    });
+    let begins = |set: DynamicId| {
+        let set = ir.dynamic.get(set);
+        set.is_some_and(|set| set.idle.is_some() && !set.initial.is_empty())
+    };
     asks(
-        rule.cubes.iter().any(|cube| !cube.atoms.is_empty()),
-        "dynamic sets",
+        sets.chain(effects.add).any(begins),
+        "a dynamic set that begins with elements and forgets them",
     )
     .or_else(|| {
         asks(
-            rule.limits.iter().any(impossible),
+            rule.buckets().any(impossible),
             "limits of live flows, or more than a token a nanosecond,",
         )
     })
-    .or_else(|| asks(effects.log.is_some(), "`log`"))
-    .or_else(|| asks(effects.mark.is_some(), "`mark`"))
-    .or_else(|| asks(effects.add.is_some(), "`add`"))
+    .or_else(|| asks(effects.mark.is_some() && hook == Hook::Xdp, "`mark`"))
     .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
 }

@@ -5,14 +5,18 @@
 //! says all that gives the contents their meaning: a bucket with another rate is another map.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use polc_bpf::map::{Map, MapFlags, MapType, Shape};
 use polc_bpf::object::Object;
 use polc_bundle::sha256_hex;
 
+use super::dynamic::Members;
+use super::log;
 use super::rate::{self, Meter, Store};
 use super::table::{Table, key_size};
-use crate::ir::{BucketId, Ir, Key, KeyKind, Rate, Sense};
+use crate::ir::{BucketId, DynamicId, Ir, Key, KeyKind, Rate, Sense};
+use crate::packet::AddrSet;
 use crate::target::Options;
 
 /// The map with the times at which tables were last swept. It need not outlive anything.
@@ -33,6 +37,7 @@ pub(super) struct State<'s> {
     maps: BTreeMap<String, Map>,
     /// The maps that are swept, in the order of the times in [`SWEEPS`].
     swept: Vec<String>,
+    log_ids: BTreeMap<Arc<str>, u32>,
 }
 
 impl<'s> State<'s> {
@@ -42,6 +47,7 @@ impl<'s> State<'s> {
             options,
             maps: BTreeMap::new(),
             swept: Vec::new(),
+            log_ids: log::ids(ir),
         }
     }
 
@@ -90,6 +96,50 @@ impl<'s> State<'s> {
             forgets,
             full: bucket.full,
         })
+    }
+
+    /// A dynamic set, for packets of a family.
+    pub(super) fn set(&mut self, id: DynamicId, v6: bool) -> Option<Members> {
+        let set = self.ir.dynamic.get(id)?;
+        let initial = match set.key {
+            KeyKind::Pair => AddrSet::empty(),
+            _ => set.initial.clone(),
+        };
+        let first = if v6 {
+            initial.v6.count()
+        } else {
+            initial.v4.count()
+        };
+        let max = u64::from(set.max.unwrap_or(self.options.max_set));
+        let room = u128::from(max).saturating_sub(u128::from(first));
+        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        let idle = set.idle.map(nanoseconds);
+        let table = (room > 0).then(|| {
+            let family = if v6 { 6 } else { 4 };
+            let identity = format!(
+                "{:?} of {} max {room} idle {idle:?} v{family}",
+                set.name,
+                word(set.key)
+            );
+            let key = Key {
+                kind: set.key,
+                v4: 32,
+                v6: 128,
+            };
+            self.table('s', &identity, (key, v6), 8, room, idle)
+        });
+        Some(Members {
+            table,
+            initial,
+            kind: set.key,
+        })
+    }
+
+    /// The number of a rule in the log, which there has to be.
+    pub(super) fn log(&mut self, rule: &str) -> u32 {
+        self.map(log::RING, Shape::ring(log::RING_SIZE));
+        self.map(log::LOST, Shape::new(MapType::PercpuArray, 4, 8, 1));
+        self.log_ids.get(rule).copied().unwrap_or(0)
     }
 
     /// A table of keys for one family.
