@@ -209,3 +209,50 @@ fn describes(entry: &Entry, bytes: &[u8]) {
     assert_eq!(entry.ports.map(u64::from), [field(SPORT), field(DPORT)]);
     assert_eq!(u64::from(entry.bytes), field(META_LENGTH));
 }
+
+/// The repository's files.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        std::fs::read_to_string(std::path::Path::new(root).join(path))
+    }
+}
+
+#[test]
+fn a_front_line_with_everything_judges_like_the_interpreter() {
+    if !possible() {
+        return;
+    }
+    let options = Options {
+        as_of: "2026-01-01".to_owned(),
+        ..Options::default()
+    };
+    let path = "policies/ddos.pol";
+    let made = compile(path, &Disk.read(path).unwrap(), &Disk, &options);
+    let ir = made.ir.as_ref().unwrap();
+    let mut rng = Rng::with_seed(3);
+    let pools = Pools::of(&ir.guard);
+    for hook in [Hook::Xdp, Hook::Ingress] {
+        let guard = guarded(ir, &made, hook).unwrap();
+        let loaded = Loaded::new(&guard.object, ["guard_0"].into_iter());
+        let mut state = State::new(ir);
+        let mut dropped = 0;
+        for _ in 0..number("POLC_PACKETS", 2_000) {
+            let bytes = frame(&mut rng, &pools);
+            let Some(passes) = loaded.passes("guard_0", &bytes) else {
+                continue;
+            };
+            let ids = &guard.log_ids;
+            let expected = judged(ir, (&mut state, ids), ("eth0", &bytes));
+            assert_eq!(passes, expected.passes, "{bytes:02x?}");
+            dropped += u32::from(!passes);
+        }
+        eprintln!(
+            "{hook:?}: {dropped} dropped; the verifier looked at {} instructions",
+            loaded.verified
+        );
+        assert!(dropped > 100);
+    }
+}

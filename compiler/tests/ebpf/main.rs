@@ -19,3 +19,4 @@ mod kernel;
 mod logs;
 mod rates;
 mod sets;
+mod tools;
