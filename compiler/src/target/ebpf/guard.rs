@@ -95,7 +95,8 @@ impl Made {
         let slots = record.reserve(8 * i16::from(most));
         let keys = self.lists.iter().map(List::key_size).max();
         let key = record.reserve(keys.unwrap_or(8));
-        let answer = record.reserve(8);
+        let remembers = self.lists.iter().any(List::remembers);
+        let answer = record.reserve(if remembers { 8 } else { 0 });
         let places = Places {
             hook,
             record: &record,

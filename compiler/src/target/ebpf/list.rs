@@ -1,8 +1,8 @@
 //! A list of rules as instructions: what is asked in which order.
 //!
-//! Rules that only decide are asked together: tables tell the first of them that holds. A rule that
-//! asks for a rate, or does something and decides nothing, stands alone between them. Each such part
-//! of the list is a [`Segment`].
+//! Rules that only decide, and count, are asked together: tables tell the first of them that holds. A
+//! rule that does more ([`Soft`]) stands alone between them. Each such part of the list is a
+//! [`Segment`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -150,7 +150,7 @@ impl Maker<'_, '_> {
         if rule.cubes.iter().all(|cube| cube.atoms.is_empty()) {
             return Cow::Borrowed(&rule.cubes);
         }
-        let cubes = rule.cubes.iter();
+        let cubes = rule.cubes.iter().filter(|cube| rows::is_of(cube, v6));
         let spelt = cubes.flat_map(|cube| dynamic::spell_out(cube, self.state, v6));
         Cow::Owned(spelt.collect())
     }
@@ -255,6 +255,12 @@ impl List {
         soft.flat_map(Soft::tables)
     }
 
+    /// Whether it has to remember an answer.
+    pub(super) fn remembers(&self) -> bool {
+        let mut soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
+        soft.any(|soft| soft.remembers)
+    }
+
     /// How many bytes of the stack keys of maps take.
     pub(super) fn key_size(&self) -> i16 {
         let sizes = self.tables().map(Table::key_size);
@@ -284,7 +290,7 @@ pub(super) struct Places<'p> {
     pub(super) slots: i16,
     /// A place on the stack for the key of a map.
     pub(super) key: i16,
-    /// A place on the stack for an answer.
+    /// A place on the stack for an answer, if a list has to remember one.
     pub(super) answer: i16,
     /// The functions that make entries of tables.
     pub(super) makers: &'p Makers,

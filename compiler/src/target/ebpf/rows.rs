@@ -59,7 +59,8 @@ pub(super) fn every(item: Item, v6: bool) -> Values {
     Values::Range(0, u128::MAX >> (128 - u32::from(item.bits(v6))))
 }
 
-fn is_of(cube: &Cube, v6: bool) -> bool {
+/// Whether packets of a family can be in a cube.
+pub(super) fn is_of(cube: &Cube, v6: bool) -> bool {
     if v6 {
         cube.families.v6
     } else {

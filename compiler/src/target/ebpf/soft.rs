@@ -27,8 +27,8 @@ pub(super) struct Soft {
     limits: Vec<(Meter, Sense)>,
     log: Option<log::Entry>,
     add: Option<Table>,
-    /// Whether the set that it adds to begins with anything.
-    may_know: bool,
+    /// Whether the set that it adds to begins with anything: then the answer is asked for again.
+    pub(super) remembers: bool,
     mark: Option<Mark>,
     counter: Option<u32>,
     /// Its answer; `None` when it does not decide.
@@ -56,7 +56,7 @@ impl Soft {
         Self {
             limits,
             log,
-            may_know: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
+            remembers: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
             add: members.and_then(|members| members.table),
             mark: effects.mark,
             counter,
@@ -97,7 +97,7 @@ impl Soft {
     /// does. What the plan has answered is in `R0`.
     pub(super) fn write(&self, asm: &mut Assembler, places: &Places, v6: bool, next: Label) {
         let with = places.asking();
-        if self.may_know {
+        if self.remembers {
             asm.store(DW, R10, places.answer, R0);
         }
         for (meter, sense) in &self.limits {
@@ -108,7 +108,7 @@ impl Soft {
         }
         if let Some(table) = &self.add {
             let known = asm.label("known");
-            if self.may_know {
+            if self.remembers {
                 asm.load(DW, R0, R10, places.answer);
                 asm.jump_if(Eq, R0, i32::try_from(KNOWN).unwrap_or(-1), known);
             }
