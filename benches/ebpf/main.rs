@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use polc_compiler::ir::Ir;
 use polc_compiler::packet::Pattern;
 use polc_compiler::source::SourceMap;
+use polc_compiler::target::Options as BuildOptions;
 use polc_compiler::target::ebpf::{self, Hook, Programs};
 use polc_compiler::{Files, Options, compile};
 use polc_generator::filters::{self, Action, Filter};
@@ -100,7 +101,8 @@ impl Bench {
         beside: Option<&Measured>,
     ) -> Option<[f64; 2]> {
         let (compiling, (ir, sources)) = fastest(|| compiled(text, files));
-        let (building, guard) = fastest(|| ebpf::guard(&ir, &sources, Hook::Xdp));
+        let (building, guard) =
+            fastest(|| ebpf::guard(&ir, &sources, Hook::Xdp, &BuildOptions::default()));
         let mut line = format!(
             "{name:<20}{:>9.1}{:>9.1}",
             compiling.as_secs_f64() * 1e3,

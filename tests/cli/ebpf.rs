@@ -39,7 +39,7 @@ fn what_programs_cannot_do_is_refused_at_its_place() {
     let policy = "policy mixed
 zone wan = wan0
 guard {
-  deny tcp/25 over 5 packets/s as slow
+  notrack tcp/25
   default allow
 }
 raw nft \"chain mine { }\"
@@ -50,7 +50,7 @@ default deny
     let run = place.polc(&["build", "mixed.pol", "--target", "ebpf", "-o", "out"]);
     assert_eq!(run.code, 3, "{run:?}");
     for expected in [
-        "cannot express rates yet",
+        "cannot express `notrack` in guard",
         "mixed.pol:4:3",
         "has no place for text for `nftables`",
         "mixed.pol:7:1",

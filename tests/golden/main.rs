@@ -104,7 +104,12 @@ fn every_policy_at_every_stage() {
 /// The programs of a policy, disassembled.
 fn listing(compilation: &Compilation) -> String {
     let ir = compilation.ir.as_ref().expect("it compiles");
-    let guard = ebpf::guard(ir, &compilation.sources, Hook::Xdp);
+    let guard = ebpf::guard(
+        ir,
+        &compilation.sources,
+        Hook::Xdp,
+        &target::Options::default(),
+    );
     guard.expect("it is expressible").listing
 }
 

@@ -8,6 +8,7 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
 }
 
 fn a_source_gets_exactly_its_burst(target: &'static str) {

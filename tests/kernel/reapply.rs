@@ -7,7 +7,7 @@ use crate::harness::{Bench, build_for, on_targets};
 
 on_targets! {
     nftables: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
-    ebpf: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, nothing_leaks_during_two_hundred_applies;
+    ebpf: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
 }
 
 const OPEN: &str = "from lan to wan { allow tcp/80 as web count  default deny }\ndefault deny";

@@ -1,18 +1,24 @@
 //! Guards.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fastrand::Rng;
+use polc_compiler::diagnostic::Diagnostic;
+use polc_compiler::field::{DPORT, META_LENGTH, SPORT};
 use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
 use polc_compiler::interpret::{Place, State, judge};
-use polc_compiler::ir::{Ir, Stage};
+use polc_compiler::ir::{Ir, Rate, Stage, TimeUnit};
 use polc_compiler::packet::Pattern;
-use polc_compiler::target::ebpf::{self, Hook};
+use polc_compiler::target::{
+    self,
+    ebpf::{self, Hook, Programs},
+};
 use polc_compiler::{Compilation, Files, Options, compile};
 use polc_generator::{Feature, Shape, valid_policy};
 
 use super::frames::{Pools, frame};
-use super::kernel::{Loaded, possible};
+use super::kernel::{Entry, Loaded, possible};
 
 /// No file can be read.
 struct NoFiles;
@@ -47,27 +53,61 @@ fn shape(rules: usize) -> Shape {
         egress: 0,
         ..Shape::default()
     };
-    let without = [
-        Feature::Dynamic,
-        Feature::Rates,
-        Feature::Marks,
-        Feature::Logs,
-        Feature::Notrack,
-    ];
+    let without = [Feature::Marks, Feature::Notrack];
     without.into_iter().fold(shape, Shape::without)
 }
 
-/// Whether the interpreter lets a frame pass guard.
-fn passes(ir: &Ir, iface: &str, bytes: &[u8]) -> bool {
+/// Makes of a policy one to which it makes no difference how late it is: tokens come by the day, and
+/// what is idle stays so long. Buckets, sets and their tables are so small that packets find them
+/// empty and full.
+fn timeless(ir: &mut Ir, rng: &mut Rng) {
+    for bucket in &mut ir.buckets {
+        bucket.rate = Rate::Packets {
+            count: rng.u64(1..4),
+            per: TimeUnit::Day,
+            burst: rng.u64(0..20),
+        };
+        bucket.idle = None;
+        bucket.max = rng.bool().then(|| rng.u32(1..6));
+    }
+    for set in &mut ir.dynamic {
+        set.idle = (set.initial.is_empty() && rng.bool()).then_some(86_400_000);
+        let first = set.initial.v4.count() + set.initial.v6.count();
+        let first = u32::try_from(first).unwrap_or(u32::MAX);
+        set.max = rng.bool().then(|| first.saturating_add(rng.u32(1..6)));
+    }
+}
+
+/// What guard does with a packet.
+#[derive(Debug, PartialEq, Eq)]
+struct Judged {
+    passes: bool,
+    /// The numbers of the rules that log it.
+    logged: Vec<u32>,
+}
+
+/// What the interpreter does with a frame.
+fn judged(
+    ir: &Ir,
+    (state, ids): (&mut State, &BTreeMap<Arc<str>, u32>),
+    (iface, bytes): (&str, &[u8]),
+) -> Judged {
+    let unjudged = |passes| Judged {
+        passes,
+        logged: Vec::new(),
+    };
     let parsed = match parse(&Frame::whole(Link::Ethernet, bytes)) {
         Ok(parsed) => parsed,
-        Err(FrameError::NotIp { .. }) => return true,
-        Err(_) => return false,
+        Err(FrameError::NotIp { .. }) => return unjudged(true),
+        Err(_) => return unjudged(false),
     };
     let packet = parsed.packet(Place::Iface(iface.into()), Place::Host);
-    let mut state = State::oracle(Vec::<bool>::new(), BTreeMap::new());
-    let decision = judge(ir, &packet, &mut state, 0);
-    decision.by.is_none_or(|id| id.stage != Stage::Guard)
+    let decision = judge(ir, &packet, state, 0);
+    let by_guard = decision.logged.iter().filter(|id| id.stage == Stage::Guard);
+    Judged {
+        passes: decision.by.is_none_or(|id| id.stage != Stage::Guard),
+        logged: by_guard.map(|id| ids[&ir.guard[id.index].name]).collect(),
+    }
 }
 
 /// A name that a program is for.
@@ -85,21 +125,27 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     }
     let (policies, packets) = (number("POLC_POLICIES", 40), number("POLC_PACKETS", 2_000));
     let mut rng = Rng::with_seed(number("POLC_SEED", 1));
-    let (mut judged, mut dropped, mut verified) = (0u64, 0u64, 0);
+    let (mut count, mut dropped, mut logged, mut verified) = (0u64, 0u64, 0, 0);
     for _ in 0..policies {
         let shape = shape(if rng.bool() { 8 } else { 40 });
+        let seed = rng.u64(..);
+        let timeless = |ir: &Ir| {
+            let mut ir = ir.clone();
+            timeless(&mut ir, &mut Rng::with_seed(seed));
+            ir
+        };
         let able = |text: &str| {
             let made = compiled(text);
-            let guard = |ir: &Ir| ebpf::guard(ir, &made.sources, Hook::Xdp).is_ok();
+            let guard = |ir: &Ir| guarded(&timeless(ir), &made, Hook::Xdp).is_ok();
             made.ir
                 .as_ref()
                 .is_some_and(|ir| !ir.guard.is_empty() && guard(ir))
         };
         let text = valid_policy(rng.u64(..), &shape, able).unwrap().text;
         let made = compiled(&text);
-        let ir = made.ir.unwrap();
+        let ir = timeless(made.ir.as_ref().unwrap());
         let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
-        let guard = ebpf::guard(&ir, &made.sources, hook).unwrap();
+        let guard = guarded(&ir, &made, hook).unwrap();
         let programs: Vec<(&str, &Pattern)> = guard
             .programs
             .iter()
@@ -108,29 +154,105 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         let loaded = Loaded::new(&guard.object, programs.iter().map(|(name, _)| *name));
         verified = verified.max(loaded.verified);
         let pools = Pools::of(&ir.guard);
+        let mut state = State::new(&ir);
         for at in 0..packets {
             let (name, pattern) = programs[rng.usize(..programs.len())];
             let iface = name_of(pattern);
             let bytes = frame(&mut rng, &pools);
-            let expected = passes(&ir, &iface, &bytes);
-            let Some(got) = loaded.passes(name, &bytes) else {
+            let Some(passes) = loaded.passes(name, &bytes) else {
                 assert_eq!(hook, Hook::Ingress);
                 continue;
             };
+            let entries = loaded.logged();
+            let got = Judged {
+                passes,
+                logged: entries.iter().map(|entry| entry.id).collect(),
+            };
+            let expected = judged(&ir, (&mut state, &guard.log_ids), (&iface, &bytes));
             assert_eq!(
                 got,
                 expected,
-                "packet {at} of {hook:?}, in {iface}: {bytes:02x?}\n{:?}\n{text}\n{}",
+                "packet {at} of {hook:?}, in {iface}: {bytes:02x?}\n{:?}\n{:?}\n{:?}\n{text}\n{}",
                 parse(&Frame::whole(Link::Ethernet, &bytes)),
+                ir.buckets,
+                ir.dynamic,
                 guard.listing
             );
-            judged += 1;
-            dropped += u64::from(!got);
+            for entry in entries {
+                describes(&entry, &bytes);
+            }
+            count += 1;
+            dropped += u64::from(!got.passes);
+            logged += got.logged.len();
         }
     }
     eprintln!(
-        "{policies} policies, {judged} frames, {dropped} dropped, 0 mismatches; the verifier \
-         looked at up to {verified} instructions"
+        "{policies} policies, {count} frames, {dropped} dropped, {logged} log entries, 0 mismatches; \
+         the verifier looked at up to {verified} instructions"
     );
-    assert!(dropped > judged / 10 && dropped < judged * 9 / 10);
+    assert!(dropped > count / 10 && dropped < count * 9 / 10);
+}
+
+fn guarded(ir: &Ir, made: &Compilation, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
+    ebpf::guard(ir, &made.sources, hook, &target::Options::default())
+}
+
+/// Whether a log entry is about a frame.
+fn describes(entry: &Entry, bytes: &[u8]) {
+    let parsed = parse(&Frame::whole(Link::Ethernet, bytes)).unwrap();
+    let packet = parsed.packet(Place::Host, Place::Host);
+    let field = |field| packet.field(field).unwrap_or(0);
+    let [_, family, protocol, _] = entry.numbers;
+    assert_eq!(family == 4, packet.saddr.is_ipv4());
+    assert_eq!(protocol, packet.proto);
+    assert_eq!((entry.source, entry.dest), (packet.saddr, packet.daddr));
+    assert_eq!(entry.ports.map(u64::from), [field(SPORT), field(DPORT)]);
+    assert_eq!(u64::from(entry.bytes), field(META_LENGTH));
+}
+
+/// The repository's files.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        std::fs::read_to_string(std::path::Path::new(root).join(path))
+    }
+}
+
+#[test]
+fn a_front_line_with_everything_judges_like_the_interpreter() {
+    if !possible() {
+        return;
+    }
+    let options = Options {
+        as_of: "2026-01-01".to_owned(),
+        ..Options::default()
+    };
+    let path = "policies/ddos.pol";
+    let made = compile(path, &Disk.read(path).unwrap(), &Disk, &options);
+    let ir = made.ir.as_ref().unwrap();
+    let mut rng = Rng::with_seed(3);
+    let pools = Pools::of(&ir.guard);
+    for hook in [Hook::Xdp, Hook::Ingress] {
+        let guard = guarded(ir, &made, hook).unwrap();
+        let loaded = Loaded::new(&guard.object, ["guard_0"].into_iter());
+        let mut state = State::new(ir);
+        let mut dropped = 0;
+        for _ in 0..number("POLC_PACKETS", 2_000) {
+            let bytes = frame(&mut rng, &pools);
+            let Some(passes) = loaded.passes("guard_0", &bytes) else {
+                continue;
+            };
+            let ids = &guard.log_ids;
+            let expected = judged(ir, (&mut state, ids), ("eth0", &bytes));
+            assert_eq!(passes, expected.passes, "{bytes:02x?}");
+            dropped += u32::from(!passes);
+        }
+        eprintln!(
+            "{hook:?}: {dropped} dropped; the verifier looked at {} instructions",
+            loaded.verified
+        );
+        assert!(dropped > 100);
+    }
 }

@@ -1,6 +1,9 @@
 //! The kernel's side: programs are loaded, and run for single frames.
 
-use aya::maps::PerCpuArray;
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 
@@ -19,6 +22,47 @@ pub(crate) struct Loaded {
     programs: Ebpf,
     /// The most instructions that the verifier has looked at for a program.
     pub(crate) verified: u32,
+    log: Option<Mutex<RingBuf<MapData>>>,
+}
+
+/// A log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) time: u64,
+    pub(crate) id: u32,
+    pub(crate) bytes: u32,
+    /// Hook, family, protocol, verdict.
+    pub(crate) numbers: [u8; 4],
+    pub(crate) source: IpAddr,
+    pub(crate) dest: IpAddr,
+    pub(crate) ports: [u16; 2],
+}
+
+impl Entry {
+    fn of(bytes: &[u8]) -> Self {
+        assert_eq!(bytes.len(), 64);
+        let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+        let port = |at: usize| u16::from_ne_bytes(bytes[at..at + 2].try_into().unwrap());
+        let address = |at: usize| {
+            let octets: [u8; 16] = bytes[at..at + 16].try_into().unwrap();
+            if bytes[21] == 6 {
+                return octets.into();
+            }
+            assert_eq!(octets[4..], [0; 12]);
+            let first: [u8; 4] = octets[..4].try_into().unwrap();
+            first.into()
+        };
+        assert_eq!(word(60), 0);
+        Self {
+            time: u64::from_ne_bytes(bytes[..8].try_into().unwrap()),
+            id: word(8),
+            bytes: word(16),
+            numbers: bytes[20..24].try_into().unwrap(),
+            source: address(24),
+            dest: address(40),
+            ports: [port(56), port(58)],
+        }
+    }
 }
 
 /// `XDP_DROP`, `XDP_PASS`
@@ -45,7 +89,50 @@ impl Loaded {
             let looked = program.info().unwrap().verified_instruction_count();
             verified = verified.max(looked.unwrap_or(0));
         }
-        Self { programs, verified }
+        let log = programs.take_map("log");
+        let log = log.map(|map| Mutex::new(RingBuf::try_from(map).unwrap()));
+        Self {
+            programs,
+            verified,
+            log,
+        }
+    }
+
+    /// The log entries since the last time.
+    pub(crate) fn logged(&self) -> Vec<Entry> {
+        let Some(log) = &self.log else {
+            return Vec::new();
+        };
+        let mut log = log.lock().unwrap();
+        let mut entries = Vec::new();
+        while let Some(entry) = log.next() {
+            entries.push(Entry::of(&entry));
+        }
+        entries
+    }
+
+    /// How many log entries found no room.
+    pub(crate) fn lost(&self) -> u64 {
+        let map = self.programs.map("log_lost").unwrap();
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(map).unwrap();
+        map.get(&0, 0).unwrap().iter().sum()
+    }
+
+    /// The mark of a packet that came with `mark`, after a program for packets.
+    pub(crate) fn mark(&self, name: &str, frame: &[u8], mark: u32) -> u32 {
+        let (mut before, mut after) = ([0; 192], [0; 192]);
+        before[8..12].copy_from_slice(&mark.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&before),
+            ctx_out: Some(&mut after),
+            ..TestRunOptions::default()
+        };
+        let Program::SchedClassifier(program) = self.programs.program(name).unwrap() else {
+            panic!("{name} is for frames");
+        };
+        program.test_run(options).unwrap();
+        u32::from_ne_bytes(after[8..12].try_into().unwrap())
     }
 
     /// Packets and bytes under a counter, over all processors.

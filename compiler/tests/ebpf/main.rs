@@ -16,4 +16,7 @@
 mod frames;
 mod guard;
 mod kernel;
+mod logs;
 mod rates;
+mod sets;
+mod tools;

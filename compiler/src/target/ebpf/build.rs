@@ -7,11 +7,12 @@ use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
 
 use super::iface::Classes;
-use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, rate};
+use super::state::State;
+use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, log};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Ir, Rule, Stage};
 use crate::packet::Pattern;
-use crate::source::SourceMap;
+use crate::source::{SourceMap, Span};
 use crate::target::Options;
 
 /// Programs in the making.
@@ -24,13 +25,15 @@ pub(super) struct Build<'b> {
     programs: Vec<Attached>,
     listing: String,
     needs: Needs,
-    state: Vec<String>,
+    options: &'b Options,
+    state: State<'b>,
+    flows: Vec<String>,
     classes: Vec<(Pattern, u64)>,
 }
 
 impl<'b> Build<'b> {
     /// Nothing yet.
-    pub(super) fn new(ir: &'b Ir, sources: &'b SourceMap) -> Self {
+    pub(super) fn new(ir: &'b Ir, sources: &'b SourceMap, options: &'b Options) -> Self {
         let counting = |stage: Stage| {
             let numbered = ir.stage(stage).iter().enumerate();
             let counting = numbered.filter(|(_, rule)| rule.effects.count);
@@ -44,7 +47,9 @@ impl<'b> Build<'b> {
             programs: Vec::new(),
             listing: String::new(),
             needs: Needs::default(),
-            state: Vec::new(),
+            options,
+            state: State::new(ir, options),
+            flows: Vec::new(),
             classes: Vec::new(),
         }
     }
@@ -66,10 +71,11 @@ impl<'b> Build<'b> {
             let frame = guard::Frame {
                 name: &name,
                 hook,
-                line: self.line(first),
+                line: block_line(ir, first, self.sources),
+                line_of: &|rule| line(rule.span, self.sources),
             };
-            let counter = |rule| self.counter(Stage::Guard, rule);
-            let made = guard::program(ir, &classes, &rules, &frame, &counter);
+            let counter = |rule| counter(&self.counted, Stage::Guard, rule);
+            let made = guard::program(&mut self.state, &classes, &rules, &frame, &counter);
             let made = made.map_err(|error| vec![failed(&error, ir)])?;
             self.add(hook, made.program, made.data);
             self.attach(Some(name), hook, pattern);
@@ -78,7 +84,7 @@ impl<'b> Build<'b> {
     }
 
     /// Adds the programs of the filter.
-    pub(super) fn filter(&mut self, options: &Options) -> Result<(), Vec<Diagnostic>> {
+    pub(super) fn filter(&mut self) -> Result<(), Vec<Diagnostic>> {
         let ir = self.ir;
         let hooks = [(Hook::Ingress, "in"), (Hook::Egress, "out")];
         let needed: Vec<_> = hooks
@@ -89,7 +95,7 @@ impl<'b> Build<'b> {
             return Ok(());
         }
         let classes = filter::classes(ir);
-        let maps = filter::Maps::new(options.flows);
+        let maps = filter::Maps::new(self.options.flows);
         for (hook, prefix) in needed {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
                 let Some(iface) = iface.filter(|name| *name != "lo") else {
@@ -98,22 +104,26 @@ impl<'b> Build<'b> {
                 };
                 let name = format!("{prefix}_{number}");
                 let asked = filter::Asked {
-                    ir,
                     classes: &classes,
                     maps: &maps,
                     hook,
                     name: &name,
-                    line: ir.filter.first().and_then(|rule| self.line(rule)),
+                    line: ir
+                        .filter
+                        .first()
+                        .and_then(|rule| block_line(ir, rule, self.sources)),
+                    line_of: &|rule| line(rule.span, self.sources),
                     iface,
-                    counter: &|rule| self.counter(Stage::Filter, rule),
+                    counter: &|rule| counter(&self.counted, Stage::Filter, rule),
                 };
-                let made = filter::program(&asked).map_err(|error| vec![failed(&error, ir)])?;
+                let made = filter::program(&mut self.state, &asked)
+                    .map_err(|error| vec![failed(&error, ir)])?;
                 self.add(hook, made.program, made.data);
                 self.attach(Some(name), hook, pattern);
             }
         }
         for map in maps.state() {
-            self.state.push(map.name.clone());
+            self.flows.push(map.name.clone());
             self.object.map(map);
         }
         for map in filter::Maps::others() {
@@ -130,13 +140,8 @@ impl<'b> Build<'b> {
             let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
             self.object.map(Map::new(act::COUNTERS, shape));
         }
-        let asked = self.ir.rules().any(|(_, rule)| !rule.limits.is_empty());
-        if let Ok(entries @ 1..) = u32::try_from(self.ir.buckets.len())
-            && asked
-        {
-            let shape = Shape::new(MapType::Array, 4, 8, entries);
-            self.object.map(Map::new(rate::BUCKETS, shape));
-        }
+        let mut state = self.state.write(&mut self.object);
+        state.extend(self.flows);
         let object = self.object.write();
         Ok(Programs {
             object: object.map_err(|error| vec![failed(&error, self.ir)])?,
@@ -144,14 +149,10 @@ impl<'b> Build<'b> {
             counted: self.counted,
             listing: self.listing,
             needs: self.needs,
-            state: self.state,
+            state,
+            log_ids: log::ids(self.ir),
             classes: self.classes,
         })
-    }
-
-    fn counter(&self, stage: Stage, rule: usize) -> Option<u32> {
-        let place = self.counted.binary_search(&(stage, rule)).ok()?;
-        u32::try_from(place).ok()
     }
 
     fn add(&mut self, hook: Hook, program: Program, data: Vec<(String, Vec<u8>)>) {
@@ -170,19 +171,29 @@ impl<'b> Build<'b> {
             pattern: pattern.clone(),
         });
     }
+}
 
-    /// The line on which the block of a rule begins.
-    fn line(&self, rule: &Rule) -> Option<SourceLine> {
-        let span = self.ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
-        let place = self.sources.describe_from_home(span);
-        let (file, _) = place.rsplit_once(':')?;
-        let (line, column) = self.sources.position(span);
-        let text = self.sources.get(span.file)?.text.lines().nth(line - 1)?;
-        Some(SourceLine {
-            file: Arc::from(file),
-            line: u32::try_from(line).ok()?,
-            column: u32::try_from(column).ok()?,
-            text: Arc::from(text.trim_end()),
-        })
-    }
+/// The counter of a rule.
+fn counter(counted: &[(Stage, usize)], stage: Stage, rule: usize) -> Option<u32> {
+    let place = counted.binary_search(&(stage, rule)).ok()?;
+    u32::try_from(place).ok()
+}
+
+/// The line on which the block of a rule begins.
+fn block_line(ir: &Ir, rule: &Rule, sources: &SourceMap) -> Option<SourceLine> {
+    let span = ir.blocks.get(rule.block).map_or(rule.span, |b| b.span);
+    line(span, sources)
+}
+
+fn line(span: Span, sources: &SourceMap) -> Option<SourceLine> {
+    let place = sources.describe_from_home(span);
+    let (file, _) = place.rsplit_once(':')?;
+    let (line, column) = sources.position(span);
+    let text = sources.get(span.file)?.text.lines().nth(line - 1)?;
+    Some(SourceLine {
+        file: Arc::from(file),
+        line: u32::try_from(line).ok()?,
+        column: u32::try_from(column).ok()?,
+        text: Arc::from(text.trim_end()),
+    })
 }

@@ -7,7 +7,7 @@ use polc_bundle::{
     RuleEntry, SCHEMA,
 };
 
-use super::{Ebpf, Hook, Programs, act};
+use super::{Ebpf, Hook, Need, Programs, act};
 use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::SourceMap;
@@ -35,7 +35,7 @@ pub(super) fn bundle(
             .map_or_else(String::new, |f| f.kernel.clone()),
         features,
         governs: vec![],
-        rules: rules(ir, sources, &programs.counted),
+        rules: rules(ir, sources, &programs),
         objects: vec![],
         sets: vec![],
         programs: entries(&programs),
@@ -56,25 +56,30 @@ pub(super) fn bundle(
 fn features(programs: &Programs) -> Vec<Feature> {
     let runs = |hook: Hook| programs.programs.iter().any(|p| p.hook == hook);
     let packets = runs(Hook::Ingress) || runs(Hook::Egress);
-    let needs = programs.needs;
-    let all = [
+    let always = [
         (true, "read-only program data", "5.2"),
         (runs(Hook::Xdp), "xdp links", "5.9"),
-        (packets, "ktime_get_coarse_ns", "5.11"),
-        (packets, "atomic operations on flags", "5.12"),
-        (needs.frame_length, "xdp_get_buff_len", "5.18"),
         (packets, "tcx links", "6.6"),
-        (needs.far_jumps, "jumps of 32 bits", "6.6"),
     ];
-    let used = all.into_iter().filter(|(used, ..)| *used);
-    used.map(|(_, name, kernel)| Feature {
-        name: name.to_owned(),
-        kernel: kernel.to_owned(),
-    })
-    .collect()
+    let always = always.into_iter().filter(|(used, ..)| *used);
+    let always = always.map(|(_, name, kernel)| (name, kernel));
+    let used = always.chain(programs.needs.iter().map(Need::feature));
+    let mut features: Vec<Feature> = used
+        .map(|(name, kernel)| Feature {
+            name: name.to_owned(),
+            kernel: kernel.to_owned(),
+        })
+        .collect();
+    features.sort_by_key(|feature| {
+        let numbers = feature.kernel.split('.');
+        numbers
+            .map(|n| n.parse().unwrap_or(0))
+            .collect::<Vec<u32>>()
+    });
+    features
 }
 
-fn rules(ir: &Ir, sources: &SourceMap, counted: &[(Stage, usize)]) -> Vec<RuleEntry> {
+fn rules(ir: &Ir, sources: &SourceMap, programs: &Programs) -> Vec<RuleEntry> {
     let of_stage = |stage: Stage| {
         let numbered = ir.stage(stage).iter().enumerate();
         numbered.map(move |(place, rule)| RuleEntry {
@@ -87,12 +92,13 @@ fn rules(ir: &Ir, sources: &SourceMap, counted: &[(Stage, usize)]) -> Vec<RuleEn
                 .to_owned(),
             source: sources.describe_from_home(rule.span),
             comment: rule.name.to_string(),
-            counter: counted
+            counter: programs
+                .counted
                 .binary_search(&(stage, place))
                 .ok()
                 .map(|number| format!("{}/{number}", act::COUNTERS)),
             log_prefix: None,
-            log_id: None,
+            log_id: programs.log_ids.get(&rule.name).copied(),
         })
     };
     Stage::ALL.into_iter().flat_map(of_stage).collect()

@@ -6,10 +6,12 @@ use polc_bpf::insn::Reg::R0;
 use super::act::{self, Actions, Outcome};
 use super::hook::Hook;
 use super::iface::Classes;
-use super::list::{List, ListError, Maker, Places, asks_length};
+use super::list::{List, ListError, Maker, Places};
 use super::parse::{self, Exits, Tags};
-use super::record::{Item, Record};
-use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, META_LENGTH};
+use super::record::Record;
+use super::state::State;
+use super::table::Makers;
+use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6};
 use crate::ir::{Cube, Ir, Rule, Side};
 use crate::packet::{Families, IntervalSet};
 
@@ -23,36 +25,39 @@ pub(super) struct Guard {
 pub(super) struct Frame<'f> {
     pub(super) name: &'f str,
     pub(super) hook: Hook,
-    /// The line of the policy that its instructions are said to come from.
+    /// The line of the policy that instructions are said to come from which are about no rule.
     pub(super) line: Option<SourceLine>,
+    /// A rule's line.
+    pub(super) line_of: &'f dyn Fn(&Rule) -> Option<SourceLine>,
 }
 
 /// The program of these rules. `counter` gives a rule's counter.
 ///
 /// It is one that kernels before 6.6 load, unless it is too long for that.
 pub(super) fn program(
-    ir: &Ir,
+    state: &mut State,
     classes: &Classes,
     rules: &[(usize, Rule)],
     frame: &Frame,
     counter: &dyn Fn(usize) -> Option<u32>,
 ) -> Result<Guard, ListError> {
+    let ir = state.ir();
     let mut maker = Maker {
-        name: frame.name,
+        name: frame.name.to_owned(),
         classes,
         counter,
         actions: Actions::default(),
+        line: frame.line_of,
+        state,
     };
     let unasked = unconditional();
     let unasked = if ir.strict_icmp { &[][..] } else { &unasked };
     let made = Made {
-        ir,
         lists: [
-            maker.list("", rules, unasked, false)?,
-            maker.list("", rules, unasked, true)?,
+            maker.list(rules, unasked, false)?,
+            maker.list(rules, unasked, true)?,
         ],
         actions: maker.actions,
-        measured: asks_length(ir, rules, counter),
     };
     let program = match made.write(frame).finish(Isa::V3) {
         Err(AsmError::TooFar { .. }) => made.write(frame).finish(Isa::V4)?,
@@ -63,22 +68,17 @@ pub(super) fn program(
 }
 
 /// What a program is written from.
-struct Made<'m> {
-    ir: &'m Ir,
+struct Made {
     lists: [List; 2],
     actions: Actions,
-    /// Whether somebody has to know how long packets are.
-    measured: bool,
 }
 
-impl Made<'_> {
+impl Made {
     fn write(&self, frame: &Frame) -> Assembler {
         let hook = frame.hook;
-        let lists = self.lists.iter();
-        let mut wanted: Vec<Item> = lists.flat_map(|list| list.items.clone()).collect();
-        wanted.extend(self.measured.then_some(Item::Field(META_LENGTH)));
-        let mut record = Record::of(wanted);
+        let mut record = Record::of(self.lists.iter().flat_map(List::wanted));
         let mut asm = Assembler::new(frame.name);
+        let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::filled));
         if let Some(line) = &frame.line {
             asm.at(line);
         }
@@ -93,18 +93,27 @@ impl Made<'_> {
         parse::ethernet(&mut asm, hook, Tags::Read, &mut record, exits);
         let most = self.lists.iter().map(List::slots).max().unwrap_or(0);
         let slots = record.reserve(8 * i16::from(most));
-        let key = record.reserve(8);
+        let keys = self.lists.iter().map(List::key_size).max();
+        let key = record.reserve(keys.unwrap_or(8));
+        let remembers = self.lists.iter().any(List::remembers);
+        let answer = record.reserve(if remembers { 8 } else { 0 });
         let places = Places {
-            ir: self.ir,
+            hook,
             record: &record,
             slots,
             key,
+            answer,
+            flow_mark: None,
+            makers: &makers,
             decided,
         };
         asm.part("classify");
         for (list, label) in self.lists.iter().zip([v4, v6]) {
             asm.bind(label);
             places.write(&mut asm, list);
+            if let Some(line) = &frame.line {
+                asm.at(line);
+            }
             asm.load_wide(R0, u64::from(act::PASS));
             asm.jump(decided);
         }

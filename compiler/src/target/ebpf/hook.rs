@@ -60,6 +60,31 @@ impl Hook {
         }
     }
 
+    /// Where the context says by which interface the frame has come.
+    pub(super) fn interface(self) -> i16 {
+        match self {
+            Self::Xdp => 12,
+            Self::Ingress | Self::Egress => 40,
+        }
+    }
+
+    /// Where the context has the packet's mark; `None` where frames have none.
+    pub(super) fn mark(self) -> Option<i16> {
+        match self {
+            Self::Xdp => None,
+            Self::Ingress | Self::Egress => Some(8),
+        }
+    }
+
+    /// Its number in log entries.
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Self::Xdp => 0,
+            Self::Ingress => 1,
+            Self::Egress => 2,
+        }
+    }
+
     fn context(self) -> Context {
         match self {
             Self::Xdp => Context {

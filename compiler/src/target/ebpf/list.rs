@@ -1,21 +1,30 @@
 //! A list of rules as instructions: what is asked in which order.
 //!
-//! Rules that only decide are asked together: tables tell the first of them that holds. A rule that
-//! asks for a rate, or does something and decides nothing, stands alone between them. Each such part
-//! of the list is a [`Segment`].
+//! Rules that only decide, and count, are asked together: tables tell the first of them that holds. A
+//! rule that does more ([`Soft`]) stands alone between them. Each such part of the list is a
+//! [`Segment`].
 
-use polc_bpf::asm::{AsmError, Assembler, Label};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use polc_bpf::asm::{AsmError, Assembler, Label, SourceLine};
 use polc_bpf::insn::Cond::Eq;
-use polc_bpf::insn::Reg::{R0, R7};
+use polc_bpf::insn::Reg::R0;
 
 use super::act::{self, Actions, Outcome};
 use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
+use super::dynamic::{self, Look};
+use super::hook::Hook;
 use super::iface::Classes;
 use super::lookup::{self, Lookup};
+use super::rate::Asking;
 use super::record::{Item, Record};
-use super::rows::Rows;
-use super::{rate, rows};
-use crate::ir::{Cube, Ir, Limit, Rule, Verdict};
+use super::rows::{self, Rows};
+use super::soft::{self, Soft};
+use super::state::State;
+use super::table::{Makers, Table};
+use crate::field::META_LENGTH;
+use crate::ir::{Cube, DynamicId, Rule, Verdict};
 
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +43,9 @@ pub(super) enum ListError {
 /// A list, for packets of a family.
 pub(super) struct List {
     v6: bool,
-    pub(super) items: Vec<Item>,
+    items: Vec<Item>,
+    /// What else is asked of packets: what keys are made of, and lengths.
+    also: BTreeSet<Item>,
     segments: Vec<Segment>,
 }
 
@@ -43,50 +54,61 @@ struct Segment {
     /// Which of its rules is the first that holds: the answer; or 0.
     plan: Plan,
     data: String,
+    /// What has to be looked up before.
+    looks: Vec<Look>,
+    /// The line of its first rule.
+    line: Option<SourceLine>,
+    /// The lines of the steps of the plan, where each is about one rule.
+    lines: Vec<Option<SourceLine>>,
     /// What else the one rule asks and does, when it is one that tables cannot tell.
     soft: Option<Soft>,
 }
 
-/// A rule that does more than to decide by the packet alone.
-struct Soft {
-    limits: Vec<Limit>,
-    counter: Option<u32>,
-    /// Its answer; `None` when it does not decide.
-    answer: Option<u32>,
-}
-
 /// What lists are made from.
-pub(super) struct Maker<'m> {
+pub(super) struct Maker<'m, 's> {
     /// What the names of tables begin with.
-    pub(super) name: &'m str,
+    pub(super) name: String,
     /// The classes of interfaces, by whose numbers cubes are asked for the way in.
     pub(super) classes: &'m Classes,
     /// A rule's counter.
     pub(super) counter: &'m dyn Fn(usize) -> Option<u32>,
     pub(super) actions: Actions,
+    /// A rule's line.
+    pub(super) line: &'m dyn Fn(&Rule) -> Option<SourceLine>,
+    /// The maps of all programs of the object.
+    pub(super) state: &'m mut State<'s>,
 }
 
-impl Maker<'_> {
+impl Maker<'_, '_> {
     /// The list of some rules, with their places in their stage; what is in one of the cubes
-    /// `unasked` passes before them. `part` tells its tables from those of the program's other lists.
+    /// `unasked` passes before them.
     pub(super) fn list(
         &mut self,
-        part: &str,
         rules: &[(usize, Rule)],
         unasked: &[Cube],
         v6: bool,
     ) -> Result<List, ListError> {
-        let cubes = rules.iter().flat_map(|(_, rule)| &rule.cubes);
-        let items = rows::items(cubes.chain(unasked), v6);
-        let rows = Rows {
-            items: &items,
-            v6,
-            classes: self.classes,
+        let cubes: Vec<Cow<[Cube]>> = rules.iter().map(|(_, rule)| self.cubes(rule, v6)).collect();
+        let all = cubes.iter().flat_map(|cubes| cubes.iter());
+        let items = rows::items(all.chain(unasked), v6);
+        let mut draft = Draft {
+            rows: Rows {
+                items: &items,
+                v6,
+                classes: self.classes,
+            },
+            open: Vec::new(),
+            from: Vec::new(),
+            known: BTreeSet::new(),
+            segments: Vec::new(),
         };
-        let mut segments = Vec::new();
+        let mut also = BTreeSet::new();
         let unasked = unasked.iter();
-        let mut open: Vec<Row> = unasked.filter_map(|c| rows.row(c, act::PASS)).collect();
-        for (index, rule) in rules {
+        let unasked: Vec<Row> = unasked
+            .filter_map(|cube| draft.rows.row(cube, act::PASS))
+            .collect();
+        draft.take(None, unasked);
+        for ((index, rule), cubes) in rules.iter().zip(&cubes) {
             let counter = (self.counter)(*index);
             let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
                 Verdict::Deny => Outcome::Drop,
@@ -94,52 +116,158 @@ impl Maker<'_> {
                 _ => Outcome::Pass,
             });
             let answer = outcome.map(|outcome| self.actions.answer(outcome, counter));
-            if let Some(answer) = answer.filter(|_| rule.limits.is_empty()) {
-                open.extend(rows.all(rule, answer));
+            if let Some(answer) = answer.filter(|_| !Soft::is_needed(rule)) {
+                also.extend(counter.map(|_| Item::Field(META_LENGTH)));
+                let rows: Vec<Row> = draft.rows.all(cubes, answer).collect();
+                draft.take(Some(rule), rows);
                 continue;
             }
-            self.close(part, &mut segments, &rows, &mut open, None)?;
-            open.extend(rows.all(rule, 1));
-            let soft = Soft {
-                limits: rule.limits.clone(),
-                counter,
-                answer,
-            };
-            self.close(part, &mut segments, &rows, &mut open, Some(soft))?;
+            let mut rows = self.known(rule, cubes, &draft.rows);
+            rows.extend(draft.rows.all(cubes, soft::HOLDS));
+            if rows.is_empty() {
+                continue;
+            }
+            self.close(&mut draft, None)?;
+            draft.take(Some(rule), rows);
+            let soft = Soft::new(rule, self.state, v6, (counter, answer));
+            also.extend(soft.items());
+            self.close(&mut draft, Some(soft))?;
+            if let Some(set) = rule.effects.add {
+                draft.forget(set);
+            }
         }
-        self.close(part, &mut segments, &rows, &mut open, None)?;
+        self.close(&mut draft, None)?;
+        let segments = draft.segments;
         Ok(List {
             v6,
             items,
+            also,
             segments,
         })
     }
 
-    /// Makes a segment of some rows, if there are any.
-    fn close(
-        &self,
-        part: &str,
-        segments: &mut Vec<Segment>,
-        rows: &Rows,
-        open: &mut Vec<Row>,
-        soft: Option<Soft>,
-    ) -> Result<(), ListError> {
-        if open.is_empty() {
+    /// The cubes of a rule, without what dynamic sets begin with.
+    fn cubes<'r>(&mut self, rule: &'r Rule, v6: bool) -> Cow<'r, [Cube]> {
+        if rule.cubes.iter().all(|cube| cube.atoms.is_empty()) {
+            return Cow::Borrowed(&rule.cubes);
+        }
+        let cubes = rule.cubes.iter().filter(|cube| rows::is_of(cube, v6));
+        let spelt = cubes.flat_map(|cube| dynamic::spell_out(cube, self.state, v6));
+        Cow::Owned(spelt.collect())
+    }
+
+    /// The packets of a rule whose key the set begins with that the rule adds to.
+    fn known(&mut self, rule: &Rule, cubes: &[Cube], rows: &Rows) -> Vec<Row> {
+        let added = rule.effects.add;
+        let Some(members) = added.and_then(|set| self.state.set(set, rows.v6)) else {
+            return Vec::new();
+        };
+        let known: Vec<Cube> = cubes.iter().filter_map(|c| members.known(c)).collect();
+        rows.all(&known, soft::KNOWN).collect()
+    }
+
+    /// Makes a segment of the open rows, if there are any.
+    fn close(&mut self, draft: &mut Draft, soft: Option<Soft>) -> Result<(), ListError> {
+        if draft.open.is_empty() {
             return Ok(());
         }
-        let problem = Problem::new(rows.fields(), std::mem::take(open), 0)?;
-        let plan = classify::choose(&problem, &Limits::default())?;
-        let (name, family) = (self.name, if rows.v6 { 6 } else { 4 });
-        segments.push(Segment {
+        let looks = draft.looks(self.state);
+        let rows = std::mem::take(&mut draft.open);
+        let from = std::mem::take(&mut draft.from);
+        let line = from.iter().flatten().next().and_then(|r| (self.line)(r));
+        let problem = Problem::new(draft.rows.fields(), rows, 0)?;
+        let limits = Limits::default();
+        let plan = classify::choose(&problem, &limits)?;
+        let rules = classify::strategy::rows_of_steps(&problem, &plan, &limits);
+        let line_of = |row: Option<usize>| (self.line)((*from.get(row?)?)?);
+        let lines = rules.into_iter().map(line_of).collect();
+        let (name, family) = (&self.name, if draft.rows.v6 { 6 } else { 4 });
+        let data = format!("{name}_{family}_{}", draft.segments.len());
+        draft.segments.push(Segment {
             plan,
-            data: format!("{name}_{part}{family}_{}", segments.len()),
+            data,
+            looks,
+            line,
+            lines,
             soft,
         });
         Ok(())
     }
 }
 
+/// A list that is being made.
+struct Draft<'d> {
+    rows: Rows<'d>,
+    /// The rows of the next segment, and the rule that each comes from.
+    open: Vec<Row>,
+    from: Vec<Option<&'d Rule>>,
+    /// What was looked up and still is as it was.
+    known: BTreeSet<Item>,
+    segments: Vec<Segment>,
+}
+
+impl<'d> Draft<'d> {
+    /// Opens rows of a rule.
+    fn take(&mut self, rule: Option<&'d Rule>, rows: Vec<Row>) {
+        self.from.extend(rows.iter().map(|_| rule));
+        self.open.extend(rows);
+    }
+
+    /// A set has changed.
+    fn forget(&mut self, changed: DynamicId) {
+        self.known
+            .retain(|item| !matches!(item, Item::Member { set, .. } if *set == changed));
+    }
+
+    /// What the open rows ask that has to be looked up.
+    fn looks(&mut self, state: &mut State) -> Vec<Look> {
+        let mut looks = Vec::new();
+        for (at, item) in self.rows.items.iter().enumerate() {
+            let Item::Member { set, dest } = *item else {
+                continue;
+            };
+            let every = rows::every(*item, self.rows.v6);
+            let mut asked = self.open.iter().filter_map(|row| row.region.dim(at));
+            if asked.any(|values| *values != every) && self.known.insert(*item) {
+                looks.extend(Look::new(state, set, dest, self.rows.v6));
+            }
+        }
+        looks
+    }
+}
+
 impl List {
+    /// What a record has to have.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = Item> {
+        self.items.iter().chain(&self.also).copied()
+    }
+
+    /// The tables of keys that its instructions read.
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.segments.iter().flat_map(|segment| {
+            let soft = segment.soft.iter().flat_map(Soft::tables);
+            soft.chain(segment.looks.iter().map(Look::table))
+        })
+    }
+
+    /// The tables that it makes entries of.
+    pub(super) fn filled(&self) -> impl Iterator<Item = &Table> {
+        let soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
+        soft.flat_map(Soft::tables)
+    }
+
+    /// Whether it has to remember an answer.
+    pub(super) fn remembers(&self) -> bool {
+        let mut soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
+        soft.any(|soft| soft.remembers)
+    }
+
+    /// How many bytes of the stack keys of maps take.
+    pub(super) fn key_size(&self) -> i16 {
+        let sizes = self.tables().map(Table::key_size);
+        sizes.max().unwrap_or(0).max(8)
+    }
+
     /// How many slots its plans need at most.
     pub(super) fn slots(&self) -> u8 {
         let plans = self.segments.iter().map(|segment| segment.plan.slots);
@@ -157,12 +285,18 @@ impl List {
 
 /// Where a program has what its lists need.
 pub(super) struct Places<'p> {
-    pub(super) ir: &'p Ir,
+    pub(super) hook: Hook,
     pub(super) record: &'p Record,
     /// Where on the stack the slots of plans begin.
     pub(super) slots: i16,
     /// A place on the stack for the key of a map.
     pub(super) key: i16,
+    /// A place on the stack for an answer, if a list has to remember one.
+    pub(super) answer: i16,
+    /// Where on the stack the mark of the packet's flow is, if it has one.
+    pub(super) flow_mark: Option<i16>,
+    /// The functions that make entries of tables.
+    pub(super) makers: &'p Makers,
     /// Where to go with the answer of the rule that decides in `R0`.
     pub(super) decided: Label,
 }
@@ -173,6 +307,12 @@ impl Places<'_> {
         for segment in &list.segments {
             let family = if list.v6 { "ipv6" } else { "ipv4" };
             asm.note(&format!("{family}: {}", segment.plan.strategy));
+            for look in &segment.looks {
+                look.write(asm, &self.asking());
+            }
+            if let Some(line) = &segment.line {
+                asm.at(line);
+            }
             let [looked, next] = ["looked_up", "next_rules"].map(|name| asm.label(name));
             let lookup = Lookup {
                 plan: &segment.plan,
@@ -181,6 +321,7 @@ impl Places<'_> {
                 v6: list.v6,
                 data: &segment.data,
                 slots: self.slots,
+                lines: &segment.lines,
                 decided: looked,
             };
             lookup::write(asm, &lookup);
@@ -188,43 +329,17 @@ impl Places<'_> {
             asm.jump_if(Eq, R0, 0, next);
             match &segment.soft {
                 None => asm.jump(self.decided),
-                Some(soft) => self.soft(asm, soft, next),
+                Some(soft) => soft.write(asm, self, list.v6, next),
             }
             asm.bind(next);
         }
     }
 
-    /// Asks for rates, in order; the first that does not hold ends it.
-    fn soft(&self, asm: &mut Assembler, soft: &Soft, next: Label) {
-        for limit in &soft.limits {
-            let number = u32::try_from(limit.bucket).unwrap_or(u32::MAX);
-            if let Some(bucket) = self.ir.buckets.get(limit.bucket) {
-                let asked = (number, bucket);
-                rate::ask(asm, self.record, self.key, asked, limit.sense, next);
-            }
-        }
-        match (soft.answer, soft.counter) {
-            (Some(answer), _) => {
-                asm.load_wide(R0, u64::from(answer));
-                asm.jump(self.decided);
-            }
-            (None, Some(counter)) => {
-                asm.load_wide(R7, u64::from(counter));
-                act::count(asm, self.record, self.key);
-            }
-            (None, None) => {}
+    pub(super) fn asking(&self) -> Asking<'_> {
+        Asking {
+            record: self.record,
+            key: self.key,
+            makers: self.makers,
         }
     }
-}
-
-/// Whether somebody has to know how long packets are.
-pub(super) fn asks_length(
-    ir: &Ir,
-    rules: &[(usize, Rule)],
-    counter: &dyn Fn(usize) -> Option<u32>,
-) -> bool {
-    rules.iter().any(|(index, rule)| {
-        let buckets = rule.limits.iter().filter_map(|l| ir.buckets.get(l.bucket));
-        counter(*index).is_some() || buckets.into_iter().any(rate::counts_bytes)
-    })
 }

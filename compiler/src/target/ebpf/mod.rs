@@ -11,24 +11,32 @@ mod act;
 mod build;
 mod bundle;
 pub mod classify;
+mod dynamic;
 mod filter;
 mod guard;
 mod hook;
 mod iface;
 mod list;
+mod log;
 mod lookup;
+mod needs;
 mod parse;
 mod rate;
 mod record;
 mod refuse;
 mod rows;
+mod soft;
+mod state;
+mod table;
 
-use polc_bpf::asm::{Function, Program};
-use polc_bpf::insn::{Helper, Insn};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use polc_bundle::Bundle;
 
 use self::build::Build;
 pub use self::hook::Hook;
+pub use self::needs::{Need, Needs};
 use super::{Capability, Options, Target};
 use crate::diagnostic::{Code, Diagnostic, sort};
 use crate::ir::{Ir, Stage};
@@ -64,9 +72,9 @@ impl Target for Ebpf {
         for rule in counting.guard.iter_mut().chain(&mut counting.filter) {
             rule.effects.count |= options.count_all;
         }
-        let mut build = Build::new(&counting, sources);
-        build.guard(Hook::Xdp)?;
-        build.filter(options)?;
+        let mut build = Build::new(&counting, sources, options);
+        build.guard(guard_hook(ir))?;
+        build.filter()?;
         bundle::bundle(&counting, sources, build.finish()?)
             .map_err(|error| vec![failed(&error, ir)])
     }
@@ -86,28 +94,12 @@ pub struct Programs {
     pub listing: String,
     /// What the programs use that not every kernel with the hook has.
     pub needs: Needs,
-    /// The names of the maps that outlive an apply.
+    /// The maps of the object that outlive an apply, by name.
     pub state: Vec<String>,
+    /// The numbers in the log of the rules that log, by name.
+    pub log_ids: BTreeMap<Arc<str>, u32>,
     /// The classes of interfaces that programs ask for by number.
     pub classes: Vec<(Pattern, u64)>,
-}
-
-/// What programs use that not every kernel has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// The helper that tells a frame's length.
-    pub frame_length: bool,
-    /// Jumps of 32 bits.
-    pub far_jumps: bool,
-}
-
-impl Needs {
-    fn note(&mut self, program: &Program) {
-        for insn in program.functions().iter().flat_map(Function::insns) {
-            self.frame_length |= matches!(insn, Insn::Call(Helper::XdpGetBuffLen));
-            self.far_jumps |= matches!(insn, Insn::JumpFar { .. });
-        }
-    }
 }
 
 /// A program, and where it runs.
@@ -122,12 +114,17 @@ pub struct Attached {
 }
 
 /// The guard of a policy as programs for a hook, or one error for each thing that these cannot do.
-pub fn guard(ir: &Ir, sources: &SourceMap, hook: Hook) -> Result<Programs, Vec<Diagnostic>> {
-    let refused = refuse::guard(ir);
+pub fn guard(
+    ir: &Ir,
+    sources: &SourceMap,
+    hook: Hook,
+    options: &Options,
+) -> Result<Programs, Vec<Diagnostic>> {
+    let refused = refuse::guard(ir, hook);
     if !refused.is_empty() {
         return Err(refused);
     }
-    let mut build = Build::new(ir, sources);
+    let mut build = Build::new(ir, sources, options);
     build.guard(hook)?;
     build.finish()
 }
@@ -142,9 +139,18 @@ pub fn filter(
     if !refused.is_empty() {
         return Err(refused);
     }
-    let mut build = Build::new(ir, sources);
-    build.filter(options)?;
+    let mut build = Build::new(ir, sources, options);
+    build.filter()?;
     build.finish()
+}
+
+/// Where the guard of a policy runs: frames have no mark before the kernel has made packets of them.
+fn guard_hook(ir: &Ir) -> Hook {
+    if ir.guard.iter().any(|rule| rule.effects.mark.is_some()) {
+        Hook::Ingress
+    } else {
+        Hook::Xdp
+    }
 }
 
 /// A program that cannot be made.

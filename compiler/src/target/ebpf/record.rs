@@ -11,6 +11,7 @@ use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Reg, Width};
 
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, IP_LENGTH};
+use crate::ir::DynamicId;
 
 /// The fields that packets of every protocol can lack: the longest IPv6 packets have no length that
 /// the field could have, and what is not tracked is in no state.
@@ -37,6 +38,13 @@ pub(super) enum Item {
     Transport,
     /// The number by which an ICMP question and its answer are known.
     EchoId,
+    /// Whether packets have added the packet's key to a dynamic set: 1, or 0.
+    Member {
+        /// The set.
+        set: DynamicId,
+        /// Whether its destination is asked for, not its source.
+        dest: bool,
+    },
 }
 
 impl Item {
@@ -49,7 +57,8 @@ impl Item {
             | Self::FragmentId
             | Self::Later
             | Self::Transport
-            | Self::EchoId => 4,
+            | Self::EchoId
+            | Self::Member { .. } => 4,
             Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
             Self::Field(_) => 8,
         }
@@ -74,7 +83,7 @@ impl Item {
             Self::Source | Self::Destination if v6 => 128,
             Self::Source | Self::Destination | Self::FragmentId => 32,
             Self::Protocol => 8,
-            Self::Later => 1,
+            Self::Later | Self::Member { .. } => 1,
             Self::Ingress | Self::Transport | Self::EchoId => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());

@@ -1,28 +1,22 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
-use super::{filter, parse, rate};
+use super::{Hook, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Ir, Limit, Rule, Side, Stage, Verdict};
+use crate::ir::{Atom, BucketId, DynamicId, Ir, Rule, Side, Stage, Verdict};
 use crate::source::Span;
 
 /// One error for each thing in a policy that no program can be made for.
 pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     let of_stage = |(stage, rule): (Stage, &Rule)| {
         let what = match (stage, rule.is_default) {
-            // A bucket would be full again after each apply.
-            (Stage::Guard, _)
-                if !rule.limits.is_empty() && asks_too_much(ir, rule, parse::reads).is_none() =>
-            {
-                "rates".to_owned()
-            }
             (Stage::Guard | Stage::Filter, _) => return None,
             (_, true) => format!("a default of {}", stage.name()),
             (_, false) => format!("{} rules", stage.name()),
         };
         Some(unable(&what, rule.span))
     };
-    let mut errors = guard(ir);
+    let mut errors = guard(ir, super::guard_hook(ir));
     errors.extend(filter(ir));
     errors.extend(ir.rules().filter_map(of_stage));
     errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
@@ -39,16 +33,16 @@ fn unable(what: &str, span: Span) -> Diagnostic {
 }
 
 /// One error for each rule of a guard that no program can be made for.
-pub(super) fn guard(ir: &Ir) -> Vec<Diagnostic> {
-    of_stage(ir, Stage::Guard, |ir, rule| {
-        asks_too_much(ir, rule, parse::reads)
+pub(super) fn guard(ir: &Ir, hook: Hook) -> Vec<Diagnostic> {
+    of_stage(ir, Stage::Guard, |rule| {
+        asks_too_much(ir, rule, hook, parse::reads)
     })
 }
 
 /// One error for each rule and section of a filter that no program can be made for.
 pub(super) fn filter(ir: &Ir) -> Vec<Diagnostic> {
-    let mut errors = of_stage(ir, Stage::Filter, |ir, rule| {
-        named_loopback(rule).or_else(|| asks_too_much(ir, rule, filter::reads))
+    let mut errors = of_stage(ir, Stage::Filter, |rule| {
+        named_loopback(rule).or_else(|| asks_too_much(ir, rule, Hook::Egress, super::filter::reads))
     });
     let blocks = ir.blocks.iter();
     let stateless = blocks.filter(|block| block.stateless && block.stage == Stage::Filter);
@@ -64,19 +58,16 @@ fn named_loopback(rule: &Rule) -> Option<String> {
     some.then(|| "the interface `lo`".to_owned())
 }
 
-fn of_stage(ir: &Ir, stage: Stage, what: impl Fn(&Ir, &Rule) -> Option<String>) -> Vec<Diagnostic> {
+fn of_stage(ir: &Ir, stage: Stage, what: impl Fn(&Rule) -> Option<String>) -> Vec<Diagnostic> {
     let errors = ir.stage(stage).iter().filter_map(|rule| {
-        let title = format!(
-            "target `ebpf` cannot express {} in {}",
-            what(ir, rule)?,
-            stage.name()
-        );
+        let (what, stage) = (what(rule)?, stage.name());
+        let title = format!("target `ebpf` cannot express {what} in {stage}");
         Some(Diagnostic::error(Code::Unsupported, title, rule.span).help("build for `nftables`"))
     });
     errors.collect()
 }
 
-fn asks_too_much(ir: &Ir, rule: &Rule, reads: fn(Field) -> bool) -> Option<String> {
+fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> Option<String> {
     let mut fields = rule.cubes.iter().flat_map(|cube| cube.fields.keys());
     let unread = fields.find(|field: &&Field| !reads(**field));
     if let Some(field) = unread {
@@ -84,22 +75,33 @@ fn asks_too_much(ir: &Ir, rule: &Rule, reads: fn(Field) -> bool) -> Option<Strin
     }
     let asks = |atoms: bool, what: &str| atoms.then(|| what.to_owned());
     let effects = &rule.effects;
-    let impossible = |limit: &Limit| {
-        let bucket = ir.buckets.get(limit.bucket);
+    let impossible = |bucket: BucketId| {
+        let bucket = ir.buckets.get(bucket);
         !bucket.is_some_and(rate::is_possible)
     };
+    let mut atoms = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
+    if let Some(Atom::Principal(_, name)) = atoms.find(|a| matches!(a, Atom::Principal(..))) {
+        return Some(format!("a sender known by the name `{name}`"));
+    }
+    let sets = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
+    let sets = sets.filter_map(|atom| match atom {
+        Atom::Dynamic { set, .. } => Some(*set),
+        Atom::Principal(..) => None,
+    });
+    let begins = |set: DynamicId| {
+        let set = ir.dynamic.get(set);
+        set.is_some_and(|set| set.idle.is_some() && !set.initial.is_empty())
+    };
     asks(
-        rule.cubes.iter().any(|cube| !cube.atoms.is_empty()),
-        "dynamic sets",
+        sets.chain(effects.add).any(begins),
+        "a dynamic set that begins with elements and forgets them",
     )
     .or_else(|| {
         asks(
-            rule.limits.iter().any(impossible),
-            "rates by key, or of flows,",
+            rule.buckets().any(impossible),
+            "limits of live flows, or more than a token a nanosecond,",
         )
     })
-    .or_else(|| asks(effects.log.is_some(), "`log`"))
-    .or_else(|| asks(effects.mark.is_some(), "`mark`"))
-    .or_else(|| asks(effects.add.is_some(), "`add`"))
+    .or_else(|| asks(effects.mark.is_some() && hook == Hook::Xdp, "`mark`"))
     .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
 }

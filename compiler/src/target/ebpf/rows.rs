@@ -4,7 +4,7 @@ use super::classify::{FieldSpec, Row};
 use super::iface::Classes;
 use super::record::Item;
 use crate::field::{DPORT, SPORT};
-use crate::ir::{Cube, Rule};
+use crate::ir::{Atom, Cube};
 use crate::packet::{AddrSet, Region, Values};
 
 /// What cubes ask of packets of a family, in order.
@@ -21,6 +21,7 @@ pub(super) fn items<'c>(cubes: impl IntoIterator<Item = &'c Cube>, v6: bool) -> 
 
 fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
+    items.extend(cube.atoms.keys().filter_map(member));
     let all = Cube::any();
     let part = |set: &AddrSet| {
         if v6 {
@@ -42,7 +43,24 @@ fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
     items
 }
 
-fn is_of(cube: &Cube, v6: bool) -> bool {
+/// The item that a question is about.
+fn member(atom: &Atom) -> Option<Item> {
+    match atom {
+        Atom::Dynamic { set, dest } => Some(Item::Member {
+            set: *set,
+            dest: *dest,
+        }),
+        Atom::Principal(..) => None,
+    }
+}
+
+/// Every number that an item can have.
+pub(super) fn every(item: Item, v6: bool) -> Values {
+    Values::Range(0, u128::MAX >> (128 - u32::from(item.bits(v6))))
+}
+
+/// Whether packets of a family can be in a cube.
+pub(super) fn is_of(cube: &Cube, v6: bool) -> bool {
     if v6 {
         cube.families.v6
     } else {
@@ -72,6 +90,7 @@ impl Rows<'_> {
                 Item::Destination if self.v6 => FieldSpec::address6("destination"),
                 Item::Destination => FieldSpec::address4("destination"),
                 Item::Protocol => FieldSpec::number("protocol", bits),
+                Item::Member { .. } => FieldSpec::number("member", bits),
                 Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
                     bits,
                     ..FieldSpec::port(field.name())
@@ -85,9 +104,9 @@ impl Rows<'_> {
         self.items.iter().map(field).collect()
     }
 
-    /// The rows of a rule.
-    pub(super) fn all(&self, rule: &Rule, answer: u32) -> impl Iterator<Item = Row> {
-        let cubes = rule.cubes.iter();
+    /// The rows of a rule's cubes.
+    pub(super) fn all(&self, cubes: &[Cube], answer: u32) -> impl Iterator<Item = Row> {
+        let cubes = cubes.iter();
         cubes.filter_map(move |cube| self.row(cube, answer))
     }
 
@@ -112,13 +131,18 @@ impl Rows<'_> {
                 Values::of(&set.v4)
             }
         };
-        let every = || Values::Range(0, u128::MAX >> (128 - u32::from(item.bits(self.v6))));
+        let every = || every(item, self.v6);
         match item {
             Item::Ingress if cube.ingress.ifaces.is_full() => Some(every()),
             Item::Ingress => Values::of(&self.classes.numbers(&cube.ingress.ifaces)),
             Item::Source => address(&cube.saddr),
             Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
             Item::Protocol => Values::of(&cube.proto),
+            Item::Member { .. } => {
+                let mut atoms = cube.atoms.iter();
+                let asked = atoms.find(|(atom, _)| member(atom) == Some(item));
+                Some(asked.map_or_else(every, |(_, wanted)| Values::one(u128::from(*wanted))))
+            }
             Item::Field(field) => match cube.fields.get(&field) {
                 Some(set) => Values::of(set),
                 None => Some(every()),

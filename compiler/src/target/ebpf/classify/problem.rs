@@ -159,6 +159,19 @@ impl Problem {
         self.default
     }
 
+    /// The same problem with the numbers of the rows, from 0, as their answers.
+    #[must_use]
+    pub fn numbered(&self) -> Self {
+        let rows = (0..).zip(&self.rows).map(|(number, row)| Row {
+            region: row.region.clone(),
+            rule: number,
+        });
+        Self {
+            rows: rows.collect(),
+            ..self.clone()
+        }
+    }
+
     /// The answer for a point by definition, row by row: what every plan has to agree with.
     pub fn first_match(&self, point: &[u128]) -> u32 {
         let row = self.rows.iter().find(|row| row.region.contains(point));

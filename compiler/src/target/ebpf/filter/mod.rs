@@ -10,23 +10,24 @@
 //! both interfaces are known.
 
 mod direction;
+mod flows;
 mod program;
 mod quote;
 mod reject;
 mod stack;
-mod table;
 mod track;
 
 use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
 
+use self::flows::Flows;
 use self::program::{Direction, Filter};
-use self::table::Table;
 use super::act::Actions;
 use super::hook::Hook;
 use super::iface::Classes;
-use super::list::{List, ListError, Maker, asks_length};
+use super::list::{List, ListError, Maker};
 use super::parse;
+use super::state::State;
 use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
     META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
@@ -52,20 +53,20 @@ pub(super) struct Made {
 
 /// What the filter programs of a policy have in common.
 pub(super) struct Maps {
-    table: Table,
+    flows: Flows,
 }
 
 impl Maps {
     /// With room for so many flows.
     pub(super) fn new(flows: u32) -> Self {
         Self {
-            table: Table::new(flows),
+            flows: Flows::new(flows),
         }
     }
 
     /// The maps that outlive an apply.
     pub(super) fn state(&self) -> [Map; 2] {
-        self.table.maps()
+        self.flows.maps()
     }
 
     /// The others.
@@ -77,12 +78,14 @@ impl Maps {
 
 /// What a program is made for.
 pub(super) struct Asked<'a> {
-    pub(super) ir: &'a Ir,
     pub(super) classes: &'a Classes,
     pub(super) maps: &'a Maps,
     pub(super) hook: Hook,
     pub(super) name: &'a str,
+    /// The line of instructions that are about no rule.
     pub(super) line: Option<SourceLine>,
+    /// A rule's line.
+    pub(super) line_of: &'a dyn Fn(&Rule) -> Option<SourceLine>,
     /// A name of the class of interfaces.
     pub(super) iface: &'a str,
     /// The counter of a rule.
@@ -116,18 +119,19 @@ pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
 }
 
 /// The program for a class of interfaces.
-pub(super) fn program(asked: &Asked) -> Result<Made, ListError> {
-    let (ir, iface) = (asked.ir, asked.iface);
+pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListError> {
+    let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
-        name: asked.name,
+        name: String::new(),
         classes: asked.classes,
         counter: asked.counter,
         actions: Actions::default(),
+        line: asked.line_of,
+        state,
     };
     let governs = ir.governs;
     let own = governs.input || governs.output;
     let mut directions = Vec::new();
-    let mut measured = false;
     for (name, governed, remembers, part) in match asked.hook {
         Hook::Egress => vec![
             (
@@ -146,9 +150,8 @@ pub(super) fn program(asked: &Asked) -> Result<Made, ListError> {
         )],
     } {
         let rules = rules(ir, |cube| part(cube, iface));
-        measured |= governed && asks_length(ir, &rules, asked.counter);
-        let prefix = name.get(..1).unwrap_or_default();
-        let mut list = |v6| maker.list(prefix, &rules, &[], v6);
+        maker.name = format!("{}_{}", asked.name, name.get(..1).unwrap_or_default());
+        let mut list = |v6| maker.list(&rules, &[], v6);
         let lists = if governed {
             Some([list(false)?, list(true)?])
         } else {
@@ -167,8 +170,7 @@ pub(super) fn program(asked: &Asked) -> Result<Made, ListError> {
         line: asked.line.clone(),
         directions,
         actions: maker.actions,
-        table: &asked.maps.table,
-        measured,
+        flows: &asked.maps.flows,
     };
     let program = filter.program()?;
     let lists = filter.directions.into_iter().filter_map(|d| d.lists);

@@ -11,13 +11,12 @@ use super::super::hook::Hook;
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
 use super::super::record::{Item, Record};
+use super::super::table::Makers;
+use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
-use super::table::{BY_HIGHER, Table};
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject};
-use crate::field::{
-    CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_LENGTH, META_MARK, META_PKTTYPE, UID,
-};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE, UID};
 use crate::ir::Ir;
 
 /// Where `struct __sk_buff` says how a frame was addressed.
@@ -46,9 +45,7 @@ pub(super) struct Filter<'f> {
     /// At ingress: to this host. At egress: through it, and from it.
     pub(super) directions: Vec<Direction>,
     pub(super) actions: Actions,
-    pub(super) table: &'f Table,
-    /// Whether somebody has to know how long packets are.
-    pub(super) measured: bool,
+    pub(super) flows: &'f Flows,
 }
 
 /// Where packets go.
@@ -80,6 +77,7 @@ impl Filter<'_> {
 
     fn write(&self) -> Assembler {
         let mut asm = Assembler::new(self.name);
+        let makers = Makers::write(&mut asm, self.lists().flat_map(List::filled));
         if let Some(line) = &self.line {
             asm.at(line);
         }
@@ -97,8 +95,7 @@ impl Filter<'_> {
             other: exit.next,
             malformed: exit.drop,
         };
-        let mut wanted: Vec<Item> = self.lists().flat_map(|list| list.items.clone()).collect();
-        wanted.extend(self.measured.then_some(Item::Field(META_LENGTH)));
+        let wanted = self.lists().flat_map(List::wanted);
         let mut record = Record::of(Stack::items(wanted));
         parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record, exits);
         let scratch = record.reserve(40);
@@ -109,7 +106,8 @@ impl Filter<'_> {
             .any(|o| matches!(o, Outcome::Reject(_)));
         let answer = if rejects { reject::LONGEST } else { 0 };
         let area = direction::LOOKUP.max(8 * i16::from(slots)).max(answer);
-        let stack = Stack::new(record, area);
+        let keys = self.lists().map(List::key_size).max().unwrap_or(8);
+        let stack = Stack::new(record, keys, area);
 
         asm.part("track");
         for (family, label) in [(0, v4), (1, v6)] {
@@ -123,7 +121,7 @@ impl Filter<'_> {
         self.not_ours(&mut asm, exit.next);
         let lookup = track::Lookup {
             ir: self.ir,
-            table: self.table,
+            flows: self.flows,
             stack: &stack,
             ways: Ways {
                 follows: exit.admitted,
@@ -137,7 +135,7 @@ impl Filter<'_> {
         });
         asm.part("classify");
         asm.bind(unknown);
-        self.classify(&mut asm, &stack, decided, exit);
+        self.classify(&mut asm, &stack, &makers, decided, exit);
         asm.part("act");
         self.act(&mut asm, &stack, decided, exit);
         asm
@@ -152,7 +150,24 @@ impl Filter<'_> {
     }
 
     /// Which direction it is, and what its rules say.
-    fn classify(&self, asm: &mut Assembler, stack: &Stack, decided: Label, exit: Exit) {
+    fn classify(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        makers: &Makers,
+        decided: Label,
+        exit: Exit,
+    ) {
+        let places = Places {
+            hook: self.hook,
+            record: &stack.record,
+            slots: stack.area,
+            key: stack.index,
+            answer: stack.answer.at(),
+            flow_mark: Some(stack.mark.at()),
+            makers,
+            decided,
+        };
         if self.hook == Hook::Ingress {
             direction::arriving(asm, stack, exit.next);
         }
@@ -165,7 +180,7 @@ impl Filter<'_> {
             } else if self.directions.len() > 1 {
                 asm.bind(through);
             }
-            self.judge(asm, stack, direction, decided, exit);
+            self.judge(asm, stack, direction, &places, exit);
         }
     }
 
@@ -174,7 +189,7 @@ impl Filter<'_> {
         asm: &mut Assembler,
         stack: &Stack,
         direction: &Direction,
-        decided: Label,
+        places: &Places,
         exit: Exit,
     ) {
         stack.kind.get(asm, R1);
@@ -192,13 +207,6 @@ impl Filter<'_> {
             track::only_syn(asm, stack, exit.drop);
         }
         facts(asm, stack, direction);
-        let places = Places {
-            ir: self.ir,
-            record: &stack.record,
-            slots: stack.area,
-            key: stack.index,
-            decided,
-        };
         let six = asm.label("ipv6");
         stack.family.get(asm, R1);
         asm.jump_if(Ne, R1, 0, six);
@@ -232,7 +240,7 @@ impl Filter<'_> {
                 asm.bind(answer);
                 let answer = reject::Answer {
                     hook: self.hook,
-                    table: self.table,
+                    flows: self.flows,
                     stack,
                     drop: exit.drop,
                 };
@@ -246,11 +254,11 @@ impl Filter<'_> {
         asm.add(R1, R2);
         stack.way.get(asm, R2);
         const { assert!(BY_HIGHER == 1, "the flag is the way of the first packet") }
-        self.table.open(asm, stack, exit.drop);
+        self.flows.open(asm, stack, exit.drop);
         asm.bind(exit.admitted);
         stack.record.get(asm, R1, Item::Field(IP_FRAGMENT));
         asm.jump_if(Eq, R1, 0, exit.next);
-        self.table.expect_fragments(asm, stack);
+        self.flows.expect_fragments(asm, stack);
         for (label, verdict) in [(exit.next, self.hook.pass()), (exit.drop, self.hook.drop())] {
             asm.bind(label);
             asm.mov(R0, verdict);

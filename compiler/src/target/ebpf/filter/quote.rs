@@ -8,8 +8,8 @@ use polc_bpf::insn::{AluOp, Reg, SwapBits};
 
 use super::super::hook::Hook;
 use super::super::record::Item;
+use super::flows::number;
 use super::stack::Stack;
-use super::table::number;
 use crate::field::{DPORT, Field, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT};
 
 /// An ICMP header.

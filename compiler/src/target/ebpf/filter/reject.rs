@@ -13,8 +13,8 @@ use polc_bpf::insn::{AluOp, Helper, Reg, SwapBits, Width};
 use super::super::hook::Hook;
 use super::super::record::Item;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
+use super::flows::{Flows, REJECTED, number};
 use super::stack::Stack;
-use super::table::{REJECTED, Table, number};
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;
 
@@ -71,7 +71,7 @@ pub(super) fn choose(asm: &mut Assembler, stack: &Stack, reject: Reject, answer:
 /// Sends the answer that was chosen; goes to `drop` where there is none.
 pub(super) struct Answer<'a> {
     pub(super) hook: Hook,
-    pub(super) table: &'a Table,
+    pub(super) flows: &'a Flows,
     pub(super) stack: &'a Stack,
     pub(super) drop: Label,
 }
@@ -129,7 +129,7 @@ impl Answer<'_> {
         asm.add(R1, R2);
         self.stack.way.get(asm, R2);
         asm.alu(AluOp::Or, R2, REJECTED);
-        self.table.open(asm, self.stack, self.drop);
+        self.flows.open(asm, self.stack, self.drop);
     }
 
     /// Makes the packet a reset.

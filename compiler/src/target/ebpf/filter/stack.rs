@@ -5,7 +5,7 @@ use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Operand, Reg, Width};
 
 use super::super::record::{Item, Record};
-use super::table::{KEY, VALUE};
+use super::flows::{KEY, VALUE};
 use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 
 /// What the flow table asks of every packet.
@@ -39,6 +39,11 @@ const QUOTED: &[Item] = &[
 pub(super) struct Place(i16);
 
 impl Place {
+    /// Where it is.
+    pub(super) fn at(self) -> i16 {
+        self.0
+    }
+
     pub(super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
         asm.store(Width::DW, R10, self.0, value);
     }
@@ -70,7 +75,7 @@ pub(super) struct Stack {
     pub(super) key: i16,
     /// A value of the flow table.
     pub(super) value: i16,
-    /// The key of another map: 8 bytes.
+    /// The key of another map.
     pub(super) index: i16,
     /// Bytes that parts of the program use one behind the other.
     pub(super) area: i16,
@@ -84,13 +89,13 @@ impl Stack {
         asked.into_iter().chain(tracked).collect()
     }
 
-    /// Takes the places; `area` is at least so many bytes.
-    pub(super) fn new(mut record: Record, area: i16) -> Self {
+    /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
+    pub(super) fn new(mut record: Record, index: i16, area: i16) -> Self {
         let mut place = || Place(record.reserve(8));
         let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
         let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
-        let index = record.reserve(8);
+        let index = record.reserve(index.max(8));
         let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
         let needed = record.lowest() - quoted.lowest();
         let area = record.reserve(area.max(needed));

@@ -11,11 +11,11 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::record::Item;
-use super::stack::Stack;
-use super::table::{
-    BY_HIGHER, FIN_LOWER, FINISHED, FLAGS, MARK, REJECTED, REPLIED, RESET, Table, UNTIL, key,
+use super::flows::{
+    BY_HIGHER, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
     number,
 };
+use super::stack::Stack;
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
 use crate::ir::{Ir, Mark};
 
@@ -67,7 +67,7 @@ pub(super) struct Ways {
 /// The lookup of a program.
 pub(super) struct Lookup<'l> {
     pub(super) ir: &'l Ir,
-    pub(super) table: &'l Table,
+    pub(super) flows: &'l Flows,
     pub(super) stack: &'l Stack,
     pub(super) ways: Ways,
 }
@@ -87,11 +87,11 @@ impl Lookup<'_> {
         self.special(asm, related, later);
         key(asm, self.stack, &self.stack.record);
         self.stack.way.set(asm, R9);
-        self.table.find(asm, self.stack, found, unknown);
+        self.flows.find(asm, self.stack, found, unknown);
 
         asm.bind(later);
         asm.note("later fragment");
-        self.table.is_expected(asm, self.stack, self.ways.passes);
+        self.flows.is_expected(asm, self.stack, self.ways.passes);
         self.goes_on(asm, Kind::Orphan);
 
         asm.bind(related);
@@ -100,7 +100,7 @@ impl Lookup<'_> {
         quote(asm, quoted, invalid);
         asm.bind(quoted);
         key(asm, self.stack, &self.stack.quoted);
-        self.table.find(asm, self.stack, about, invalid);
+        self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
         self.restore(asm);
         asm.jump(self.ways.follows);
@@ -197,7 +197,7 @@ impl Lookup<'_> {
         self.keep(asm);
         self.restore(asm);
         asm.jump_if(Ne, R8, 0, self.ways.follows);
-        self.table.settle(asm, self.stack);
+        self.flows.settle(asm, self.stack);
         asm.jump(self.ways.follows);
         asm.bind(known);
         self.keep(asm);

@@ -11,7 +11,7 @@ mod search;
 mod test;
 mod vectors;
 
-use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::asm::{Assembler, Label, SourceLine};
 use polc_bpf::insn::Cond::{Lt, Sge};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R10};
 use polc_bpf::insn::{AluOp, Reg, Width as Bytes};
@@ -33,6 +33,8 @@ pub(super) struct Lookup<'l> {
     pub(super) data: &'l str,
     /// Where on the stack the slots begin: 8 bytes for each.
     pub(super) slots: i16,
+    /// The lines of the policy that steps come from, where they are known.
+    pub(super) lines: &'l [Option<SourceLine>],
     /// Where to go with the answer in `R0`.
     pub(super) decided: Label,
 }
@@ -51,7 +53,11 @@ pub(super) fn data(plan: &Plan) -> Vec<u8> {
 pub(super) fn write(asm: &mut Assembler, lookup: &Lookup) {
     let mut way = Way::default();
     let mut steps = lookup.plan.steps.iter().peekable();
+    let mut lines = lookup.lines.iter();
     while let Some(step) = steps.next() {
+        if let Some(Some(line)) = lines.next() {
+            asm.at(line);
+        }
         way.descent = asked(step).map(|slot| match way.descent {
             Some(descent) => descent,
             None => (slot, asm.label("leaf")),

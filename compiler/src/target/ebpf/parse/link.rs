@@ -3,7 +3,7 @@
 use polc_bpf::asm::Label;
 use polc_bpf::insn::Cond::{Eq, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9};
-use polc_bpf::insn::{AluOp, SwapBits, Width};
+use polc_bpf::insn::{AluOp, Width};
 
 use super::Parser;
 use crate::field::{ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, VLAN_ID, VLAN_PCP};
@@ -84,11 +84,13 @@ impl Parser<'_> {
         if !self.wants(field) {
             return;
         }
+        // Of bytes that were copied to the stack, the verifier lets only aligned ones be read at once.
         self.be16(R0, R1, offset);
-        self.asm.alu(AluOp::Lsh, R0, 32);
-        self.asm.load(Width::W, R2, R1, offset + 2);
-        self.asm.to_be(SwapBits::B32, R2);
-        self.asm.alu(AluOp::Or, R0, R2);
+        for at in [offset + 2, offset + 4] {
+            self.asm.alu(AluOp::Lsh, R0, 16);
+            self.be16(R2, R1, at);
+            self.asm.alu(AluOp::Or, R0, R2);
+        }
         self.put(field, R0);
     }
 

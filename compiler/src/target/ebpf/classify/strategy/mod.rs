@@ -20,7 +20,7 @@ pub use blame::Blame;
 use super::Limits;
 use super::analysis::{Analysis, Column};
 use super::draft::{Draft, Packing};
-use super::plan::{Plan, Slot};
+use super::plan::{Plan, Slot, Step};
 use super::problem::Problem;
 use super::stage::{self, Estimate, Growth, Order, StageKind, Unfit};
 
@@ -126,6 +126,25 @@ pub struct Unbuildable {
 /// The plan that looks points up fastest and stays within the limits.
 pub fn choose(problem: &Problem, limits: &Limits) -> Result<Plan, Unbuildable> {
     among(ALL.iter(), problem, limits)
+}
+
+/// For each step of a plan that tests row after row, the row that it tests; nothing for other plans.
+pub fn rows_of_steps(problem: &Problem, plan: &Plan, limits: &Limits) -> Vec<Option<usize>> {
+    if !plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Match { .. }))
+    {
+        return Vec::new();
+    }
+    let Ok(numbered) = only(plan.strategy, &problem.numbered(), limits) else {
+        return Vec::new();
+    };
+    let row = |step: &Step| match step {
+        Step::Match { answer, .. } => usize::try_from(*answer).ok(),
+        _ => None,
+    };
+    numbered.steps.iter().map(row).collect()
 }
 
 /// The plan of one strategy, by its name.

@@ -64,13 +64,13 @@ const FRAGMENT_KEY: u64 = 0x80 << 40;
 
 /// The two maps.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(super) struct Flows {
     fresh: String,
     settled: String,
     size: u32,
 }
 
-impl Table {
+impl Flows {
     /// A table for so many flows of each kind. Its maps carry the size in their names: tables of
     /// other sizes are others.
     pub(super) fn new(size: u32) -> Self {

@@ -1,0 +1,65 @@
+//! What programs use that not every kernel with their hook has.
+
+use std::collections::BTreeSet;
+
+use polc_bpf::asm::{Function, Program};
+use polc_bpf::insn::{AtomicOp, Helper, Insn};
+
+/// Something that not every kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Rings that programs write records to.
+    Rings,
+    /// The clock that stands still between ticks.
+    CoarseClock,
+    /// Comparing and exchanging in one step.
+    CompareExchange,
+    /// A function that the kernel calls for each entry of a map.
+    ForEach,
+    /// The helper that tells a frame's length.
+    FrameLength,
+    /// Jumps of 32 bits.
+    FarJumps,
+}
+
+impl Need {
+    /// What it is called, and the first kernel that has it.
+    pub fn feature(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Rings => ("ring buffers", "5.8"),
+            Self::CoarseClock => ("ktime_get_coarse_ns", "5.11"),
+            Self::CompareExchange => ("compare and exchange", "5.12"),
+            Self::ForEach => ("for_each_map_elem", "5.13"),
+            Self::FrameLength => ("xdp_get_buff_len", "5.18"),
+            Self::FarJumps => ("jumps of 32 bits", "6.6"),
+        }
+    }
+
+    fn of(insn: &Insn) -> Option<Self> {
+        Some(match insn {
+            Insn::Call(Helper::RingbufReserve) => Self::Rings,
+            Insn::Call(Helper::KtimeGetCoarseNs) => Self::CoarseClock,
+            Insn::Atomic { op, .. } if *op != AtomicOp::Add => Self::CompareExchange,
+            Insn::Call(Helper::ForEachMapElem) => Self::ForEach,
+            Insn::Call(Helper::XdpGetBuffLen) => Self::FrameLength,
+            Insn::JumpFar { .. } => Self::FarJumps,
+            _ => return None,
+        })
+    }
+}
+
+/// What programs need, what older kernels have first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs(BTreeSet<Need>);
+
+impl Needs {
+    pub(super) fn note(&mut self, program: &Program) {
+        let insns = program.functions().iter().flat_map(Function::insns);
+        self.0.extend(insns.filter_map(Need::of));
+    }
+
+    /// Each of them, what older kernels have first.
+    pub fn iter(&self) -> impl Iterator<Item = Need> {
+        self.0.iter().copied()
+    }
+}
