@@ -1,6 +1,7 @@
 //! What rules have logged.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 
 use polc_bpf::asm::{Assembler, Isa};
 use polc_bpf::insn::Helper;
@@ -150,6 +151,17 @@ fn entries_are_shown_for_people_and_programs() {
         assert_eq!(shown[key], value);
     }
     assert_eq!(shown["destination_port"], 22);
+
+    let at = ["--netns", namespace.name(), "--state-dir", "state"];
+    let mut child = place.start(&[&["log", "-f"], &at[..]].concat());
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    for _ in 0..2 {
+        send(1);
+        let line = lines.next().expect("a line").expect("text");
+        assert!(line.contains(" ssh: "), "{line}");
+    }
+    child.kill().expect("it goes on until it is told");
+    child.wait().expect("it has ended");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod prepare;
 mod programs;
 mod undo;
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use polc_bundle::{Bundle, Object};
@@ -191,18 +192,37 @@ pub(crate) enum Renewed {
 pub(crate) fn renew(options: &ApplyOptions) -> Result<Renewed, ApplyError> {
     let netns = Netns::open(options.netns.as_deref())?;
     let store = Store::new(options.state_dir.as_deref());
+    // Mostly nothing is missing, and the lock would only be in somebody's way. What is seen of
+    // somebody's work half done does not count.
+    if let Ok(ControlFlow::Break(found)) = unlike_committed(&netns, &store) {
+        return Ok(found);
+    }
     let _lock = store.lock(&netns)?;
+    match unlike_committed(&netns, &store)? {
+        ControlFlow::Break(found) => Ok(found),
+        ControlFlow::Continue(bundle) => {
+            let at = (&netns, &store);
+            programs::apply(&bundle, false, at, &mut |_| {}).map(Renewed::Applied)
+        }
+    }
+}
+
+/// The committed bundle of programs, if they do not all run.
+fn unlike_committed(
+    netns: &Netns,
+    store: &Store,
+) -> Result<ControlFlow<Renewed, Bundle>, ApplyError> {
     let Some(committed) = store.committed(&netns.key())? else {
-        return Ok(Renewed::Over);
+        return Ok(ControlFlow::Break(Renewed::Over));
     };
     let bundle = store.bundle(&committed)?;
-    if bundle.manifest().target != ebpf::TARGET {
-        return Ok(Renewed::Over);
-    }
-    if programs::in_step(&bundle, &netns)? {
-        return Ok(Renewed::InStep);
-    }
-    programs::apply(&bundle, false, (&netns, &store), &mut |_| {}).map(Renewed::Applied)
+    Ok(if bundle.manifest().target != ebpf::TARGET {
+        ControlFlow::Break(Renewed::Over)
+    } else if programs::in_step(&bundle, netns)? {
+        ControlFlow::Break(Renewed::InStep)
+    } else {
+        ControlFlow::Continue(bundle)
+    })
 }
 
 /// Applies a bundle of a script.

@@ -1,6 +1,7 @@
 //! Filter programs at interfaces, and the maps that they keep.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use polc_bundle::{ClassEntry, ProgramHook};
 use polc_runtime_loader::{
@@ -125,6 +126,40 @@ fn kept_maps_come_and_go_with_the_manifest() {
         assert!(refused.contains(expected), "{refused}");
     }
     assert_eq!(host.pinned("state"), ["seen"]);
+}
+
+/// Both generations count as much, in the same map: what were missing would have met no program.
+#[test]
+fn no_packet_is_missed_while_programs_are_replaced() {
+    if !privileged() {
+        return;
+    }
+    let host = Host::new();
+    let mut filter = Filter::at("one*");
+    host.apply(&filter);
+    let done = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !done.load(Ordering::Relaxed) {
+                host.send(100);
+                sent += 100;
+            }
+            sent
+        });
+        for round in 0..20 {
+            filter.classes = vec![ClassEntry {
+                pattern: "one*".to_owned(),
+                number: round % 2,
+            }];
+            assert_eq!(host.apply(&filter).changes.attached.len(), 4);
+        }
+        done.store(true, Ordering::Relaxed);
+        sender.join().unwrap()
+    });
+    assert!(sent > 1_000, "{sent}");
+    assert_eq!(host.seen(), [sent, sent]);
+    println!("{sent} packets during 20 applies, none missed");
 }
 
 /// What is pinned for a namespace that is gone and had the same number is not taken over.
