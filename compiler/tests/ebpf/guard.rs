@@ -193,7 +193,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     assert!(dropped > count / 10 && dropped < count * 9 / 10);
 }
 
-fn guarded(ir: &Ir, made: &Compilation, hook: Hook) -> Result<Guard, Vec<Diagnostic>> {
+fn guarded(ir: &Ir, made: &Compilation, hook: Hook) -> Result<Programs, Vec<Diagnostic>> {
     ebpf::guard(ir, &made.sources, hook, &target::Options::default())
 }
 

@@ -289,11 +289,13 @@ impl Answer<'_> {
         let at = self.stack.area;
         asm.mov(R2, 0);
         self.load(asm, at, 12);
-        asm.load(W, R1, R10, at);
-        asm.load(H, R2, R10, at + 4);
-        copy(asm, at, at + 6);
-        asm.store(W, R10, at + 6, R1);
-        asm.store(H, R10, at + 10, R2);
+        for offset in [0, 2, 4] {
+            let (to, from) = (at + offset, at + offset + 6);
+            asm.load(H, R1, R10, to);
+            asm.load(H, R2, R10, from);
+            asm.store(H, R10, to, R2);
+            asm.store(H, R10, from, R1);
+        }
         self.store(asm, 0, at, 12);
         asm.load(W, R1, R6, SKB_INTERFACE);
         asm.mov(
@@ -306,14 +308,6 @@ impl Answer<'_> {
         );
         asm.call(Helper::Redirect);
         asm.exit();
-    }
-}
-
-/// Copies an Ethernet address from one place on the stack to another.
-fn copy(asm: &mut Assembler, to: i16, from: i16) {
-    for offset in [0, 2, 4] {
-        asm.load(H, R3, R10, from + offset);
-        asm.store(H, R10, to + offset, R3);
     }
 }
 
