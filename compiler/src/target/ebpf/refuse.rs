@@ -41,13 +41,17 @@ pub(super) fn guard(ir: &Ir, hook: Hook) -> Vec<Diagnostic> {
 
 /// One error for each rule and section of a filter that no program can be made for.
 pub(super) fn filter(ir: &Ir) -> Vec<Diagnostic> {
-    let mut errors = of_stage(ir, Stage::Filter, |rule| {
-        named_loopback(rule).or_else(|| asks_too_much(ir, rule, Hook::Egress, super::filter::reads))
-    });
-    let blocks = ir.blocks.iter();
-    let stateless = blocks.filter(|block| block.stateless && block.stage == Stage::Filter);
-    errors.extend(stateless.map(|block| unable("stateless sections", block.span)));
-    errors
+    of_stage(ir, Stage::Filter, |rule| {
+        named_loopback(rule)
+            .or_else(|| marks_known_flows(ir, rule))
+            .or_else(|| asks_too_much(ir, rule, Hook::Egress, super::filter::reads))
+    })
+}
+
+/// A rule that would change the mark of a flow that is known.
+fn marks_known_flows(ir: &Ir, rule: &Rule) -> Option<String> {
+    let stateless = ir.blocks.get(rule.block).is_some_and(|b| b.stateless);
+    (stateless && rule.effects.mark.is_some()).then(|| "`mark` without flow lookup".to_owned())
 }
 
 /// A rule about what this host sends to itself.

@@ -32,11 +32,14 @@ use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
     META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
 };
-use crate::ir::{Cube, Ir, Rule, Side};
+use crate::ir::{Block, Cube, Effects, Ir, Rule, Side, Stage, Verdict};
 use polc_bpf::asm::Program;
 
 /// The map that says which class an interface is of.
 pub(super) const INTERFACES: &str = "ifaces";
+
+/// The place of what is no rule in its stage.
+const NOBODY: usize = usize::MAX;
 
 /// The most interfaces of a machine.
 const MOST_INTERFACES: u32 = 16_384;
@@ -157,9 +160,22 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         } else {
             None
         };
+        let stateless = if governed {
+            let scopes = stateless(ir, |cube| part(cube, iface));
+            maker.name.push('s');
+            let mut list = |v6| maker.list(&scopes, &[], v6);
+            if scopes.is_empty() {
+                None
+            } else {
+                Some([list(false)?, list(true)?])
+            }
+        } else {
+            None
+        };
         directions.push(Direction {
             name,
             lists,
+            stateless,
             remembers,
         });
     }
@@ -173,7 +189,8 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         flows: &asked.maps.flows,
     };
     let program = filter.program()?;
-    let lists = filter.directions.into_iter().filter_map(|d| d.lists);
+    let directions = filter.directions.into_iter();
+    let lists = directions.flat_map(|d| d.lists.into_iter().chain(d.stateless));
     let data = lists.flatten().flat_map(List::into_data).collect();
     Ok(Made { program, data })
 }
@@ -194,6 +211,26 @@ fn rules(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
         (!rule.cubes.is_empty()).then_some((index, rule))
     };
     numbered.filter_map(of).collect()
+}
+
+/// The packets of sections without flow lookup, each section as a rule that allows them.
+fn stateless(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
+    let blocks = ir.blocks.iter().enumerate();
+    let stateless = blocks.filter(|(_, b)| b.stateless && b.stage == Stage::Filter);
+    let scope = |(block, section): (usize, &Block)| {
+        let scope = section.scope.iter();
+        let cubes: Vec<Cube> = scope.filter_map(|cube| whole(part(cube)?)).collect();
+        let first = ir.filter.iter().find(|rule| rule.block == block)?;
+        let rule = Rule {
+            cubes,
+            limits: Vec::new(),
+            effects: Effects::default(),
+            verdict: Some(Verdict::Allow),
+            ..first.clone()
+        };
+        (!rule.cubes.is_empty()).then_some((NOBODY, rule))
+    };
+    stateless.filter_map(scope).collect()
 }
 
 /// What comes in by an interface for this host.

@@ -31,6 +31,8 @@ pub(super) struct Direction {
     pub(super) name: &'static str,
     /// The lists for IPv4 and IPv6; `None` when the policy does not govern it.
     pub(super) lists: Option<[List; 2]>,
+    /// What is judged packet by packet: the sections without flow lookup, for IPv4 and IPv6.
+    pub(super) stateless: Option<[List; 2]>,
     /// Whether flows of this direction are remembered although nobody judges them, because their
     /// answers are of a direction that somebody judges.
     pub(super) remembers: bool,
@@ -70,9 +72,8 @@ impl Filter<'_> {
     }
 
     fn lists(&self) -> impl Iterator<Item = &List> {
-        self.directions
-            .iter()
-            .flat_map(|d| d.lists.iter().flatten())
+        let directions = self.directions.iter();
+        directions.flat_map(|d| d.lists.iter().chain(&d.stateless).flatten())
     }
 
     fn write(&self) -> Assembler {
@@ -81,8 +82,8 @@ impl Filter<'_> {
         if let Some(line) = &self.line {
             asm.at(line);
         }
-        let [v4, v6, packet, unknown, decided] =
-            ["v4", "v6", "packet", "judge", "decided"].map(|name| asm.label(name));
+        let [v4, v6, packet, known, unknown, decided] =
+            ["v4", "v6", "packet", "known", "judge", "decided"].map(|name| asm.label(name));
         let exit = Exit {
             next: asm.label("goes_on"),
             admitted: asm.label("admitted"),
@@ -107,7 +108,8 @@ impl Filter<'_> {
         let answer = if rejects { reject::LONGEST } else { 0 };
         let area = direction::LOOKUP.max(8 * i16::from(slots)).max(answer);
         let keys = self.lists().map(List::key_size).max().unwrap_or(8);
-        let stack = Stack::new(record, keys, area);
+        let stateless = self.directions.iter().any(|d| d.stateless.is_some());
+        let stack = Stack::new(record, keys, area, stateless);
 
         asm.part("track");
         for (family, label) in [(0, v4), (1, v6)] {
@@ -124,7 +126,7 @@ impl Filter<'_> {
             flows: self.flows,
             stack: &stack,
             ways: Ways {
-                follows: exit.admitted,
+                follows: if stateless { known } else { exit.admitted },
                 passes: exit.next,
                 unknown,
             },
@@ -134,6 +136,10 @@ impl Filter<'_> {
             quote::write(asm, hook, &stack, scratch, quoted, invalid);
         });
         asm.part("classify");
+        if stateless {
+            asm.bind(known);
+            stack.kind.set(&mut asm, Kind::Known as i32);
+        }
         asm.bind(unknown);
         self.classify(&mut asm, &stack, &makers, decided, exit);
         asm.part("act");
@@ -193,27 +199,36 @@ impl Filter<'_> {
         exit: Exit,
     ) {
         stack.kind.get(asm, R1);
-        let Some([v4, v6]) = &direction.lists else {
+        let Some(lists) = &direction.lists else {
             if direction.remembers {
                 asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
             }
             asm.jump(exit.next);
             return;
         };
-        for kind in [Kind::Orphan, Kind::Invalid] {
-            asm.jump_if(Eq, R1, kind as i32, exit.drop);
+        asm.jump_if(Eq, R1, Kind::Orphan as i32, exit.drop);
+        facts(asm, stack, direction);
+        let judged = asm.label("judged_alone");
+        if let Some(scopes) = &direction.stateless {
+            asm.note("sections without flow lookup");
+            let places = Places {
+                decided: judged,
+                ..*places
+            };
+            either(asm, stack, &places, scopes);
         }
+        stack.kind.get(asm, R1);
+        if stack.told.is_some() {
+            asm.jump_if(Eq, R1, Kind::Known as i32, exit.admitted);
+        }
+        asm.jump_if(Eq, R1, Kind::Invalid as i32, exit.drop);
         if self.ir.strict_tcp {
             track::only_syn(asm, stack, exit.drop);
         }
-        facts(asm, stack, direction);
-        let six = asm.label("ipv6");
-        stack.family.get(asm, R1);
-        asm.jump_if(Ne, R1, 0, six);
-        places.write(asm, v4);
-        asm.jump(exit.drop);
-        asm.bind(six);
-        places.write(asm, v6);
+        if direction.stateless.is_some() {
+            asm.bind(judged);
+        }
+        either(asm, stack, places, lists);
         asm.jump(exit.drop);
     }
 
@@ -231,7 +246,11 @@ impl Filter<'_> {
                 Outcome::Pass => {
                     stack.kind.get(asm, R1);
                     asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
-                    asm.jump(exit.next);
+                    asm.jump(if stack.told.is_some() {
+                        exit.admitted
+                    } else {
+                        exit.next
+                    });
                 }
                 Outcome::Drop => asm.jump(exit.drop),
             };
@@ -267,6 +286,18 @@ impl Filter<'_> {
     }
 }
 
+/// The list of the packet's family; goes on with what nobody decides.
+fn either(asm: &mut Assembler, stack: &Stack, places: &Places, [v4, v6]: &[List; 2]) {
+    let [six, undecided] = ["ipv6", "undecided"].map(|name| asm.label(name));
+    stack.family.get(asm, R1);
+    asm.jump_if(Ne, R1, 0, six);
+    places.write(asm, v4);
+    asm.jump(undecided);
+    asm.bind(six);
+    places.write(asm, v6);
+    asm.bind(undecided);
+}
+
 /// What rules ask that is not in the packet.
 fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
     let record = &stack.record;
@@ -295,19 +326,37 @@ fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
 
 /// What the flow lookup says.
 fn tracked(asm: &mut Assembler, stack: &Stack) {
-    let [untracked, told] = ["untracked", "told"].map(|name| asm.label(name));
+    let [new, known, told] = ["new", "known", "told"].map(|name| asm.label(name));
     let put = |asm: &mut Assembler, field, value: i32| {
         asm.mov(R2, value);
         stack.record.put(asm, Item::Field(field), R2);
     };
     stack.kind.get(asm, R1);
-    asm.jump_if(Ne, R1, Kind::New as i32, untracked);
+    asm.jump_if(Eq, R1, Kind::New as i32, new);
+    if let Some((state, reply)) = stack.told {
+        asm.jump_if(Eq, R1, Kind::Known as i32, known);
+        // What belongs to nothing is in no state.
+        asm.jump_if(Eq, R1, Kind::Invalid as i32, told);
+        put(asm, CT_STATE, 3);
+        asm.jump(told);
+        asm.bind(known);
+        let places = [
+            (state, CT_STATE),
+            (stack.mark, CT_MARK),
+            (reply, CT_DIRECTION),
+        ];
+        for (place, field) in places {
+            place.get(asm, R2);
+            stack.record.put(asm, Item::Field(field), R2);
+        }
+    } else {
+        put(asm, CT_STATE, 3);
+    }
+    asm.jump(told);
+    asm.bind(new);
     for field in [CT_STATE, CT_MARK, CT_DIRECTION] {
         put(asm, field, 0);
     }
-    asm.jump(told);
-    asm.bind(untracked);
-    put(asm, CT_STATE, 3);
     asm.bind(told);
 }
 

@@ -77,6 +77,9 @@ pub(super) struct Stack {
     pub(super) value: i16,
     /// The key of another map.
     pub(super) index: i16,
+    /// What the flow lookup says of a packet of a known flow, if rules can ask: the state of its flow
+    /// (`ct.state`), and 1 if it goes against the way of the first packet.
+    pub(super) told: Option<(Place, Place)>,
     /// Bytes that parts of the program use one behind the other.
     pub(super) area: i16,
 }
@@ -90,9 +93,10 @@ impl Stack {
     }
 
     /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
-    pub(super) fn new(mut record: Record, index: i16, area: i16) -> Self {
+    pub(super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
         let mut place = || Place(record.reserve(8));
         let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
+        let told = tells.then(|| (place(), place()));
         let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
@@ -111,6 +115,7 @@ impl Stack {
             key,
             value,
             index,
+            told,
             area,
         }
     }

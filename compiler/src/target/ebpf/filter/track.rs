@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Orphan = 3,
     /// It is never tracked.
     Untracked = 4,
+    /// It belongs to a flow.
+    Known = 5,
 }
 
 /// Where a packet goes from the lookup.
@@ -102,6 +104,7 @@ impl Lookup<'_> {
         key(asm, self.stack, &self.stack.quoted);
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
+        self.tell_related(asm);
         self.restore(asm);
         asm.jump(self.ways.follows);
 
@@ -186,6 +189,7 @@ impl Lookup<'_> {
         asm.jump_if(Eq, R3, 0, reply);
         asm.alu(AluOp::Or, R4, REPLIED);
         asm.bind(reply);
+        self.tell(asm);
         self.stack.record.get(asm, R1, Item::Protocol);
         asm.jump_if(Eq, R1, number(TCP), tcp);
         datagram(asm, late, known);
@@ -203,6 +207,34 @@ impl Lookup<'_> {
         self.keep(asm);
         self.restore(asm);
         asm.jump(self.ways.follows);
+    }
+
+    /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`; `R3` is 1 for an answer.
+    fn tell(&self, asm: &mut Assembler) {
+        if let Some((state, reply)) = self.stack.told {
+            const { assert!(REPLIED == 2, "the flag is the state, shifted") }
+            reply.set(asm, R3);
+            asm.mov(R1, R4);
+            asm.alu(AluOp::And, R1, REPLIED);
+            asm.alu(AluOp::Rsh, R1, 1);
+            state.set(asm, R1);
+            asm.load(W, R1, R7, MARK);
+            self.stack.mark.set(asm, R1);
+        }
+    }
+
+    /// The same of an error about a packet of the flow, which it travels against.
+    fn tell_related(&self, asm: &mut Assembler) {
+        if let Some((state, reply)) = self.stack.told {
+            asm.load(W, R1, R7, FLAGS);
+            asm.alu(AluOp::And, R1, BY_HIGHER);
+            asm.alu(AluOp::Xor, R1, R9);
+            asm.alu(AluOp::Xor, R1, 1);
+            reply.set(asm, R1);
+            state.set(asm, 2);
+            asm.load(W, R1, R7, MARK);
+            self.stack.mark.set(asm, R1);
+        }
     }
 
     /// Keeps a flow for the time in `R0`, with the flags in `R4`; they were those in `R2`.
