@@ -69,14 +69,14 @@ enum Also {
     /// Its rules decide, and some do something before: those that answers number ([`act::more`]).
     Before(Vec<Soft>),
     /// It is of one rule, which may not hold in the end, or not decide.
-    Alone(Soft),
+    Alone(Box<Soft>),
 }
 
 impl Also {
     fn iter(&self) -> impl Iterator<Item = &Soft> {
         match self {
             Self::Before(all) => all.iter(),
-            Self::Alone(one) => std::slice::from_ref(one).iter(),
+            Self::Alone(one) => std::slice::from_ref(&**one).iter(),
         }
     }
 }
@@ -213,7 +213,7 @@ impl Maker<'_, '_> {
         let line_of = |row: Option<usize>| (self.line)((*from.get(row?)?)?);
         let lines = rules.into_iter().map(line_of).collect();
         let before = std::mem::take(&mut draft.before);
-        let also = alone.map_or(Also::Before(before), Also::Alone);
+        let also = alone.map_or(Also::Before(before), |one| Also::Alone(Box::new(one)));
         let (name, family) = (self.name, if draft.rows.v6 { 6 } else { 4 });
         let data = format!("{name}_{family}_{}", draft.segments.len());
         draft.segments.push(Segment {
