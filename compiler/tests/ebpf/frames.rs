@@ -236,3 +236,98 @@ fn transport(rng: &mut Rng, pools: &Pools, protocol: u8) -> Vec<u8> {
     }
     out
 }
+
+/// A frame that answers another one, if anything does.
+pub(crate) fn answer(rng: &mut Rng, frame: &[u8]) -> Option<Vec<u8>> {
+    let plain = Plain::of(frame)?;
+    let mut out = frame[..plain.transport].to_vec();
+    let mut rest = frame[plain.transport..].to_vec();
+    out[plain.source..plain.source + 2 * plain.size].rotate_left(plain.size);
+    match plain.protocol {
+        1 | 58 => {
+            let pairs = [(8, 0), (13, 14), (15, 16), (17, 18), (128, 129), (139, 140)];
+            let kind = rest.first_mut()?;
+            *kind = pairs.iter().find_map(|(one, other)| match *kind {
+                kind if kind == *one => Some(*other),
+                kind if kind == *other => Some(*one),
+                _ => None,
+            })?;
+        }
+        protocol if PORTS.contains(&protocol) => rest.get_mut(..4)?.rotate_left(2),
+        _ => {}
+    }
+    if plain.protocol == 6 {
+        let flags = rest.get_mut(13)?;
+        *flags = if *flags & 0x12 == 2 {
+            0x12
+        } else {
+            pick(rng, &[0x10, 0x18])
+        };
+    }
+    out.extend(rest);
+    Some(out)
+}
+
+/// An ICMP error about a frame's packet, to its sender.
+pub(crate) fn error_about(rng: &mut Rng, frame: &[u8]) -> Option<Vec<u8>> {
+    let plain = Plain::of(frame)?;
+    let quoted = frame.get(14..plain.transport + 8)?;
+    let payload = u16::try_from(8 + quoted.len()).unwrap();
+    let mut out = frame[..plain.transport].to_vec();
+    let [source, dest] = [plain.source, plain.source + plain.size];
+    out.copy_within(source..source + plain.size, dest);
+    if rng.bool() {
+        let sender = frame[dest..dest + plain.size].to_vec();
+        out[source..source + plain.size].copy_from_slice(&sender);
+    }
+    let icmp = if plain.size == 4 {
+        out[16..18].copy_from_slice(&(20 + payload).to_be_bytes());
+        out[20..22].fill(0);
+        out[23] = 1;
+        [pick(rng, &[3, 11, 12]), pick(rng, &[0, 1, 3])]
+    } else {
+        out[18..20].copy_from_slice(&payload.to_be_bytes());
+        out[20] = 58;
+        [pick(rng, &[1, 3, 4]), pick(rng, &[0, 1, 4])]
+    };
+    out.extend(icmp);
+    out.extend([0; 6]);
+    out.extend(quoted);
+    Some(out)
+}
+
+/// Protocols with ports.
+const PORTS: [u8; 5] = [6, 17, 33, 132, 136];
+
+/// Where in a frame everything is: one without tags, options and extension headers, whose transport
+/// header is whole.
+struct Plain {
+    protocol: u8,
+    /// Where the source address is, and how long it is; the destination follows.
+    source: usize,
+    size: usize,
+    transport: usize,
+}
+
+impl Plain {
+    fn of(frame: &[u8]) -> Option<Self> {
+        let plain = match frame.get(12..15)? {
+            [0x08, 0x00, 0x45] => Self {
+                protocol: *frame.get(23)?,
+                source: 26,
+                size: 4,
+                transport: 34,
+            },
+            [0x86, 0xdd, _] => Self {
+                protocol: *frame.get(20)?,
+                source: 22,
+                size: 16,
+                transport: 54,
+            },
+            _ => return None,
+        };
+        let needed = if plain.protocol == 6 { 20 } else { 12 };
+        let known = PORTS.contains(&plain.protocol) || [1, 58, 50, 99].contains(&plain.protocol);
+        (known && frame.len() >= plain.transport + needed).then_some(plain)
+    }
+}

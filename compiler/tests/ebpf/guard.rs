@@ -37,7 +37,7 @@ pub(crate) fn compiled(text: &str) -> Compilation {
     compile("random.pol", text, &NoFiles, &options)
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     let given = std::env::var(name).ok();
     given
         .and_then(|text| text.parse().ok())
@@ -60,7 +60,7 @@ fn shape(rules: usize) -> Shape {
 /// Makes of a policy one to which it makes no difference how late it is: tokens come by the day, and
 /// what is idle stays so long. Buckets, sets and their tables are so small that packets find them
 /// empty and full.
-fn timeless(ir: &mut Ir, rng: &mut Rng) {
+pub(crate) fn timeless(ir: &mut Ir, rng: &mut Rng) {
     for bucket in &mut ir.buckets {
         bucket.rate = Rate::Packets {
             count: rng.u64(1..4),
@@ -111,7 +111,7 @@ fn judged(
 }
 
 /// A name that a program is for.
-fn name_of(pattern: &Pattern) -> String {
+pub(crate) fn name_of(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Name(name) => name.clone(),
         Pattern::Prefix(prefix) => format!("{prefix}~"),

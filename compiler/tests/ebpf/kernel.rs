@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use aya::maps::{MapData, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 
@@ -133,6 +133,35 @@ impl Loaded {
         };
         program.test_run(options).unwrap();
         u32::from_ne_bytes(after[8..12].try_into().unwrap())
+    }
+
+    /// Gives an interface the number of its class.
+    pub(crate) fn set_interface(&mut self, index: u32, class: u32) {
+        let map = self.programs.map_mut("ifaces").unwrap();
+        let mut map: HashMap<_, u32, u32> = HashMap::try_from(map).unwrap();
+        map.insert(index, class, 0).unwrap();
+    }
+
+    /// What a program for packets answers to one that has come in by an interface (0: that was sent
+    /// here), and the mark that it has then; `None` for a stump.
+    pub(crate) fn run_at(&self, name: &str, frame: &[u8], ingress: u32) -> Option<(u32, u32)> {
+        let (mut before, mut after) = ([0; 192], [0; 192]);
+        before[36..40].copy_from_slice(&ingress.to_ne_bytes());
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&before),
+            ctx_out: Some(&mut after),
+            ..TestRunOptions::default()
+        };
+        let Program::SchedClassifier(program) = self.programs.program(name).unwrap() else {
+            panic!("{name} is for frames");
+        };
+        let result = program.test_run(options);
+        if result.is_err() && frame.len() < SHORTEST {
+            return None;
+        }
+        let mark = u32::from_ne_bytes(after[8..12].try_into().unwrap());
+        Some((result.unwrap().return_value, mark))
     }
 
     /// Packets and bytes under a counter, over all processors.

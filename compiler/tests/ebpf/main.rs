@@ -13,6 +13,7 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod filter;
 mod frames;
 mod guard;
 mod kernel;

@@ -1,11 +1,12 @@
 //! What follows from an answer: counters, and the verdict.
 //!
-//! An answer is the number of an action and, above it, that of the rule's counter.
+//! An answer is the number of an action and, above it, that of the rule's counter; or [`MORE`] and the
+//! number of a rule that has to do something before there is an answer.
 
 use std::collections::BTreeMap;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R7, R10};
 use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, Helper};
@@ -19,6 +20,23 @@ pub(super) const COUNTERS: &str = "counters";
 
 /// How many bits of an answer say which action it is.
 const ACTION_BITS: i32 = 8;
+
+/// The action of answers with the number of a rule that does something before it decides.
+const MORE: u32 = (1 << ACTION_BITS) - 1;
+
+/// The answer with the number of such a rule.
+pub(super) fn more(rule: u32) -> u32 {
+    MORE | rule << ACTION_BITS
+}
+
+/// Goes to `decided` unless the answer in `R0` is one with the number of a rule that does something
+/// before: then that number is in `R0`.
+pub(super) fn jump_unless_more(asm: &mut Assembler, decided: Label) {
+    asm.mov(R1, R0);
+    asm.alu(AluOp::And, R1, (1 << ACTION_BITS) - 1);
+    asm.jump_if(Ne, R1, i32::try_from(MORE).unwrap_or(-1), decided);
+    asm.alu(AluOp::Rsh, R0, ACTION_BITS);
+}
 
 /// What becomes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,14 +1,14 @@
 //! A list of rules as instructions: what is asked in which order.
 //!
-//! Rules that only decide, and count, are asked together: tables tell the first of them that holds. A
-//! rule that does more ([`Soft`]) stands alone between them. Each such part of the list is a
-//! [`Segment`].
+//! Rules that decide are asked together: tables tell the first of them that holds, and what it does
+//! besides deciding is done then. A rule that asks for a rate, or decides nothing, stands alone between them.
+//! Each such part of the list is a [`Segment`].
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use polc_bpf::asm::{AsmError, Assembler, Label, SourceLine};
-use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Cond::{Eq, Ge};
 use polc_bpf::insn::Reg::R0;
 
 use super::act::{self, Actions, Outcome};
@@ -60,8 +60,25 @@ struct Segment {
     line: Option<SourceLine>,
     /// The lines of the steps of the plan, where each is about one rule.
     lines: Vec<Option<SourceLine>>,
-    /// What else the one rule asks and does, when it is one that tables cannot tell.
-    soft: Option<Soft>,
+    /// What else is asked and done.
+    also: Also,
+}
+
+/// What else a segment's rules ask and do.
+enum Also {
+    /// Its rules decide, and some do something before: those that answers number ([`act::more`]).
+    Before(Vec<Soft>),
+    /// It is of one rule, which may not hold in the end, or not decide.
+    Alone(Box<Soft>),
+}
+
+impl Also {
+    fn iter(&self) -> impl Iterator<Item = &Soft> {
+        match self {
+            Self::Before(all) => all.iter(),
+            Self::Alone(one) => std::slice::from_ref(&**one).iter(),
+        }
+    }
 }
 
 /// What lists are made from.
@@ -99,6 +116,7 @@ impl Maker<'_, '_> {
             },
             open: Vec::new(),
             from: Vec::new(),
+            before: Vec::new(),
             known: BTreeSet::new(),
             segments: Vec::new(),
         };
@@ -122,18 +140,31 @@ impl Maker<'_, '_> {
                 draft.take(Some(rule), rows);
                 continue;
             }
-            let mut rows = self.known(rule, cubes, &draft.rows);
-            rows.extend(draft.rows.all(cubes, soft::HOLDS));
+            let alone = answer.is_none() || !rule.limits.is_empty();
+            let [known, holds] = if alone {
+                [soft::KNOWN, soft::HOLDS]
+            } else {
+                [1, 0].map(|more| draft.number(more))
+            };
+            let mut rows = self.known(rule, cubes, &draft.rows, known);
+            rows.extend(draft.rows.all(cubes, holds));
             if rows.is_empty() {
                 continue;
             }
-            self.close(&mut draft, None)?;
-            draft.take(Some(rule), rows);
             let soft = Soft::new(rule, self.state, v6, (counter, answer));
             also.extend(soft.items());
-            self.close(&mut draft, Some(soft))?;
-            if let Some(set) = rule.effects.add {
-                draft.forget(set);
+            if alone {
+                self.close(&mut draft, None)?;
+                draft.take(Some(rule), rows);
+                self.close(&mut draft, Some(soft))?;
+                if let Some(set) = rule.effects.add {
+                    draft.forget(set);
+                }
+            } else {
+                draft.take(Some(rule), rows);
+                let known = soft.remembers().then(|| soft.clone().without_add());
+                draft.before.push(soft);
+                draft.before.extend(known);
             }
         }
         self.close(&mut draft, None)?;
@@ -157,17 +188,18 @@ impl Maker<'_, '_> {
     }
 
     /// The packets of a rule whose key the set begins with that the rule adds to.
-    fn known(&mut self, rule: &Rule, cubes: &[Cube], rows: &Rows) -> Vec<Row> {
+    fn known(&mut self, rule: &Rule, cubes: &[Cube], rows: &Rows, answer: u32) -> Vec<Row> {
         let added = rule.effects.add;
         let Some(members) = added.and_then(|set| self.state.set(set, rows.v6)) else {
             return Vec::new();
         };
         let known: Vec<Cube> = cubes.iter().filter_map(|c| members.known(c)).collect();
-        rows.all(&known, soft::KNOWN).collect()
+        rows.all(&known, answer).collect()
     }
 
-    /// Makes a segment of the open rows, if there are any.
-    fn close(&mut self, draft: &mut Draft, soft: Option<Soft>) -> Result<(), ListError> {
+    /// Makes a segment of the open rows, if there are any; `alone` is the one rule that they are of, if
+    /// it stands alone.
+    fn close(&mut self, draft: &mut Draft, alone: Option<Soft>) -> Result<(), ListError> {
         if draft.open.is_empty() {
             return Ok(());
         }
@@ -181,6 +213,8 @@ impl Maker<'_, '_> {
         let rules = classify::strategy::rows_of_steps(&problem, &plan, &limits);
         let line_of = |row: Option<usize>| (self.line)((*from.get(row?)?)?);
         let lines = rules.into_iter().map(line_of).collect();
+        let before = std::mem::take(&mut draft.before);
+        let also = alone.map_or(Also::Before(before), |one| Also::Alone(Box::new(one)));
         let (name, family) = (&self.name, if draft.rows.v6 { 6 } else { 4 });
         let data = format!("{name}_{family}_{}", draft.segments.len());
         draft.segments.push(Segment {
@@ -189,7 +223,7 @@ impl Maker<'_, '_> {
             looks,
             line,
             lines,
-            soft,
+            also,
         });
         Ok(())
     }
@@ -201,6 +235,8 @@ struct Draft<'d> {
     /// The rows of the next segment, and the rule that each comes from.
     open: Vec<Row>,
     from: Vec<Option<&'d Rule>>,
+    /// What their rules do before they decide.
+    before: Vec<Soft>,
     /// What was looked up and still is as it was.
     known: BTreeSet<Item>,
     segments: Vec<Segment>,
@@ -211,6 +247,13 @@ impl<'d> Draft<'d> {
     fn take(&mut self, rule: Option<&'d Rule>, rows: Vec<Row>) {
         self.from.extend(rows.iter().map(|_| rule));
         self.open.extend(rows);
+    }
+
+    /// The answer that means the next of the rules that do something before they decide, or the one
+    /// behind it.
+    fn number(&self, more: usize) -> u32 {
+        let place = u32::try_from(self.before.len() + more).unwrap_or(u32::MAX);
+        act::more(place)
     }
 
     /// A set has changed.
@@ -245,21 +288,25 @@ impl List {
     /// The tables of keys that its instructions read.
     fn tables(&self) -> impl Iterator<Item = &Table> {
         self.segments.iter().flat_map(|segment| {
-            let soft = segment.soft.iter().flat_map(Soft::tables);
+            let soft = segment.also.iter().flat_map(Soft::tables);
             soft.chain(segment.looks.iter().map(Look::table))
         })
     }
 
     /// The tables that it makes entries of.
     pub(super) fn filled(&self) -> impl Iterator<Item = &Table> {
-        let soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
-        soft.flat_map(Soft::tables)
+        self.soft().flat_map(Soft::tables)
     }
 
     /// Whether it has to remember an answer.
     pub(super) fn remembers(&self) -> bool {
-        let mut soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
-        soft.any(|soft| soft.remembers)
+        self.segments
+            .iter()
+            .any(|segment| matches!(&segment.also, Also::Alone(soft) if soft.remembers()))
+    }
+
+    fn soft(&self) -> impl Iterator<Item = &Soft> {
+        self.segments.iter().flat_map(|segment| segment.also.iter())
     }
 
     /// How many bytes of the stack keys of maps take.
@@ -327,9 +374,18 @@ impl Places<'_> {
             lookup::write(asm, &lookup);
             asm.bind(looked);
             asm.jump_if(Eq, R0, 0, next);
-            match &segment.soft {
-                None => asm.jump(self.decided),
-                Some(soft) => soft.write(asm, self, list.v6, next),
+            match &segment.also {
+                Also::Alone(soft) => soft.write(asm, self, (list.v6, true), next),
+                Also::Before(all) if all.is_empty() => asm.jump(self.decided),
+                Also::Before(all) => {
+                    act::jump_unless_more(asm, self.decided);
+                    let places: Vec<Label> = all.iter().map(|_| asm.label("before")).collect();
+                    choose(asm, &places, 0);
+                    for (soft, place) in all.iter().zip(places) {
+                        asm.bind(place);
+                        soft.write(asm, self, (list.v6, false), next);
+                    }
+                }
             }
             asm.bind(next);
         }
@@ -340,6 +396,23 @@ impl Places<'_> {
             record: self.record,
             key: self.key,
             makers: self.makers,
+        }
+    }
+}
+
+/// Goes to the place whose number, from `first` on, is in `R0`.
+fn choose(asm: &mut Assembler, places: &[Label], first: i32) {
+    let (left, right) = places.split_at(places.len() / 2);
+    match (left, right) {
+        ([], [one]) => asm.jump(*one),
+        ([], _) => {}
+        _ => {
+            let later = asm.label("later");
+            let middle = first + i32::try_from(left.len()).unwrap_or(i32::MAX);
+            asm.jump_if(Ge, R0, middle, later);
+            choose(asm, left, first);
+            asm.bind(later);
+            choose(asm, right, middle);
         }
     }
 }

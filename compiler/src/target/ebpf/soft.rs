@@ -22,12 +22,13 @@ pub(super) const HOLDS: u32 = 1;
 pub(super) const KNOWN: u32 = 2;
 
 /// What a rule asks and does besides asking for fields of the packet.
+#[derive(Clone, Debug)]
 pub(super) struct Soft {
     limits: Vec<(Meter, Sense)>,
     log: Option<log::Entry>,
     add: Option<Table>,
-    /// Whether the set that it adds to begins with anything: then the answer is asked for again.
-    pub(super) remembers: bool,
+    /// Whether the set that it adds to begins with anything.
+    may_know: bool,
     mark: Option<Mark>,
     counter: Option<u32>,
     /// Its answer; `None` when it does not decide.
@@ -55,12 +56,22 @@ impl Soft {
         Self {
             limits,
             log,
-            remembers: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
+            may_know: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
             add: members.and_then(|members| members.table),
             mark: effects.mark,
             counter,
             answer,
         }
+    }
+
+    /// The same, for packets whose key the set begins with that it adds to.
+    pub(super) fn without_add(self) -> Self {
+        Self { add: None, ..self }
+    }
+
+    /// Whether it asks for the plan's answer again, if it stands alone.
+    pub(super) fn remembers(&self) -> bool {
+        self.may_know && self.add.is_some()
     }
 
     /// Whether a rule is one.
@@ -93,10 +104,17 @@ impl Soft {
     }
 
     /// Asks for rates, in order; the first that does not hold ends it, at `next`. Then does what the rule
-    /// does. What the plan has answered is in `R0`.
-    pub(super) fn write(&self, asm: &mut Assembler, places: &Places, v6: bool, next: Label) {
+    /// does. If it stands alone, what the plan has answered is in `R0`.
+    pub(super) fn write(
+        &self,
+        asm: &mut Assembler,
+        places: &Places,
+        (v6, alone): (bool, bool),
+        next: Label,
+    ) {
         let with = places.asking();
-        if self.remembers {
+        let remembers = alone && self.remembers();
+        if remembers {
             asm.store(DW, R10, places.answer, R0);
         }
         for (meter, sense) in &self.limits {
@@ -107,7 +125,7 @@ impl Soft {
         }
         if let Some(table) = &self.add {
             let known = asm.label("known");
-            if self.remembers {
+            if remembers {
                 asm.load(DW, R0, R10, places.answer);
                 asm.jump_if(Eq, R0, i32::try_from(KNOWN).unwrap_or(-1), known);
             }

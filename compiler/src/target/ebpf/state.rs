@@ -111,7 +111,7 @@ impl<'s> State<'s> {
             initial.v4.count()
         };
         let max = u64::from(set.max.unwrap_or(self.options.max_set));
-        let room = u128::from(max).saturating_sub(u128::from(first));
+        let room = u128::from(max).saturating_sub(first);
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let idle = set.idle.map(nanoseconds);
         let table = (room > 0).then(|| {
@@ -237,15 +237,17 @@ mod tests {
     use crate::ir::{Bucket, TimeUnit};
     use crate::source::Span;
 
+    struct NoFiles;
+
+    impl crate::Files for NoFiles {
+        fn read(&self, _: &str) -> std::io::Result<String> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+
     fn policy(bucket: Bucket) -> Ir {
         let text = "policy p  guard { default allow }";
-        struct None;
-        impl crate::Files for None {
-            fn read(&self, _: &str) -> std::io::Result<String> {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-        }
-        let made = crate::compile("p.pol", text, &None, &crate::Options::default());
+        let made = crate::compile("p.pol", text, &NoFiles, &crate::Options::default());
         let mut ir = made.ir.unwrap();
         ir.buckets.push(bucket);
         ir

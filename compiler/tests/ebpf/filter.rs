@@ -1,0 +1,262 @@
+//! Filters: packets of all directions, their answers, and errors about them, in an order in which
+//! flows come into being and go on.
+
+use fastrand::Rng;
+use polc_compiler::field::{IP_FRAGMENT, META_PKTTYPE, TCP_FLAGS};
+use polc_compiler::interpret::frame::{Frame, Link, Parsed, parse};
+use polc_compiler::interpret::{Decision, Outcome, Packet, Place, State, judge, judge_related};
+use polc_compiler::ir::Ir;
+use polc_compiler::target::ebpf::{self, Hook, Programs};
+use polc_compiler::{Compilation, target};
+use polc_generator::{Feature, Shape, valid_policy};
+
+use super::frames::{Pools, answer, error_about, frame};
+use super::guard::{compiled, name_of, number, timeless};
+use super::kernel::{Loaded, possible};
+
+fn shape(rules: usize) -> Shape {
+    let shape = Shape {
+        guard: 0,
+        steer: 0,
+        filter: rules,
+        egress: 0,
+        ..Shape::default()
+    };
+    [Feature::Senders].into_iter().fold(shape, Shape::without)
+}
+
+fn built(ir: &Ir, made: &Compilation) -> Option<Programs> {
+    let options = target::Options {
+        flows: 4096,
+        ..target::Options::default()
+    };
+    ebpf::filter(ir, &made.sources, &options).ok()
+}
+
+/// A way through the machine.
+#[derive(Clone, Debug)]
+enum Way {
+    /// In by an interface, by the number of its class.
+    In(usize),
+    Out(usize),
+    Through(usize, usize),
+}
+
+impl Way {
+    fn random(rng: &mut Rng, classes: usize) -> Self {
+        let mut class = || rng.usize(..classes);
+        let (one, other) = (class(), class());
+        match rng.u8(..3) {
+            0 => Self::In(one),
+            1 => Self::Out(one),
+            _ => Self::Through(one, other),
+        }
+    }
+
+    fn back(&self) -> Self {
+        match *self {
+            Self::In(class) => Self::Out(class),
+            Self::Out(class) => Self::In(class),
+            Self::Through(from, to) => Self::Through(to, from),
+        }
+    }
+}
+
+/// The number of the interface that stands for a class.
+fn index_of(class: usize) -> u32 {
+    1000 + u32::try_from(class).unwrap()
+}
+
+/// A policy in the kernel, and in the interpreter.
+struct Bench<'b> {
+    ir: &'b Ir,
+    programs: &'b Programs,
+    loaded: Loaded,
+    names: Vec<String>,
+    state: State,
+}
+
+impl Bench<'_> {
+    /// What the program at the end of a way does with a frame, and which mark it has then.
+    fn kernel(&self, way: &Way, frame: &[u8]) -> Option<(u32, u32)> {
+        let (hook, class, ingress) = match *way {
+            Way::In(class) => (Hook::Ingress, class, 0),
+            Way::Out(class) => (Hook::Egress, class, 0),
+            Way::Through(from, to) => (Hook::Egress, to, index_of(from)),
+        };
+        let (pattern, _) = &self.programs.classes[class];
+        let mut programs = self.programs.programs.iter();
+        let program = programs.find(|p| p.hook == hook && p.pattern == *pattern)?;
+        self.loaded.run_at(program.name.as_deref()?, frame, ingress)
+    }
+
+    fn packet(&self, way: &Way, parsed: &Parsed) -> Packet {
+        let iface = |class: usize| Place::Iface(self.names[class].as_str().into());
+        match *way {
+            Way::In(class) => parsed.packet(iface(class), Place::Host),
+            Way::Out(class) => parsed.packet(Place::Host, iface(class)),
+            Way::Through(from, to) => parsed.packet(iface(from), iface(to)),
+        }
+    }
+
+    fn interpreter(&mut self, way: &Way, parsed: &Parsed) -> Decision {
+        let mut packet = self.packet(way, parsed);
+        packet.fields.insert(META_PKTTYPE, 0);
+        let quoted = parsed.inner.as_ref().map(|inner| Packet {
+            saddr: inner.saddr,
+            daddr: inner.daddr,
+            proto: inner.proto,
+            fields: inner.fields.clone(),
+            ..packet.clone()
+        });
+        match quoted {
+            Some(quoted) => judge_related(self.ir, &packet, &quoted, &mut self.state, 0),
+            None => judge(self.ir, &packet, &mut self.state, 0),
+        }
+    }
+}
+
+/// Whether a packet is one that both sides tell apart in the same way. The interpreter puts fragments
+/// together, never ends a flow, and sees no tags.
+fn is_common(bytes: &[u8], parsed: &Parsed) -> bool {
+    let field = |field| parsed.fields.get(&field).copied();
+    let ends = field(TCP_FLAGS).is_some_and(|flags| flags & 5 != 0 && flags & 0x10 != 0);
+    let tagged = ![[0x08, 0x00], [0x86, 0xdd]].contains(&[bytes[12], bytes[13]]);
+    // ICMP of the other family has no type.
+    let odd =
+        parsed.proto == 1 && parsed.saddr.is_ipv6() || parsed.proto == 58 && parsed.saddr.is_ipv4();
+    field(IP_FRAGMENT) != Some(1) && !ends && !tagged && !odd
+}
+
+/// The programs' answers (include/uapi/linux/bpf.h, `enum tcx_action_base`).
+const DROP: u32 = 2;
+const NEXT: u32 = u32::MAX;
+const REDIRECT: u32 = 7;
+
+#[test]
+fn filters_in_the_kernel_judge_like_the_interpreter() {
+    if !possible() {
+        return;
+    }
+    // Nothing is routed in a namespace of one's own: what comes in is for this host.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    let (policies, packets) = (number("POLC_POLICIES", 30), number("POLC_PACKETS", 1_500));
+    let mut rng = Rng::with_seed(number("POLC_SEED", 1));
+    let (mut judged, mut dropped, mut answered, mut verified) = (0u64, 0u64, 0u64, 0);
+    for _ in 0..policies {
+        let shape = shape(if rng.bool() { 8 } else { 30 });
+        let able = |text: &str| {
+            let made = compiled(text);
+            let able = |ir: &Ir| {
+                let mut ir = ir.clone();
+                timeless(&mut ir, &mut Rng::with_seed(1));
+                built(&ir, &made).is_some()
+            };
+            made.ir
+                .as_ref()
+                .is_some_and(|ir| !ir.filter.is_empty() && able(ir))
+        };
+        let text = valid_policy(rng.u64(..), &shape, able).unwrap().text;
+        let made = compiled(&text);
+        let mut ir = made.ir.clone().unwrap();
+        timeless(&mut ir, &mut rng);
+        let programs = built(&ir, &made).unwrap();
+        let names = programs.programs.iter().filter_map(|p| p.name.as_deref());
+        let mut loaded = Loaded::new(&programs.object, names);
+        verified = verified.max(loaded.verified);
+        for (class, (_, number)) in programs.classes.iter().enumerate() {
+            loaded.set_interface(index_of(class), u32::try_from(*number).unwrap());
+        }
+        let names: Vec<String> = programs.classes.iter().map(|(p, _)| name_of(p)).collect();
+        let mut bench = Bench {
+            ir: &ir,
+            programs: &programs,
+            loaded,
+            names,
+            state: State::new(&ir),
+        };
+        let pools = Pools::of(&ir.filter);
+        // Packets that have passed, and their ways.
+        let mut passed: Vec<(Way, Vec<u8>)> = Vec::new();
+        let mut history: Vec<String> = Vec::new();
+        for at in 0..packets {
+            let (way, mut bytes) = match passed.len() {
+                0 => (
+                    Way::random(&mut rng, programs.classes.len()),
+                    frame(&mut rng, &pools),
+                ),
+                many => {
+                    let (way, before) = &passed[rng.usize(..many)];
+                    match rng.u8(..10) {
+                        0..4 => (
+                            Way::random(&mut rng, programs.classes.len()),
+                            frame(&mut rng, &pools),
+                        ),
+                        4..6 => (way.clone(), before.clone()),
+                        6..9 => match answer(&mut rng, before) {
+                            Some(bytes) => (way.back(), bytes),
+                            None => continue,
+                        },
+                        _ => match error_about(&mut rng, before) {
+                            Some(bytes) => (way.back(), bytes),
+                            None => continue,
+                        },
+                    }
+                }
+            };
+            // To whom the frame is addressed is nobody's question here.
+            bytes[..6].fill(0);
+            let Ok(parsed) = parse(&Frame::whole(Link::Ethernet, &bytes)) else {
+                continue;
+            };
+            if !is_common(&bytes, &parsed) {
+                continue;
+            }
+            let Some((got, mark)) = bench.kernel(&way, &bytes) else {
+                continue;
+            };
+            let decision = bench.interpreter(&way, &parsed);
+            history.push(format!(
+                "{way:?} {parsed:?} -> {:?} / {got}",
+                decision.outcome
+            ));
+            let expected: &[u32] = match decision.outcome {
+                Outcome::Allow => &[NEXT],
+                Outcome::Deny => &[DROP],
+                // What is for many gets no answer.
+                Outcome::Reject(_) => &[REDIRECT, DROP],
+            };
+            let same = expected.contains(&got) && (got != NEXT || mark == decision.mark);
+            assert!(
+                same,
+                "packet {at}: {got}, mark {mark}, for {decision:?}\n{way:?} {bytes:02x?}\n{parsed:?}\n\
+                 {text}\n{}\n{}",
+                history
+                    .iter()
+                    .rev()
+                    .take(12)
+                    .rev()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+                programs.listing
+            );
+            if got == NEXT {
+                if passed.len() < 40 {
+                    passed.push((way, bytes));
+                } else {
+                    let place = rng.usize(..passed.len());
+                    passed[place] = (way, bytes);
+                }
+            }
+            judged += 1;
+            dropped += u64::from(got == DROP);
+            answered += u64::from(got == REDIRECT);
+        }
+    }
+    eprintln!(
+        "{policies} policies, {judged} packets, {dropped} dropped, {answered} answered, 0 \
+         mismatches; the verifier looked at up to {verified} instructions"
+    );
+    assert!(dropped > judged / 20 && answered > 0 && dropped < judged * 9 / 10);
+}
