@@ -65,7 +65,7 @@ impl Pools {
     }
 }
 
-fn pick<T: Copy>(rng: &mut Rng, pool: &[T]) -> T {
+pub(crate) fn pick<T: Copy>(rng: &mut Rng, pool: &[T]) -> T {
     pool[rng.usize(..pool.len())]
 }
 

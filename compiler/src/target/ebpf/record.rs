@@ -17,6 +17,11 @@ use crate::ir::DynamicId;
 /// the field could have, and what is not tracked is in no state.
 const CAN_LACK: [Field; 4] = [IP_LENGTH, CT_STATE, CT_MARK, CT_DIRECTION];
 
+/// Where in a place of eight bytes numbers of four, two and one are. What is not at its beginning,
+/// the verifier knows nothing about: it would look at all rules once for each way in which fields can
+/// be missing.
+const PARTS: [i16; 3] = [4, 2, 1];
+
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Item {
@@ -48,19 +53,14 @@ pub(super) enum Item {
 }
 
 impl Item {
-    /// How many bytes its place has.
-    fn size(self) -> i16 {
-        match self {
-            Self::Source | Self::Destination => 16,
-            Self::Protocol
-            | Self::Ingress
-            | Self::FragmentId
-            | Self::Later
-            | Self::Transport
-            | Self::EchoId
-            | Self::Member { .. } => 4,
-            Self::Field(field) if field.largest() < u64::from(u32::MAX) => 4,
-            Self::Field(_) => 8,
+    /// How much of a place it takes; `None` for addresses, which take two.
+    fn width(self) -> Option<Width> {
+        match self.bits(false) {
+            _ if matches!(self, Self::Source | Self::Destination) => None,
+            0..=8 => Some(Width::B),
+            9..=16 => Some(Width::H),
+            17..=32 => Some(Width::W),
+            _ => Some(Width::DW),
         }
     }
 
@@ -113,14 +113,33 @@ impl Record {
             places: BTreeMap::new(),
             lowest: top,
         };
+        // Places that have room for a number of a width: of four bytes, of two, of one.
+        let mut room: [Vec<i16>; 3] = Default::default();
         for item in items {
-            if !record.has(item) {
-                // In the second half of a place on the stack, the verifier forgets what a number
-                // is. It would look at all rules once for each way in which fields can be missing.
-                let half = if item.size() == 4 { 4 } else { 0 };
-                let place = record.reserve(item.size()) + half;
-                record.places.insert(item, place);
+            if record.has(item) {
+                continue;
             }
+            let part = match item.width() {
+                Some(Width::W) => 0,
+                Some(Width::H) => 1,
+                Some(Width::B) => 2,
+                width => {
+                    let place = record.reserve(if width.is_some() { 8 } else { 16 });
+                    record.places.insert(item, place);
+                    continue;
+                }
+            };
+            let shared = room.get_mut(part).and_then(Vec::pop);
+            let place = shared.unwrap_or_else(|| {
+                let place = record.reserve(8);
+                for (other, rooms) in room.iter_mut().enumerate() {
+                    rooms.extend((other != part).then_some(place));
+                }
+                place
+            });
+            record
+                .places
+                .insert(item, place + PARTS.get(part).unwrap_or(&0));
         }
         record
     }
@@ -195,9 +214,5 @@ impl Record {
 }
 
 fn width(item: Item) -> Width {
-    if item.size() == 4 {
-        Width::W
-    } else {
-        Width::DW
-    }
+    item.width().unwrap_or(Width::DW)
 }

@@ -202,6 +202,9 @@ pub(super) fn key(asm: &mut Assembler, stack: &Stack, record: &Record) {
     asm.jump_if(Gt, R2, R4, higher);
     asm.jump_if(Lt, R2, R4, lower);
     asm.jump_if(Gt, R1, R3, higher);
+    asm.jump_if(Lt, R1, R3, lower);
+    // What an address says to itself has one end.
+    asm.mov(R9, 0);
     asm.jump(lower);
 
     asm.bind(ports);

@@ -97,9 +97,9 @@ impl Filter<'_> {
             malformed: exit.drop,
         };
         let wanted = self.lists().flat_map(List::wanted);
-        let mut record = Record::of(Stack::items(wanted));
-        parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record, exits);
-        let scratch = record.reserve(40);
+        let record = Record::of(Stack::items(wanted));
+        // What the parser keeps beside is nobody's any more when it is done.
+        parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record.clone(), exits);
         let slots = self.lists().map(List::slots).max().unwrap_or(0);
         let rejects = self
             .actions
@@ -133,7 +133,7 @@ impl Filter<'_> {
         };
         let hook = self.hook;
         lookup.write(&mut asm, |asm, quoted, invalid| {
-            quote::write(asm, hook, &stack, scratch, quoted, invalid);
+            quote::write(asm, hook, &stack, quoted, invalid);
         });
         asm.part("classify");
         if stateless {

@@ -15,6 +15,9 @@ use crate::field::{DPORT, Field, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT};
 /// An ICMP header.
 const ICMP_HEADER: i32 = 8;
 
+/// The longest header that is read at once.
+pub(super) const LONGEST: i16 = 40;
+
 /// The most extension headers of a packet that an error quotes.
 const MOST_EXTENSIONS: usize = 4;
 
@@ -22,18 +25,10 @@ const MOST_EXTENSIONS: usize = 4;
 const WITH_PORTS: [i32; 5] = [6, 17, 33, 132, 136];
 
 /// Reads the packet that the ICMP error quotes; goes to `quoted` with it, or to `invalid`.
-pub(super) fn write(
-    asm: &mut Assembler,
-    hook: Hook,
-    stack: &Stack,
-    scratch: i16,
-    quoted: Label,
-    invalid: Label,
-) {
+pub(super) fn write(asm: &mut Assembler, hook: Hook, stack: &Stack, quoted: Label, invalid: Label) {
     let reader = Reader {
         hook,
         stack,
-        scratch,
         invalid,
     };
     let [six, transport] = ["quoted_ipv6", "quoted_transport"].map(|name| asm.label(name));
@@ -57,13 +52,13 @@ pub(super) fn write(
 struct Reader<'r> {
     hook: Hook,
     stack: &'r Stack,
-    scratch: i16,
     invalid: Label,
 }
 
 impl Reader<'_> {
     fn read(&self, asm: &mut Assembler, size: i32) {
-        self.hook.read_seldom(asm, size, self.scratch, self.invalid);
+        self.hook
+            .read_seldom(asm, size, self.stack.area, self.invalid);
     }
 
     /// Notes a number.

@@ -6,6 +6,7 @@ use polc_bpf::insn::{Operand, Reg, Width};
 
 use super::super::record::{Item, Record};
 use super::flows::{KEY, VALUE};
+use super::quote;
 use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 
 /// What the flow table asks of every packet.
@@ -57,7 +58,7 @@ impl Place {
 pub(super) struct Stack {
     /// What is known of the packet.
     pub(super) record: Record,
-    /// What is known of the packet that it quotes. Its places are in `area`.
+    /// What is known of the packet that it quotes. Its places are the upper ones of `area`.
     pub(super) quoted: Record,
     /// 1 for IPv6.
     pub(super) family: Place,
@@ -101,7 +102,7 @@ impl Stack {
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
         let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
-        let needed = record.lowest() - quoted.lowest();
+        let needed = record.lowest() - quoted.lowest() + quote::LONGEST;
         let area = record.reserve(area.max(needed));
         Self {
             record,

@@ -183,7 +183,7 @@ impl Lookup<'_> {
         asm.alu(AluOp::And, R4, REJECTED);
         asm.jump_if(Eq, R4, 0, live);
         asm.jump_if(Eq, R3, 0, unknown);
-        asm.jump(self.ways.passes);
+        self.refusal(asm, unknown);
         asm.bind(live);
         asm.mov(R4, R2);
         asm.jump_if(Eq, R3, 0, reply);
@@ -207,6 +207,16 @@ impl Lookup<'_> {
         self.keep(asm);
         self.restore(asm);
         asm.jump(self.ways.follows);
+    }
+
+    /// Of the answers to a rejected packet, a reset passes. Errors are told by what they quote.
+    fn refusal(&self, asm: &mut Assembler, unknown: Label) {
+        self.stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(TCP), unknown);
+        self.stack.record.get(asm, R1, Item::Field(TCP_FLAGS));
+        asm.jump_if(Gt, R1, 0xff, unknown);
+        asm.jump_if(Set, R1, RST, self.ways.passes);
+        asm.jump(unknown);
     }
 
     /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`; `R3` is 1 for an answer.
