@@ -145,10 +145,7 @@ pub struct Example {
 pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
     let alignment = Alignment::of(a.1, b.1);
     let (left, right) = Model::pair_with_alike(a, b, &alignment.alike);
-    let pair = Pair {
-        models: [&left, &right],
-        alignment: &alignment,
-    };
+    let pair = Pair::new([&left, &right], &alignment);
     let names = names(&alignment);
     let (found, unknown) = search(&pair, &names, limits);
     let mut out = Diff {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::align::Alignment;
-use crate::analyse::model::{Ending, FactLine, Memory, Model, Phase, View};
+use crate::analyse::model::{Asks, Ending, FactLine, Memory, Model, Phase, View};
 use crate::interpret::{Fact, RuleId};
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
@@ -74,9 +74,29 @@ pub(super) type Views = [Option<Sight>; 2];
 pub(super) struct Pair<'m, 'a> {
     pub(super) models: [&'m Model<'a>; 2],
     pub(super) alignment: &'m Alignment<'a>,
+    /// What the rules of either ask in each phase of what earlier ones have left.
+    asks: Vec<(Phase, Asks)>,
+}
+
+impl<'m, 'a> Pair<'m, 'a> {
+    pub(super) fn new(models: [&'m Model<'a>; 2], alignment: &'m Alignment<'a>) -> Self {
+        let [a, b] = models;
+        let asks = |phase: Phase| Some((phase, a.asks(phase.stage()?).or(b.asks(phase.stage()?))));
+        Self {
+            models,
+            alignment,
+            asks: Phase::ALL.into_iter().filter_map(asks).collect(),
+        }
+    }
 }
 
 impl Pair<'_, '_> {
+    /// What the rules of either policy ask of what earlier ones have left.
+    pub(super) fn asks(&self, phase: Phase) -> Asks {
+        let known = self.asks.iter().find(|(p, _)| *p == phase);
+        known.map_or(Asks::default(), |(_, asks)| *asks)
+    }
+
     /// The lines of a phase that mean packets of `hull`, in an order that is right for both.
     pub(super) fn lines(
         &self,
