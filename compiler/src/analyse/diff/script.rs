@@ -1,10 +1,14 @@
 //! The two lists of a phase as one, cut down to what can matter for some packets.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::align::Alignment;
-use crate::analyse::model::{Asks, Ending, FactLine, Memory, Model, Phase, View};
+use rayon::prelude::*;
+
+use super::align::{Alignment, Step};
+use crate::analyse::model::{Asks, Ending, Extent, FactLine, Memory, Model, Outline, Phase, View};
 use crate::interpret::{Fact, RuleId};
+use crate::ir::Stage;
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
 
@@ -74,18 +78,40 @@ pub(super) type Views = [Option<Sight>; 2];
 pub(super) struct Pair<'m, 'a> {
     pub(super) models: [&'m Model<'a>; 2],
     pub(super) alignment: &'m Alignment<'a>,
-    /// What the rules of either ask in each phase of what earlier ones have left.
-    asks: Vec<(Phase, Asks)>,
+    stages: BTreeMap<Stage, Asked>,
+}
+
+/// What is known of the rules of a stage before they are asked.
+#[derive(Default)]
+struct Asked {
+    /// For each step, what its rule may mean.
+    outlines: Vec<Outline>,
+    /// What all of them ask of what earlier ones have left.
+    asks: Asks,
 }
 
 impl<'m, 'a> Pair<'m, 'a> {
     pub(super) fn new(models: [&'m Model<'a>; 2], alignment: &'m Alignment<'a>) -> Self {
-        let [a, b] = models;
-        let asks = |phase: Phase| Some((phase, a.asks(phase.stage()?).or(b.asks(phase.stage()?))));
+        let stages = alignment.steps.iter().map(|(stage, steps)| {
+            // A rule that both have asks the same in both.
+            let rule = |step: &Step| {
+                let sides = models.iter().zip(step.rules);
+                let mut rules = sides.filter_map(|(model, index)| {
+                    let rule = model.ir.stage(*stage).get(index?)?;
+                    Some((Outline::of(rule), model.asks_of(rule)))
+                });
+                rules.next().unwrap_or_default()
+            };
+            let each: Vec<(Outline, Asks)> = steps.par_iter().map(rule).collect();
+            let asks = each.iter().map(|(_, asks)| *asks);
+            let asks = asks.fold(Asks::default(), Asks::or);
+            let outlines = each.into_iter().map(|(outline, _)| outline).collect();
+            (*stage, Asked { outlines, asks })
+        });
         Self {
             models,
             alignment,
-            asks: Phase::ALL.into_iter().filter_map(asks).collect(),
+            stages: stages.collect(),
         }
     }
 }
@@ -93,8 +119,8 @@ impl<'m, 'a> Pair<'m, 'a> {
 impl Pair<'_, '_> {
     /// What the rules of either policy ask of what earlier ones have left.
     pub(super) fn asks(&self, phase: Phase) -> Asks {
-        let known = self.asks.iter().find(|(p, _)| *p == phase);
-        known.map_or(Asks::default(), |(_, asks)| *asks)
+        let asked = phase.stage().and_then(|stage| self.stages.get(&stage));
+        asked.map_or(Asks::default(), |asked| asked.asks)
     }
 
     /// The lines of a phase that mean packets of `hull`, in an order that is right for both.
@@ -162,9 +188,19 @@ impl Pair<'_, '_> {
             .steps
             .get(&stage)
             .map_or(&[][..], Vec::as_slice);
+        let outlines = self.stages.get(&stage).map(|asked| &*asked.outlines);
+        let extents = views.map(|sight| Some(Extent::of(&self.models[0].space, hull, sight?.view)));
+        let may_mean = |place: usize, side: usize| {
+            let outline = outlines.and_then(|outlines| outlines.get(place - 1));
+            let pair = outline.zip(of(&extents, side).as_ref());
+            pair.is_none_or(|(outline, extent)| outline.may_meet(extent))
+        };
         let mut buffer = Vec::new();
         let mut add =
             |place, side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
+                if !may_mean(place, side) {
+                    return Ok(());
+                }
                 let (model, sight) = (*of(&self.models, side), *of(&views, side));
                 let rule = model.ir.stage(stage).get(index);
                 let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
