@@ -34,10 +34,10 @@ pub use self::fate::{Decider, Entry, Fate, Goes, Kind, Source};
 pub use self::observe::{Observed, Seen, compare, observe};
 use self::script::Pair;
 use self::walk::{Found, Walk};
-use super::model::{Model, Space, Witness};
+use super::model::{Asked, Model, Space, Witness};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::interpret::{Decision, RuleId};
-use crate::ir::{Ir, Rule, Stage};
+use crate::ir::{Ir, Stage};
 use crate::packet::{Region, merge};
 use crate::policy::Policy;
 
@@ -143,8 +143,9 @@ pub struct Example {
 
 /// What changes from policy `a` to policy `b`.
 pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
-    let alignment = Alignment::of(a.1, b.1);
-    let (left, right) = Model::pair_with_alike(a, b, &alignment.alike);
+    let asked = || rayon::join(|| Asked::of(a.0, a.1), || Asked::of(b.0, b.1));
+    let (alignment, asked) = rayon::join(|| Alignment::of(a.1, b.1), asked);
+    let (left, right) = Model::pair_with_alike(a, b, &asked.into(), &alignment.alike);
     let pair = Pair::new([&left, &right], &alignment);
     let names = names(&alignment);
     let (found, unknown) = search(&pair, &names, limits);
@@ -162,15 +163,8 @@ pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
             out.renamed
                 .push((Arc::clone(&old.name), Arc::clone(&new.name)));
         }
-        let meta = |r: &Rule| {
-            (
-                r.owner.clone(),
-                r.ticket.clone(),
-                r.note.clone(),
-                r.effects.count,
-            )
-        };
-        if meta(old) != meta(new) {
+        let alike = (&old.owner, &old.ticket, &old.note) == (&new.owner, &new.ticket, &new.note);
+        if !alike || old.effects.count != new.effects.count {
             out.annotated.push(Arc::clone(&new.name));
         }
     }
