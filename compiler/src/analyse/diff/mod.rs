@@ -299,37 +299,56 @@ fn rules(kind: Kind, fates: &[Fate; 2]) -> [Vec<Decider>; 2] {
 /// Gives each change its examples, and has the interpreter judge them.
 fn illustrate(pair: &Pair, limits: Limits, out: &mut Diff) {
     let [a, b] = pair.models;
-    let none = BTreeMap::new();
     // The interpreter asks rule by rule: of long lists it judges fewer packets.
     let long = a.ir.rules().count() + b.ir.rules().count() > LONG;
     let most = if long { 1 } else { limits.witnesses };
-    for change in &mut out.changes {
-        let stride = change.boxes.len().div_ceil(most.max(1)).max(1);
-        for region in change.boxes.iter().step_by(stride).take(most) {
-            let point = a.plain(region);
-            let witnesses = [a.witness(&point), b.witness(&point)];
-            let chosen = |side: usize| {
-                let fate = change.fates.get(side)?;
-                let witness = witnesses.get(side)?;
-                fate.choices
-                    .first()
-                    .and_then(|at| witness.choices.get(*at))
-                    .copied()
-            };
-            let (left, was) = observe(a, &witnesses[0], chosen(0), &none);
-            let (right, is) = observe(b, &witnesses[1], chosen(1), &out.names);
-            // The interpreter is told one choice only.
-            let single = change.fates.iter().all(|f| f.choices.len() < 2);
-            if single && compare(&was, &is) != Some(change.kind) && out.unknown.is_none() {
-                out.defects.push(defect(pair, change, &was, &is));
-            }
-            change.witnesses.push(Example {
-                point,
-                witnesses,
-                decisions: [left, right],
-            });
+    let changes = out.changes.par_iter();
+    let judged = changes.map(|change| examples(pair, change, most, &out.names));
+    let judged: Vec<_> = judged.collect();
+    for (change, (examples, defects)) in out.changes.iter_mut().zip(judged) {
+        change.witnesses = examples;
+        if out.unknown.is_none() {
+            out.defects.extend(defects);
         }
     }
+}
+
+/// At most so many examples of a change, and where the interpreter says something else of them.
+fn examples(
+    pair: &Pair,
+    change: &Change,
+    most: usize,
+    names: &BTreeMap<RuleId, String>,
+) -> (Vec<Example>, Vec<Diagnostic>) {
+    let [a, b] = pair.models;
+    let none = BTreeMap::new();
+    let (mut examples, mut defects) = (Vec::new(), Vec::new());
+    let stride = change.boxes.len().div_ceil(most.max(1)).max(1);
+    for region in change.boxes.iter().step_by(stride).take(most) {
+        let point = a.plain(region);
+        let witnesses = [a.witness(&point), b.witness(&point)];
+        let chosen = |side: usize| {
+            let fate = change.fates.get(side)?;
+            let witness = witnesses.get(side)?;
+            fate.choices
+                .first()
+                .and_then(|at| witness.choices.get(*at))
+                .copied()
+        };
+        let (left, was) = observe(a, &witnesses[0], chosen(0), &none);
+        let (right, is) = observe(b, &witnesses[1], chosen(1), names);
+        // The interpreter is told one choice only.
+        let single = change.fates.iter().all(|f| f.choices.len() < 2);
+        if single && compare(&was, &is) != Some(change.kind) {
+            defects.push(defect(pair, change, &was, &is));
+        }
+        examples.push(Example {
+            point,
+            witnesses,
+            decisions: [left, right],
+        });
+    }
+    (examples, defects)
 }
 
 fn defect(pair: &Pair, change: &Change, was: &Observed, is: &Observed) -> Diagnostic {

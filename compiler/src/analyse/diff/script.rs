@@ -1,7 +1,7 @@
 //! The two lists of a phase as one, cut down to what can matter for some packets.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -11,6 +11,9 @@ use crate::interpret::{Fact, RuleId};
 use crate::ir::Stage;
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
+
+/// The fewest rules that are worth another processor.
+const AT_LEAST: usize = 512;
 
 /// What a line does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub(super) struct Line {
     /// Its place among the lines of the phase: that of all lists of the phase.
     pub(super) step: usize,
     /// The packets that it means.
-    pub(super) regions: Rc<[Region]>,
+    pub(super) regions: Arc<[Region]>,
 }
 
 impl Line {
@@ -190,53 +193,45 @@ impl Pair<'_, '_> {
             .map_or(&[][..], Vec::as_slice);
         let outlines = self.stages.get(&stage).map(|asked| &*asked.outlines);
         let extents = views.map(|sight| Some(Extent::of(&self.models[0].space, hull, sight?.view)));
-        let may_mean = |place: usize, side: usize| {
-            let outline = outlines.and_then(|outlines| outlines.get(place - 1));
+        let may_mean = |at: usize, side: usize| {
+            let outline = outlines.and_then(|outlines| outlines.get(at));
             let pair = outline.zip(of(&extents, side).as_ref());
             pair.is_none_or(|(outline, extent)| outline.may_meet(extent))
         };
-        let mut buffer = Vec::new();
-        let mut add =
-            |place, side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
-                if !may_mean(place, side) {
-                    return Ok(());
-                }
-                let (model, sight) = (*of(&self.models, side), *of(&views, side));
-                let rule = model.ir.stage(stage).get(index);
-                let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
-                    return Ok(());
-                };
-                model.rule_within(RuleId { stage, index }, view, memory, hull, &mut buffer)?;
-                if !buffer.is_empty() {
-                    let regions = buffer.drain(..).collect();
-                    out.push(Line {
-                        acts,
-                        decides: rule.verdict.is_some(),
-                        counts: model.counts(rule),
-                        step: place,
-                        regions,
-                    });
-                }
-                Ok(())
+        let line = |at: usize, acts: [Option<Act>; 2]| {
+            let side = usize::from(acts[0].is_none());
+            let (Some(Act::Rule(index)), true) = (*of(&acts, side), may_mean(at, side)) else {
+                return Ok(None);
             };
-        for (place, step) in (1..).zip(steps) {
-            if which == Which::Lone && step.is_common() {
-                continue;
+            let (model, sight) = (*of(&self.models, side), *of(&views, side));
+            let rule = model.ir.stage(stage).get(index);
+            let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
+                return Ok(None);
+            };
+            let mut regions = Vec::new();
+            model.rule_within(RuleId { stage, index }, view, memory, hull, &mut regions)?;
+            Ok((!regions.is_empty()).then(|| Line {
+                acts,
+                decides: rule.verdict.is_some(),
+                counts: model.counts(rule),
+                step: at + 1,
+                regions: regions.into(),
+            }))
+        };
+        let wanted = |step: &Step| which == Which::All || !step.is_common();
+        let steps = steps.par_iter().enumerate().with_min_len(AT_LEAST);
+        let found = steps.filter(|(_, step)| wanted(step)).map(|(at, step)| {
+            let acts = step.rules.map(|rule| rule.map(Act::Rule));
+            let [a, b] = acts;
+            if step.is_common() && views[0] == views[1] {
+                Ok([line(at, acts)?, None])
+            } else {
+                Ok([line(at, [a, None])?, line(at, [None, b])?])
             }
-            match step.rules.map(|rule| rule.map(Act::Rule)) {
-                acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => {
-                    add(place, 0, acts, i)?;
-                }
-                [a, b] => {
-                    if let Some(Act::Rule(i)) = a {
-                        add(place, 0, [a, None], i)?;
-                    }
-                    if let Some(Act::Rule(j)) = b {
-                        add(place, 1, [None, b], j)?;
-                    }
-                }
-            }
-        }
+        });
+        let found = found.filter(|lines| !matches!(lines, Ok([None, None])));
+        let found: Vec<[Option<Line>; 2]> = found.collect::<Result<_, OutOfBudget>>()?;
+        out.extend(found.into_iter().flatten().flatten());
         Ok(())
     }
 }
@@ -246,7 +241,7 @@ fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, step: usize, out: &mut 
     let [left, right] = facts;
     let mut right = right.into_iter().peekable();
     let mut add = |acts, line: FactLine| {
-        let regions: Rc<[Region]> = line
+        let regions: Arc<[Region]> = line
             .regions
             .iter()
             .filter_map(|r| r.intersection(hull))
