@@ -260,6 +260,14 @@ impl<T: Int> IntervalSet<T> {
 
 /// What is in ranges of both lists.
 pub(super) fn both<T: Int>(left: &[(T, T)], right: &[(T, T)]) -> Vec<(T, T)> {
+    if let ([(begin, end)], many) | (many, [(begin, end)]) = (left, right) {
+        let (_, rest) = many.split_at(many.partition_point(|(_, last)| last < begin));
+        let (inside, _) = rest.split_at(rest.partition_point(|(first, _)| first <= end));
+        let inside = inside
+            .iter()
+            .map(|(first, last)| (*first.max(begin), *last.min(end)));
+        return inside.collect();
+    }
     let mut out = Vec::new();
     let (mut left, mut right) = (left.iter(), right.iter());
     let (mut a, mut b) = (left.next(), right.next());
@@ -279,6 +287,9 @@ pub(super) fn both<T: Int>(left: &[(T, T)], right: &[(T, T)]) -> Vec<(T, T)> {
 
 /// What is in ranges of the first list and in none of the second.
 pub(super) fn minus<T: Int>(own: &[(T, T)], cuts: &[(T, T)]) -> Vec<(T, T)> {
+    if let [(begin, end)] = cuts {
+        return minus_one(own, *begin, *end);
+    }
     let mut out = Vec::with_capacity(own.len() + 1);
     let mut cuts = cuts.iter().peekable();
     for (first, last) in own {
@@ -302,6 +313,26 @@ pub(super) fn minus<T: Int>(own: &[(T, T)], cuts: &[(T, T)]) -> Vec<(T, T)> {
             out.push((start, *last));
         }
     }
+    out
+}
+
+/// What is in ranges and not from `begin` to `end`.
+fn minus_one<T: Int>(own: &[(T, T)], begin: T, end: T) -> Vec<(T, T)> {
+    let (before, rest) = own.split_at(own.partition_point(|(_, last)| *last < begin));
+    let (cut, behind) = rest.split_at(rest.partition_point(|(first, _)| *first <= end));
+    let mut out = Vec::with_capacity(own.len() + 1);
+    out.extend_from_slice(before);
+    if let (Some((first, _)), Some(last)) = (cut.first(), begin.pred())
+        && *first <= last
+    {
+        out.push((*first, last));
+    }
+    if let (Some((_, last)), Some(first)) = (cut.last(), end.succ())
+        && first <= *last
+    {
+        out.push((first, *last));
+    }
+    out.extend_from_slice(behind);
     out
 }
 
@@ -368,6 +399,11 @@ mod tests {
             IntervalSet::one(0u32).complement(),
             IntervalSet::range(1, u32::MAX)
         );
+        let (low, high) = (IntervalSet::one(0u64), IntervalSet::one(u64::MAX));
+        let full = IntervalSet::<u64>::full();
+        let inner = full.difference(&low).difference(&high);
+        assert_eq!(inner.ranges(), [(1, u64::MAX - 1)]);
+        assert_eq!(full.difference(&inner), low.union(&high));
         assert_eq!(
             IntervalSet::from_ranges(vec![(0u32, 4), (5, 9)]).ranges(),
             [(0, 9)]

@@ -156,10 +156,13 @@ impl<T: Int> Region<T> {
     pub(super) fn cuts_if_met(&self, other: &Self) -> Option<usize> {
         let mut cuts = 0;
         for (own, other) in self.pairs(other) {
+            if own.is_subset(other) {
+                continue;
+            }
             if !own.intersects(other) {
                 return None;
             }
-            cuts += usize::from(!own.is_subset(other));
+            cuts += 1;
         }
         Some(cuts)
     }

@@ -128,6 +128,10 @@ impl<T: Int> Values<T> {
             (Self::Range(a, b), Self::Range(c, d)) => a <= d && c <= b,
             (Self::Many(many), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(many)) => {
                 let ranges = many.ranges();
+                // Often the one range is wide, and begins before all of the others.
+                if let Some((first, _)) = ranges.first().filter(|(first, _)| a <= first) {
+                    return first <= b;
+                }
                 let at = ranges.partition_point(|(_, last)| last < a);
                 ranges.get(at).is_some_and(|(first, _)| first <= b)
             }

@@ -104,3 +104,54 @@ fn bounds(cube: &Cube, family: u128) -> Option<[Bounds; 4]> {
 fn ends<T: Int>(ranges: &[(T, T)]) -> Option<Bounds> {
     Some((ranges.first()?.0.wide(), ranges.last()?.1.wide()))
 }
+
+#[cfg(test)]
+mod tests {
+    use polc_generator::{Kind, family};
+
+    use super::{Extent, Outline};
+    use crate::analyse::model::{Memory, Model, Moved, View};
+    use crate::interpret::RuleId;
+    use crate::ir::Stage;
+    use crate::{Files, Options, compile};
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, path: &str) -> std::io::Result<String> {
+            Err(std::io::Error::other(path.to_owned()))
+        }
+    }
+
+    #[test]
+    fn a_rule_that_may_mean_nothing_of_a_region_does_not() {
+        let text = family(Kind::Firewall, 60, 7);
+        let out = compile("p.pol", &text, &NoFiles, &Options::default());
+        let ir = out.ir.as_ref().unwrap();
+        let model = Model::new(&out.policy, ir);
+        let (mut meeting, mut apart) = (0, 0);
+        for moved in [Moved::No, Moved::Routed] {
+            let view = View {
+                moved,
+                ..View::of(Stage::Filter)
+            };
+            let regions = model.lines(view).unwrap().into_iter();
+            let regions: Vec<_> = regions.flat_map(|line| line.regions).collect();
+            for (index, rule) in ir.filter.iter().enumerate() {
+                let (stage, outline) = (Stage::Filter, Outline::of(rule));
+                for region in &regions {
+                    let mut found = Vec::new();
+                    let id = RuleId { stage, index };
+                    model
+                        .rule_within(id, view, Memory::NONE, region, &mut found)
+                        .unwrap();
+                    let may = outline.may_meet(&Extent::of(&model.space, region, view));
+                    assert!(may || found.is_empty(), "{} in {region:?}", rule.name);
+                    meeting += usize::from(may);
+                    apart += usize::from(!may);
+                }
+            }
+        }
+        assert!(meeting > 0 && apart > 0, "{meeting} {apart}");
+    }
+}
