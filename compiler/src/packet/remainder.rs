@@ -57,13 +57,11 @@ fn left(
         if spent.fetch_add(1, Ordering::Relaxed) >= budget.left() {
             return Err(OutOfBudget);
         }
-        Ok(match piece.cut(regions) {
-            Some(cut) => cut.outside,
-            None => {
-                out.push(piece.region);
-                Vec::new()
-            }
-        })
+        if let Some(cut) = piece.cut(regions) {
+            return Ok(cut.outside);
+        }
+        out.push(piece.region);
+        Ok(Vec::new())
     };
     let mut out = Vec::new();
     let mut open = VecDeque::from([Piece::whole(target, regions.len())]);
