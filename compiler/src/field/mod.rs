@@ -198,7 +198,7 @@ impl FieldDef {
 
 impl PartialEq for Field {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
+        std::ptr::eq(self.0, other.0) || self.0.name == other.0.name
     }
 }
 
@@ -212,6 +212,10 @@ impl PartialOrd for Field {
 
 impl Ord for Field {
     fn cmp(&self, other: &Self) -> Ordering {
+        // A field that meets itself is known without its name.
+        if std::ptr::eq(self.0, other.0) {
+            return Ordering::Equal;
+        }
         self.0.name.cmp(other.0.name)
     }
 }

@@ -13,11 +13,11 @@
 //! once, and one that cuts it in a single dimension leaves a single part.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use num_bigint::BigUint;
 
-use super::merge::merge_all;
+use super::interval::Int;
 use super::{Region, Values};
 
 /// The most pieces that a search looks at before it gives up.
@@ -121,17 +121,17 @@ impl Certificate {
 
 /// A search without what makes no difference: regions that do not meet the target, and dimensions
 /// in which none cuts it. Most regions of a large space ask about few dimensions.
-struct Small {
+pub(super) struct Small {
     /// The dimensions that are left.
-    dims: Vec<usize>,
-    target: Region,
-    regions: Vec<Region>,
+    pub(super) dims: Vec<usize>,
+    pub(super) target: Region,
+    pub(super) regions: Vec<Region>,
     /// The place that each of the regions had.
     places: Vec<usize>,
 }
 
 impl Small {
-    fn of(target: &Region, regions: &[&Region]) -> Self {
+    pub(super) fn of(target: &Region, regions: &[&Region]) -> Self {
         let numbered = regions.iter().copied().enumerate();
         let (places, meeting): (Vec<usize>, Vec<&Region>) =
             numbered.filter(|(_, r)| r.intersects(target)).unzip();
@@ -158,8 +158,7 @@ impl Small {
         budget: &mut Budget,
         each: &mut impl FnMut(Region, Option<usize>) -> bool,
     ) -> Result<(), OutOfBudget> {
-        let regions: Vec<&Region> = self.regions.iter().collect();
-        walk(&self.target, &regions, budget, &mut |piece, by| {
+        walk(&self.target, &self.regions, budget, &mut |piece, by| {
             let place = by.and_then(|by| self.places.get(by).copied());
             each(whole.with_only(&self.dims, &piece), place)
         })
@@ -203,28 +202,6 @@ pub fn subtract(
     Ok(out)
 }
 
-/// As [`subtract`], with pieces joined where they differ in one dimension only.
-pub fn remainder(
-    target: &Region,
-    regions: &[&Region],
-    budget: &mut Budget,
-) -> Result<Vec<Region>, OutOfBudget> {
-    let mut out = Vec::new();
-    let search = Small::of(target, regions);
-    let small: Vec<&Region> = search.regions.iter().collect();
-    walk(&search.target, &small, budget, &mut |piece, by| {
-        if by.is_none() {
-            out.push(piece);
-        }
-        true
-    })?;
-    let out = merge_all(out, search.dims.len());
-    let whole = out
-        .iter()
-        .map(|piece| target.with_only(&search.dims, piece));
-    Ok(whole.collect())
-}
-
 /// The fewest of `regions` that the search can find to cover `target`: none of them can be left
 /// out. `None` when all of them do not.
 pub fn blockers(
@@ -253,24 +230,66 @@ pub fn blockers(
 /// or without one when it is in none. Ends when `each` says so.
 fn walk(
     target: &Region,
-    regions: &[&Region],
+    regions: &[Region],
     budget: &mut Budget,
     each: &mut impl FnMut(Region, Option<usize>) -> bool,
 ) -> Result<(), OutOfBudget> {
-    let all: Rc<[usize]> = (0..regions.len()).collect();
-    let mut open = vec![(target.clone(), all)];
-    while let Some((piece, candidates)) = open.pop() {
+    let mut open = vec![Piece::whole(target.clone(), regions.len())];
+    while let Some(piece) = open.pop() {
         if !budget.spend() {
             return Err(OutOfBudget);
         }
-        let mut live = Vec::new();
-        let mut best: Option<(usize, usize, &Region)> = None;
-        for at in candidates.iter().copied() {
-            let Some(region) = regions.get(at).copied().filter(|r| r.intersects(&piece)) else {
+        let Some(cut) = piece.cut(regions) else {
+            if !each(piece.region, None) {
+                return Ok(());
+            }
+            continue;
+        };
+        let inside = regions
+            .get(cut.by)
+            .and_then(|by| piece.region.intersection(by));
+        if inside.is_some_and(|inside| !each(inside, Some(cut.by))) {
+            return Ok(());
+        }
+        open.extend(cut.outside);
+    }
+    Ok(())
+}
+
+/// A part of a region that is being cut.
+pub(super) struct Piece<T> {
+    pub(super) region: Region<T>,
+    /// The places of the regions that may meet it.
+    near: Arc<[usize]>,
+}
+
+/// What comes of cutting a piece along a region.
+pub(super) struct Cut<T> {
+    /// The place of the region.
+    pub(super) by: usize,
+    /// What is outside of it.
+    pub(super) outside: Vec<Piece<T>>,
+}
+
+impl<T: Int> Piece<T> {
+    /// All of a region, to be cut along so many others.
+    pub(super) fn whole(region: Region<T>, regions: usize) -> Self {
+        let near = (0..regions).collect();
+        Self { region, near }
+    }
+
+    /// Cuts it along the region that leaves the fewest parts; `None` when none meets it.
+    pub(super) fn cut(&self, regions: &[Region<T>]) -> Option<Cut<T>> {
+        let mut live = Vec::with_capacity(self.near.len());
+        let mut best: Option<(usize, usize, &Region<T>)> = None;
+        for at in self.near.iter().copied() {
+            let Some(region) = regions.get(at) else {
+                continue;
+            };
+            let Some(cuts) = self.region.cuts_if_met(region) else {
                 continue;
             };
             live.push(at);
-            let cuts = piece.cuts(region);
             if best.is_none_or(|(fewest, ..)| cuts < fewest) {
                 best = Some((cuts, at, region));
             }
@@ -278,23 +297,19 @@ fn walk(
                 break;
             }
         }
-        let Some((_, by, region)) = best else {
-            if !each(piece, None) {
-                return Ok(());
-            }
-            continue;
-        };
+        let (_, by, region) = best?;
         live.retain(|at| *at != by);
-        let live: Rc<[usize]> = live.into();
-        let parts = piece.difference(region);
-        if let Some(inside) = piece.intersection(region)
-            && !each(inside, Some(by))
-        {
-            return Ok(());
-        }
-        open.extend(parts.into_iter().map(|part| (part, Rc::clone(&live))));
+        let near: Arc<[usize]> = live.into();
+        let outside = self.region.difference(region).into_iter();
+        let outside = outside.map(|region| Self {
+            region,
+            near: Arc::clone(&near),
+        });
+        Some(Cut {
+            by,
+            outside: outside.collect(),
+        })
     }
-    Ok(())
 }
 
 #[cfg(test)]

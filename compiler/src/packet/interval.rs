@@ -89,6 +89,13 @@ impl<T: Int> IntervalSet<T> {
         Self::from_sorted(ranges)
     }
 
+    /// The elements of ranges that are sorted, disjoint and not adjacent.
+    pub(super) fn of_normal(ranges: Vec<(T, T)>) -> Self {
+        Self {
+            ranges: ranges.into(),
+        }
+    }
+
     /// Merges ranges sorted by their first value.
     fn from_sorted(ranges: impl IntoIterator<Item = (T, T)>) -> Self {
         let mut out: Vec<(T, T)> = Vec::new();
@@ -178,21 +185,7 @@ impl<T: Int> IntervalSet<T> {
         if other.is_full() {
             return self.clone();
         }
-        let mut out = Vec::new();
-        let (mut left, mut right) = (self.ranges.iter(), other.ranges.iter());
-        let (mut a, mut b) = (left.next(), right.next());
-        while let (Some(x), Some(y)) = (a, b) {
-            let (first, last) = (x.0.max(y.0), x.1.min(y.1));
-            if first <= last {
-                out.push((first, last));
-            }
-            if x.1 < y.1 {
-                a = left.next();
-            } else {
-                b = right.next();
-            }
-        }
-        Self { ranges: out.into() }
+        Self::of_normal(both(&self.ranges, &other.ranges))
     }
 
     /// Values of the type that are no elements.
@@ -231,7 +224,7 @@ impl<T: Int> IntervalSet<T> {
         if other.is_empty() || self.is_empty() {
             return self.clone();
         }
-        self.intersection(&other.complement())
+        Self::of_normal(minus(&self.ranges, &other.ranges))
     }
 
     /// Whether the two share an element.
@@ -265,16 +258,94 @@ impl<T: Int> IntervalSet<T> {
     }
 }
 
+/// What is in ranges of both lists.
+pub(super) fn both<T: Int>(left: &[(T, T)], right: &[(T, T)]) -> Vec<(T, T)> {
+    if let ([(begin, end)], many) | (many, [(begin, end)]) = (left, right) {
+        let (_, rest) = many.split_at(many.partition_point(|(_, last)| last < begin));
+        let (inside, _) = rest.split_at(rest.partition_point(|(first, _)| first <= end));
+        let inside = inside
+            .iter()
+            .map(|(first, last)| (*first.max(begin), *last.min(end)));
+        return inside.collect();
+    }
+    let mut out = Vec::new();
+    let (mut left, mut right) = (left.iter(), right.iter());
+    let (mut a, mut b) = (left.next(), right.next());
+    while let (Some(x), Some(y)) = (a, b) {
+        let (first, last) = (x.0.max(y.0), x.1.min(y.1));
+        if first <= last {
+            out.push((first, last));
+        }
+        if x.1 < y.1 {
+            a = left.next();
+        } else {
+            b = right.next();
+        }
+    }
+    out
+}
+
+/// What is in ranges of the first list and in none of the second.
+pub(super) fn minus<T: Int>(own: &[(T, T)], cuts: &[(T, T)]) -> Vec<(T, T)> {
+    if let [(begin, end)] = cuts {
+        return minus_one(own, *begin, *end);
+    }
+    let mut out = Vec::with_capacity(own.len() + 1);
+    let mut cuts = cuts.iter().peekable();
+    for (first, last) in own {
+        let mut next = Some(*first);
+        while let Some((begin, end)) = cuts.peek().filter(|cut| cut.0 <= *last) {
+            if let (Some(start), Some(before)) = (next, begin.pred())
+                && start <= before
+            {
+                out.push((start, before));
+            }
+            if end >= first {
+                next = end.succ();
+            }
+            // It may cut the next range, too.
+            if end > last {
+                break;
+            }
+            cuts.next();
+        }
+        if let Some(start) = next.filter(|start| start <= last) {
+            out.push((start, *last));
+        }
+    }
+    out
+}
+
+/// What is in ranges and not from `begin` to `end`.
+fn minus_one<T: Int>(own: &[(T, T)], begin: T, end: T) -> Vec<(T, T)> {
+    let (before, rest) = own.split_at(own.partition_point(|(_, last)| *last < begin));
+    let (cut, behind) = rest.split_at(rest.partition_point(|(first, _)| *first <= end));
+    let mut out = Vec::with_capacity(own.len() + 1);
+    out.extend_from_slice(before);
+    if let (Some((first, _)), Some(last)) = (cut.first(), begin.pred())
+        && *first <= last
+    {
+        out.push((*first, last));
+    }
+    if let (Some((_, last)), Some(first)) = (cut.last(), end.succ())
+        && first <= *last
+    {
+        out.push((first, *last));
+    }
+    out.extend_from_slice(behind);
+    out
+}
+
 impl<T: Int> FromIterator<(T, T)> for IntervalSet<T> {
     fn from_iter<I: IntoIterator<Item = (T, T)>>(iter: I) -> Self {
         Self::from_ranges(iter.into_iter().collect())
     }
 }
 
-impl<T: Int> fmt::Debug for IntervalSet<T> {
+impl<T: fmt::Debug> fmt::Debug for IntervalSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
-            .entries(self.ranges.iter().map(|(a, b)| *a..=*b))
+            .entries(self.ranges.iter().map(|(a, b)| a..=b))
             .finish()
     }
 }
@@ -328,6 +399,11 @@ mod tests {
             IntervalSet::one(0u32).complement(),
             IntervalSet::range(1, u32::MAX)
         );
+        let (low, high) = (IntervalSet::one(0u64), IntervalSet::one(u64::MAX));
+        let full = IntervalSet::<u64>::full();
+        let inner = full.difference(&low).difference(&high);
+        assert_eq!(inner.ranges(), [(1, u64::MAX - 1)]);
+        assert_eq!(full.difference(&inner), low.union(&high));
         assert_eq!(
             IntervalSet::from_ranges(vec![(0u32, 4), (5, 9)]).ranges(),
             [(0, 9)]

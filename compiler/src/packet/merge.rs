@@ -1,6 +1,11 @@
 //! The same points in fewer regions.
 
-use super::{IntervalSet, Region, Values};
+use std::hash::{Hash, Hasher};
+
+use rustc_hash::FxHasher;
+
+use super::interval::Int;
+use super::{Region, Values};
 
 /// How often all dimensions are tried.
 const ROUNDS: usize = 8;
@@ -19,8 +24,8 @@ pub fn merge(regions: Vec<Region>) -> Vec<Region> {
     merged.iter().map(|r| pattern.with_only(&dims, r)).collect()
 }
 
-/// As [`merge`], in this many dimensions.
-pub(super) fn merge_all(mut regions: Vec<Region>, dims: usize) -> Vec<Region> {
+/// As [`merge`], in this many dimensions. The order of the regions makes no difference.
+pub(super) fn merge_all<T: Int + Hash>(mut regions: Vec<Region<T>>, dims: usize) -> Vec<Region<T>> {
     for _ in 0..ROUNDS {
         let before = regions.len();
         // What is behind in the order of dimensions was cut last.
@@ -31,31 +36,49 @@ pub(super) fn merge_all(mut regions: Vec<Region>, dims: usize) -> Vec<Region> {
             break;
         }
     }
+    regions.sort_unstable_by(|a, b| others(a, 0).cmp(others(b, 0)));
     regions
 }
 
 /// Joins those that differ in this dimension only.
-fn along(mut regions: Vec<Region>, at: usize) -> Vec<Region> {
-    regions.sort_unstable_by(|a, b| others(a, at).cmp(others(b, at)));
-    let groups = regions.chunk_by(|a, b| others(a, at).eq(others(b, at)));
-    let joined = groups.filter_map(|group| match group {
-        [one] => Some(one.clone()),
-        [first, ..] => {
-            let values = group.iter().filter_map(|r| r.dim(at));
-            let ranges = values.flat_map(Values::ranges).collect();
-            let values = Values::of(&IntervalSet::from_ranges(ranges))?;
-            Some(first.with(at, values))
+fn along<T: Int + Hash>(regions: Vec<Region<T>>, at: usize) -> Vec<Region<T>> {
+    // Those that are alike but for the dimension have the same hash: it brings them together.
+    let hashed = regions.into_iter().map(|r| (hash(&r, at), r));
+    let mut hashed: Vec<(u64, Region<T>)> = hashed.collect();
+    hashed
+        .sort_unstable_by(|(x, a), (y, b)| x.cmp(y).then_with(|| others(a, at).cmp(others(b, at))));
+    let mut out = Vec::with_capacity(hashed.len());
+    let mut hashed = hashed.into_iter().peekable();
+    while let Some((own, mut region)) = hashed.next() {
+        let mut ranges = Vec::new();
+        let alike = |(hash, other): &(u64, Region<T>)| {
+            *hash == own && others(other, at).eq(others(&region, at))
+        };
+        while let Some((_, other)) = hashed.next_if(alike) {
+            ranges.extend(other.dim(at).map(Values::ranges).unwrap_or_default());
         }
-        [] => None,
-    });
-    joined.collect()
+        if !ranges.is_empty() {
+            ranges.extend(region.dim(at).map(Values::ranges).unwrap_or_default());
+            if let Some(values) = Values::of_any(ranges) {
+                region.set(at, values);
+            }
+        }
+        out.push(region);
+    }
+    out
 }
 
 /// A region without a dimension.
-fn others(region: &Region, at: usize) -> impl Iterator<Item = &Values> {
+fn others<T: Int>(region: &Region<T>, at: usize) -> impl Iterator<Item = &Values<T>> {
     let dims = region.dims().iter().enumerate();
     dims.filter(move |(dim, _)| *dim != at)
         .map(|(_, values)| values)
+}
+
+fn hash<T: Int + Hash>(region: &Region<T>, at: usize) -> u64 {
+    let mut hasher = FxHasher::default();
+    others(region, at).for_each(|values| values.hash(&mut hasher));
+    hasher.finish()
 }
 
 #[cfg(test)]

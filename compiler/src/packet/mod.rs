@@ -6,6 +6,7 @@ pub mod iface;
 pub mod interval;
 mod merge;
 mod region;
+mod remainder;
 mod values;
 
 pub use addr::AddrSet;
@@ -13,6 +14,7 @@ pub use iface::{IfaceSet, Pattern};
 pub use interval::IntervalSet;
 pub use merge::merge;
 pub use region::Region;
+pub use remainder::remainder;
 pub use values::Values;
 
 /// A set of address families.

@@ -4,15 +4,15 @@
 use num_bigint::BigUint;
 
 use super::IntervalSet;
-use super::interval::Int;
+use super::interval::{Int, both, minus};
 
 /// A set of numbers that is not empty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Values {
+pub enum Values<T = u128> {
     /// From the first to the last.
-    Range(u128, u128),
+    Range(T, T),
     /// More than one range.
-    Many(IntervalSet<u128>),
+    Many(IntervalSet<T>),
 }
 
 impl Values {
@@ -27,41 +27,6 @@ impl Values {
             [] => None,
             [(first, last)] => Some(Self::Range(first.wide(), last.wide())),
             _ => Some(Self::Many(set.widened())),
-        }
-    }
-
-    fn of_wide(set: IntervalSet<u128>) -> Option<Self> {
-        match set.ranges() {
-            [] => None,
-            [(first, last)] => Some(Self::Range(*first, *last)),
-            _ => Some(Self::Many(set)),
-        }
-    }
-
-    fn set(&self) -> IntervalSet<u128> {
-        match self {
-            Self::Range(first, last) => IntervalSet::range(*first, *last),
-            Self::Many(set) => set.clone(),
-        }
-    }
-
-    /// The ranges: sorted, disjoint, not adjacent, both ends included.
-    pub fn ranges(&self) -> Vec<(u128, u128)> {
-        match self {
-            Self::Range(first, last) => vec![(*first, *last)],
-            Self::Many(set) => set.ranges().to_vec(),
-        }
-    }
-
-    /// The smallest and the largest.
-    pub fn bounds(&self) -> (u128, u128) {
-        match self {
-            Self::Range(first, last) => (*first, *last),
-            Self::Many(set) => {
-                let (ranges, none) = (set.ranges(), (0, 0));
-                let (first, last) = (ranges.first().unwrap_or(&none), ranges.last());
-                (first.0, last.unwrap_or(&none).1)
-            }
         }
     }
 
@@ -99,9 +64,58 @@ impl Values {
         self.intersection(other)
             .map_or(0.0, |both| both.size() / self.size())
     }
+}
+
+impl<T: Int> Values<T> {
+    /// The numbers of ranges that are sorted, disjoint and not adjacent; `None` when there are none.
+    pub(super) fn of_normal(ranges: Vec<(T, T)>) -> Option<Self> {
+        match *ranges {
+            [] => None,
+            [(first, last)] => Some(Self::Range(first, last)),
+            _ => Some(Self::Many(IntervalSet::of_normal(ranges))),
+        }
+    }
+
+    /// The numbers of ranges in any order; `None` when there are none.
+    pub(super) fn of_any(ranges: Vec<(T, T)>) -> Option<Self> {
+        let set = IntervalSet::from_ranges(ranges);
+        match *set.ranges() {
+            [] => None,
+            [(first, last)] => Some(Self::Range(first, last)),
+            _ => Some(Self::Many(set)),
+        }
+    }
+
+    /// What `work` makes of the ranges.
+    pub(super) fn each<R>(&self, work: impl FnOnce(&[(T, T)]) -> R) -> R {
+        match self {
+            Self::Range(first, last) => work(&[(*first, *last)]),
+            Self::Many(set) => work(set.ranges()),
+        }
+    }
+
+    /// The ranges: sorted, disjoint, not adjacent, both ends included.
+    pub fn ranges(&self) -> Vec<(T, T)> {
+        match self {
+            Self::Range(first, last) => vec![(*first, *last)],
+            Self::Many(set) => set.ranges().to_vec(),
+        }
+    }
+
+    /// The smallest and the largest.
+    pub fn bounds(&self) -> (T, T) {
+        match self {
+            Self::Range(first, last) => (*first, *last),
+            Self::Many(set) => {
+                let (ranges, none) = (set.ranges(), (T::MIN, T::MIN));
+                let (first, last) = (ranges.first().unwrap_or(&none), ranges.last());
+                (first.0, last.unwrap_or(&none).1)
+            }
+        }
+    }
 
     /// Whether the number is in it.
-    pub fn contains(&self, value: u128) -> bool {
+    pub fn contains(&self, value: T) -> bool {
         match self {
             Self::Range(first, last) => *first <= value && value <= *last,
             Self::Many(set) => set.contains(value),
@@ -114,6 +128,10 @@ impl Values {
             (Self::Range(a, b), Self::Range(c, d)) => a <= d && c <= b,
             (Self::Many(many), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(many)) => {
                 let ranges = many.ranges();
+                // Often the one range is wide, and begins before all of the others.
+                if let Some((first, _)) = ranges.first().filter(|(first, _)| a <= first) {
+                    return first <= b;
+                }
                 let at = ranges.partition_point(|(_, last)| last < a);
                 ranges.get(at).is_some_and(|(first, _)| first <= b)
             }
@@ -151,10 +169,7 @@ impl Values {
             {
                 Some(many.clone())
             }
-            (Self::Many(set), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(set)) => {
-                Self::of_wide(set.intersection(&IntervalSet::range(*a, *b)))
-            }
-            (Self::Many(a), Self::Many(b)) => Self::of_wide(a.intersection(b)),
+            _ => Self::of_normal(self.each(|own| other.each(|part| both(own, part)))),
         }
     }
 
@@ -165,23 +180,22 @@ impl Values {
             return Some(self.clone());
         }
         if let (Self::Range(a, b), Self::Range(c, d)) = (self, other) {
-            let (left, right) = (a < c, d < b);
+            let left = c.pred().filter(|last| a <= last).map(|last| (*a, last));
+            let right = d.succ().filter(|first| first <= b).map(|first| (first, *b));
             return match (left, right) {
-                (false, false) => None,
-                (true, false) => Some(Self::Range(*a, c - 1)),
-                (false, true) => Some(Self::Range(d + 1, *b)),
-                (true, true) => Some(Self::Many([(*a, c - 1), (d + 1, *b)].into_iter().collect())),
+                (None, None) => None,
+                (Some((a, b)), None) | (None, Some((a, b))) => Some(Self::Range(a, b)),
+                (Some(left), Some(right)) => Some(Self::Many([left, right].into_iter().collect())),
             };
         }
-        Self::of_wide(self.set().difference(&other.set()))
+        Self::of_normal(self.each(|own| other.each(|cut| minus(own, cut))))
     }
 
     /// What is in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let ranges = self.ranges().into_iter().chain(other.ranges());
-        let set = IntervalSet::from_ranges(ranges.collect());
-        Self::of_wide(set).unwrap_or_else(|| self.clone())
+        Self::of_any(ranges.collect()).unwrap_or_else(|| self.clone())
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use crate::analyse::model::{alike, same, same_set};
 use crate::ir::{Atom, Bucket, BucketId, Cube, Effects, Ir, Rule, Stage, Verdict};
 
@@ -41,9 +43,15 @@ impl<'a> Alignment<'a> {
         };
         for stage in Stage::ALL {
             let (left, right) = (a.stage(stage), b.stage(stage));
-            let common = common(left.len(), right.len(), &|i, j| {
-                let rules = (left.get(i), right.get(j));
-                matches!(rules, (Some(x), Some(y)) if out.equal(x, y))
+            // Most edits leave the rules before them where they are.
+            let pairs = left.par_iter().zip(right);
+            let same: Vec<bool> = pairs.map(|(x, y)| out.equal(x, y)).collect();
+            let common = common(left.len(), right.len(), &|i, j| match same.get(i) {
+                Some(same) if i == j => *same,
+                _ => {
+                    let rules = (left.get(i), right.get(j));
+                    matches!(rules, (Some(x), Some(y)) if out.equal(x, y))
+                }
             });
             out.steps
                 .insert(stage, steps(left.len(), right.len(), &common));
@@ -55,6 +63,9 @@ impl<'a> Alignment<'a> {
     /// Finds buckets that only got another name, and parts the rules whose buckets are not the same.
     fn name_buckets(&mut self) {
         let [from, to] = self.irs;
+        if from.buckets.is_empty() || to.buckets.is_empty() {
+            return;
+        }
         let mut alike: Vec<(&Bucket, &Bucket)> = Vec::new();
         let lone =
             |bucket: &Bucket, other: &Ir| !other.buckets.iter().any(|o| o.name == bucket.name);

@@ -34,10 +34,10 @@ pub use self::fate::{Decider, Entry, Fate, Goes, Kind, Source};
 pub use self::observe::{Observed, Seen, compare, observe};
 use self::script::Pair;
 use self::walk::{Found, Walk};
-use super::model::{Model, Space, Witness};
+use super::model::{Asked, Model, Space, Witness};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::interpret::{Decision, RuleId};
-use crate::ir::{Ir, Rule, Stage};
+use crate::ir::{Ir, Stage};
 use crate::packet::{Region, merge};
 use crate::policy::Policy;
 
@@ -143,12 +143,10 @@ pub struct Example {
 
 /// What changes from policy `a` to policy `b`.
 pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
-    let alignment = Alignment::of(a.1, b.1);
-    let (left, right) = Model::pair_with_alike(a, b, &alignment.alike);
-    let pair = Pair {
-        models: [&left, &right],
-        alignment: &alignment,
-    };
+    let asked = || rayon::join(|| Asked::of(a.0, a.1), || Asked::of(b.0, b.1));
+    let (alignment, asked) = rayon::join(|| Alignment::of(a.1, b.1), asked);
+    let (left, right) = Model::pair_with_alike(a, b, &asked.into(), &alignment.alike);
+    let pair = Pair::new([&left, &right], &alignment);
     let names = names(&alignment);
     let (found, unknown) = search(&pair, &names, limits);
     let mut out = Diff {
@@ -165,15 +163,8 @@ pub fn diff(a: (&Policy, &Ir), b: (&Policy, &Ir), limits: Limits) -> Diff {
             out.renamed
                 .push((Arc::clone(&old.name), Arc::clone(&new.name)));
         }
-        let meta = |r: &Rule| {
-            (
-                r.owner.clone(),
-                r.ticket.clone(),
-                r.note.clone(),
-                r.effects.count,
-            )
-        };
-        if meta(old) != meta(new) {
+        let alike = (&old.owner, &old.ticket, &old.note) == (&new.owner, &new.ticket, &new.note);
+        if !alike || old.effects.count != new.effects.count {
             out.annotated.push(Arc::clone(&new.name));
         }
     }
@@ -308,37 +299,56 @@ fn rules(kind: Kind, fates: &[Fate; 2]) -> [Vec<Decider>; 2] {
 /// Gives each change its examples, and has the interpreter judge them.
 fn illustrate(pair: &Pair, limits: Limits, out: &mut Diff) {
     let [a, b] = pair.models;
-    let none = BTreeMap::new();
     // The interpreter asks rule by rule: of long lists it judges fewer packets.
     let long = a.ir.rules().count() + b.ir.rules().count() > LONG;
     let most = if long { 1 } else { limits.witnesses };
-    for change in &mut out.changes {
-        let stride = change.boxes.len().div_ceil(most.max(1)).max(1);
-        for region in change.boxes.iter().step_by(stride).take(most) {
-            let point = a.plain(region);
-            let witnesses = [a.witness(&point), b.witness(&point)];
-            let chosen = |side: usize| {
-                let fate = change.fates.get(side)?;
-                let witness = witnesses.get(side)?;
-                fate.choices
-                    .first()
-                    .and_then(|at| witness.choices.get(*at))
-                    .copied()
-            };
-            let (left, was) = observe(a, &witnesses[0], chosen(0), &none);
-            let (right, is) = observe(b, &witnesses[1], chosen(1), &out.names);
-            // The interpreter is told one choice only.
-            let single = change.fates.iter().all(|f| f.choices.len() < 2);
-            if single && compare(&was, &is) != Some(change.kind) && out.unknown.is_none() {
-                out.defects.push(defect(pair, change, &was, &is));
-            }
-            change.witnesses.push(Example {
-                point,
-                witnesses,
-                decisions: [left, right],
-            });
+    let changes = out.changes.par_iter();
+    let judged = changes.map(|change| examples(pair, change, most, &out.names));
+    let judged: Vec<_> = judged.collect();
+    for (change, (examples, defects)) in out.changes.iter_mut().zip(judged) {
+        change.witnesses = examples;
+        if out.unknown.is_none() {
+            out.defects.extend(defects);
         }
     }
+}
+
+/// At most so many examples of a change, and where the interpreter says something else of them.
+fn examples(
+    pair: &Pair,
+    change: &Change,
+    most: usize,
+    names: &BTreeMap<RuleId, String>,
+) -> (Vec<Example>, Vec<Diagnostic>) {
+    let [a, b] = pair.models;
+    let none = BTreeMap::new();
+    let (mut examples, mut defects) = (Vec::new(), Vec::new());
+    let stride = change.boxes.len().div_ceil(most.max(1)).max(1);
+    for region in change.boxes.iter().step_by(stride).take(most) {
+        let point = a.plain(region);
+        let witnesses = [a.witness(&point), b.witness(&point)];
+        let chosen = |side: usize| {
+            let fate = change.fates.get(side)?;
+            let witness = witnesses.get(side)?;
+            fate.choices
+                .first()
+                .and_then(|at| witness.choices.get(*at))
+                .copied()
+        };
+        let (left, was) = observe(a, &witnesses[0], chosen(0), &none);
+        let (right, is) = observe(b, &witnesses[1], chosen(1), names);
+        // The interpreter is told one choice only.
+        let single = change.fates.iter().all(|f| f.choices.len() < 2);
+        if single && compare(&was, &is) != Some(change.kind) {
+            defects.push(defect(pair, change, &was, &is));
+        }
+        examples.push(Example {
+            point,
+            witnesses,
+            decisions: [left, right],
+        });
+    }
+    (examples, defects)
 }
 
 fn defect(pair: &Pair, change: &Change, was: &Observed, is: &Observed) -> Diagnostic {

@@ -1,12 +1,19 @@
 //! The two lists of a phase as one, cut down to what can matter for some packets.
 
-use std::rc::Rc;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::align::Alignment;
-use crate::analyse::model::{Ending, FactLine, Memory, Model, Phase, View};
+use rayon::prelude::*;
+
+use super::align::{Alignment, Step};
+use crate::analyse::model::{Asks, Ending, Extent, FactLine, Memory, Model, Outline, Phase, View};
 use crate::interpret::{Fact, RuleId};
+use crate::ir::Stage;
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
+
+/// The fewest rules that are worth another processor.
+const AT_LEAST: usize = 512;
 
 /// What a line does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +37,7 @@ pub(super) struct Line {
     /// Its place among the lines of the phase: that of all lists of the phase.
     pub(super) step: usize,
     /// The packets that it means.
-    pub(super) regions: Rc<[Region]>,
+    pub(super) regions: Arc<[Region]>,
 }
 
 impl Line {
@@ -74,9 +81,51 @@ pub(super) type Views = [Option<Sight>; 2];
 pub(super) struct Pair<'m, 'a> {
     pub(super) models: [&'m Model<'a>; 2],
     pub(super) alignment: &'m Alignment<'a>,
+    stages: BTreeMap<Stage, Asked>,
+}
+
+/// What is known of the rules of a stage before they are asked.
+#[derive(Default)]
+struct Asked {
+    /// For each step, what its rule may mean.
+    outlines: Vec<Outline>,
+    /// What all of them ask of what earlier ones have left.
+    asks: Asks,
+}
+
+impl<'m, 'a> Pair<'m, 'a> {
+    pub(super) fn new(models: [&'m Model<'a>; 2], alignment: &'m Alignment<'a>) -> Self {
+        let stages = alignment.steps.iter().map(|(stage, steps)| {
+            // A rule that both have asks the same in both.
+            let rule = |step: &Step| {
+                let sides = models.iter().zip(step.rules);
+                let mut rules = sides.filter_map(|(model, index)| {
+                    let rule = model.ir.stage(*stage).get(index?)?;
+                    Some((Outline::of(rule), model.asks_of(rule)))
+                });
+                rules.next().unwrap_or_default()
+            };
+            let each: Vec<(Outline, Asks)> = steps.par_iter().map(rule).collect();
+            let asks = each.iter().map(|(_, asks)| *asks);
+            let asks = asks.fold(Asks::default(), Asks::or);
+            let outlines = each.into_iter().map(|(outline, _)| outline).collect();
+            (*stage, Asked { outlines, asks })
+        });
+        Self {
+            models,
+            alignment,
+            stages: stages.collect(),
+        }
+    }
 }
 
 impl Pair<'_, '_> {
+    /// What the rules of either policy ask of what earlier ones have left.
+    pub(super) fn asks(&self, phase: Phase) -> Asks {
+        let asked = phase.stage().and_then(|stage| self.stages.get(&stage));
+        asked.map_or(Asks::default(), |asked| asked.asks)
+    }
+
     /// The lines of a phase that mean packets of `hull`, in an order that is right for both.
     pub(super) fn lines(
         &self,
@@ -142,45 +191,47 @@ impl Pair<'_, '_> {
             .steps
             .get(&stage)
             .map_or(&[][..], Vec::as_slice);
-        let mut buffer = Vec::new();
-        let mut add =
-            |place, side: usize, acts: [Option<Act>; 2], index| -> Result<(), OutOfBudget> {
-                let (model, sight) = (*of(&self.models, side), *of(&views, side));
-                let rule = model.ir.stage(stage).get(index);
-                let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
-                    return Ok(());
-                };
-                model.rule_within(RuleId { stage, index }, view, memory, hull, &mut buffer)?;
-                if !buffer.is_empty() {
-                    let regions = buffer.drain(..).collect();
-                    out.push(Line {
-                        acts,
-                        decides: rule.verdict.is_some(),
-                        counts: model.counts(rule),
-                        step: place,
-                        regions,
-                    });
-                }
-                Ok(())
+        let outlines = self.stages.get(&stage).map(|asked| &*asked.outlines);
+        let extents = views.map(|sight| Some(Extent::of(&self.models[0].space, hull, sight?.view)));
+        let may_mean = |at: usize, side: usize| {
+            let outline = outlines.and_then(|outlines| outlines.get(at));
+            let pair = outline.zip(of(&extents, side).as_ref());
+            pair.is_none_or(|(outline, extent)| outline.may_meet(extent))
+        };
+        let line = |at: usize, acts: [Option<Act>; 2]| {
+            let side = usize::from(acts[0].is_none());
+            let (Some(Act::Rule(index)), true) = (*of(&acts, side), may_mean(at, side)) else {
+                return Ok(None);
             };
-        for (place, step) in (1..).zip(steps) {
-            if which == Which::Lone && step.is_common() {
-                continue;
+            let (model, sight) = (*of(&self.models, side), *of(&views, side));
+            let rule = model.ir.stage(stage).get(index);
+            let (Some(Sight { view, memory }), Some(rule)) = (sight, rule) else {
+                return Ok(None);
+            };
+            let mut regions = Vec::new();
+            model.rule_within(RuleId { stage, index }, view, memory, hull, &mut regions)?;
+            Ok((!regions.is_empty()).then(|| Line {
+                acts,
+                decides: rule.verdict.is_some(),
+                counts: model.counts(rule),
+                step: at + 1,
+                regions: regions.into(),
+            }))
+        };
+        let wanted = |step: &Step| which == Which::All || !step.is_common();
+        let steps = steps.par_iter().enumerate().with_min_len(AT_LEAST);
+        let found = steps.filter(|(_, step)| wanted(step)).map(|(at, step)| {
+            let acts = step.rules.map(|rule| rule.map(Act::Rule));
+            let [a, b] = acts;
+            if step.is_common() && views[0] == views[1] {
+                Ok([line(at, acts)?, None])
+            } else {
+                Ok([line(at, [a, None])?, line(at, [None, b])?])
             }
-            match step.rules.map(|rule| rule.map(Act::Rule)) {
-                acts @ [Some(Act::Rule(i)), Some(_)] if views[0] == views[1] => {
-                    add(place, 0, acts, i)?;
-                }
-                [a, b] => {
-                    if let Some(Act::Rule(i)) = a {
-                        add(place, 0, [a, None], i)?;
-                    }
-                    if let Some(Act::Rule(j)) = b {
-                        add(place, 1, [None, b], j)?;
-                    }
-                }
-            }
-        }
+        });
+        let found = found.filter(|lines| !matches!(lines, Ok([None, None])));
+        let found: Vec<[Option<Line>; 2]> = found.collect::<Result<_, OutOfBudget>>()?;
+        out.extend(found.into_iter().flatten().flatten());
         Ok(())
     }
 }
@@ -190,7 +241,7 @@ fn merge_facts(facts: [Vec<FactLine>; 2], hull: &Region, step: usize, out: &mut 
     let [left, right] = facts;
     let mut right = right.into_iter().peekable();
     let mut add = |acts, line: FactLine| {
-        let regions: Rc<[Region]> = line
+        let regions: Arc<[Region]> = line
             .regions
             .iter()
             .filter_map(|r| r.intersection(hull))

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::fate::{Fate, Goes};
 use super::script::{Line, Sight, Views, of};
 use super::walk::Walk;
-use crate::analyse::model::{Asks, Memory, Phase, View};
+use crate::analyse::model::{Memory, Phase, View};
 use crate::ir::Stage;
 use crate::packet::Region;
 use crate::packet::cover::OutOfBudget;
@@ -71,7 +71,7 @@ impl Walk<'_, '_, '_> {
 
     /// The sets that have the packet's key, as far as the phase asks.
     fn added(&self, side: usize, fate: &Fate, phase: Phase) -> u64 {
-        let asked = self.asks(phase).sets;
+        let asked = self.pair.asks(phase).sets;
         if asked == 0 || fate.added.is_empty() {
             return 0;
         }
@@ -81,16 +81,10 @@ impl Walk<'_, '_, '_> {
         added.fold(0, |bits, (id, _)| bits | model.dynamic_bit(id)) & asked
     }
 
-    /// What the rules of either policy ask of what earlier ones have left.
-    fn asks(&self, phase: Phase) -> Asks {
-        let known = self.asks.iter().find(|(p, _)| *p == phase);
-        known.map_or(Asks::default(), |(_, asks)| *asks)
-    }
-
     /// How a policy sees a packet in a phase; `None` when it is not asked.
     pub(super) fn sight(&self, side: usize, fate: &Fate, phase: Phase) -> Option<Sight> {
         let view = view(fate, phase)?;
-        let asks = self.asks(phase);
+        let asks = self.pair.asks(phase);
         let mut memory = Memory {
             added: self.added(side, fate, phase),
             ..Memory::NONE

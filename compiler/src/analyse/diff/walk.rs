@@ -8,11 +8,11 @@ use super::rates::Rates;
 use super::script::{Act, Line, Pair, Views, of, of_mut};
 use super::sight::{Frame, meeting};
 use super::turn::Turn;
-use crate::analyse::model::{Asks, Ending, Model, Phase};
+use crate::analyse::model::{Ending, Model, Phase};
 use crate::interpret::{Fact, Outcome, RuleId};
 use crate::ir::{Rule, Stage};
-use crate::packet::Region;
-use crate::packet::cover::{Budget, OutOfBudget, remainder};
+use crate::packet::cover::{Budget, OutOfBudget};
+use crate::packet::{Region, remainder};
 
 /// The most pieces of one region that are looked at at a time.
 const MOST_PIECES: u64 = 500_000;
@@ -46,8 +46,6 @@ pub(super) struct Walk<'w, 'm, 'a> {
     pub(super) budget: u64,
     pub(super) found: Vec<Found>,
     lines: Vec<Known>,
-    /// What each phase asks of what earlier rules have left.
-    pub(super) asks: Vec<(Phase, Asks)>,
     tasks: Vec<Task>,
 }
 
@@ -58,10 +56,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
         renamed: &'w BTreeMap<RuleId, String>,
         budget: u64,
     ) -> Self {
-        let [a, b] = pair.models;
-        let asks = |phase: Phase| Some((phase, a.asks(phase.stage()?).or(b.asks(phase.stage()?))));
         Self {
-            asks: Phase::ALL.into_iter().filter_map(asks).collect(),
             pair,
             edits,
             renamed,
@@ -236,7 +231,7 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
     ) -> Result<Vec<Region>, OutOfBudget> {
         let taken = some.iter().filter_map(|i| lines.get(*i));
         let taken: Vec<&Region> = taken.flat_map(|l| l.regions.iter()).collect();
-        let left = remainder(region, &taken, &mut Budget::new(MOST_PIECES))?;
+        let left = remainder(region, &taken, Budget::new(MOST_PIECES))?;
         self.spend(left.len() as u64)?;
         Ok(left)
     }

@@ -7,6 +7,7 @@ use polc_grammar::ast::{Qualifier, TestStep};
 use super::{Context, lint};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Atom, BucketId, Key, Rate, Rule};
+use crate::packet::AddrSet;
 
 lint! {
     /// Two rules of a stage match exactly the same packets and do exactly the same. The second one is
@@ -55,13 +56,8 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         .filter(|(_, r)| !r.is_default && !asks_dynamic(r));
     for (stage, rule) in rules {
         let first = rule.cubes.first();
-        let kind = first.map(|c| {
-            (
-                c.proto.clone(),
-                c.saddr.range_count(),
-                c.daddr.range_count(),
-            )
-        });
+        let addresses = |set: &AddrSet| (set.v4.clone(), set.v6.clone());
+        let kind = first.map(|c| (c.proto.clone(), addresses(&c.saddr), addresses(&c.daddr)));
         let ports = first.map(|c| c.fields.values().cloned().collect::<Vec<_>>());
         let earlier = alike
             .entry((stage, rule.cubes.len(), kind, ports))

@@ -22,13 +22,10 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// The classes of the names that some sets speak of.
-    pub(super) fn of<'a>(sets: impl Iterator<Item = &'a IfaceSet>) -> Self {
-        let mut patterns = BTreeSet::from([Pattern::Name("lo".to_owned())]);
-        for set in sets {
-            patterns.extend(set.include().into_iter().flatten().cloned());
-            patterns.extend(set.exclude().iter().cloned());
-        }
+    /// The classes of the names that some patterns mean.
+    pub(super) fn of<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
+        let mut patterns: BTreeSet<Pattern> = patterns.cloned().collect();
+        patterns.insert(Pattern::Name("lo".to_owned()));
         patterns.remove(&Pattern::Prefix(String::new()));
         let mut classes = Self {
             names: Vec::new(),

@@ -1,5 +1,7 @@
 //! The rules of a stage as regions.
 
+use rayon::prelude::*;
+
 use super::Model;
 use super::memory::Memory;
 use super::space::{V4, V6};
@@ -9,6 +11,9 @@ use crate::interpret::{Ask, Fact, RuleId};
 use crate::ir::{Cube, Stage, Verdict};
 use crate::packet::Region;
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
+
+/// The fewest rules that are worth another processor.
+const AT_LEAST: usize = 64;
 
 /// What a line stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,17 +70,19 @@ impl Model<'_> {
         }
         let stage = view.stage;
         let hulls = self.hulls();
-        for index in 0..self.ir.stage(stage).len() {
+        let rules = (0..self.ir.stage(stage).len()).into_par_iter();
+        let rules = rules.with_min_len(AT_LEAST).map(|index| {
             let id = RuleId { stage, index };
             let mut regions = Vec::new();
             for hull in &hulls {
                 self.rule_among_others(id, view, hull, &mut regions)?;
             }
-            lines.push(Line {
+            Ok(Line {
                 source: Source::Rule(id),
                 regions,
-            });
-        }
+            })
+        });
+        lines.extend(rules.collect::<Result<Vec<_>, OutOfBudget>>()?);
         Ok(lines)
     }
 

@@ -94,7 +94,7 @@ fn unmarked(
     })
 }
 
-/// What the rules of a stage ask of what earlier ones have left.
+/// What rules ask of what earlier ones have left.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asks {
     pub(crate) mark: bool,
@@ -129,13 +129,8 @@ impl Model<'_> {
         self.space.dynamic_bit(self.ir, set)
     }
 
-    /// What the rules of a stage ask of what earlier rules have left.
-    pub(crate) fn asks(&self, stage: Stage) -> Asks {
-        let rules = self.ir.stage(stage).iter();
-        rules.fold(Asks::default(), |asks, rule| asks.or(self.asks_of(rule)))
-    }
-
-    fn asks_of(&self, rule: &Rule) -> Asks {
+    /// What a rule asks of what earlier ones have left.
+    pub(crate) fn asks_of(&self, rule: &Rule) -> Asks {
         let mut asks = Asks::default();
         for cube in &rule.cubes {
             asks.mark |= cube.field(META_MARK).is_some();

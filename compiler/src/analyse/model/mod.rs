@@ -22,10 +22,12 @@
 //!   than rules ask them for: as above.
 //! * `raw` text.
 
+mod asked;
 mod facts;
 mod ifaces;
 mod lines;
 mod memory;
+mod outline;
 mod phase;
 mod space;
 mod supply;
@@ -37,10 +39,12 @@ mod witness;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use asked::Asked;
 pub use ifaces::Classes;
 pub(crate) use ifaces::HOST;
 pub use lines::{Line, Source};
 pub(crate) use memory::{Asks, Memory};
+pub(crate) use outline::{Extent, Outline};
 pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
 pub(crate) use space::{alike, same, same_set};
@@ -67,7 +71,7 @@ pub struct Model<'a> {
 impl<'a> Model<'a> {
     /// The model of one policy.
     pub fn new(policy: &'a Policy, ir: &'a Ir) -> Self {
-        let space = Arc::new(Space::of(&[(policy, ir)]));
+        let space = Arc::new(Space::of(policy, ir));
         let mut model = Self {
             space,
             policy,
@@ -80,16 +84,19 @@ impl<'a> Model<'a> {
 
     /// The models of two policies, whose packets are the same.
     pub fn pair(a: (&'a Policy, &'a Ir), b: (&'a Policy, &'a Ir)) -> (Self, Self) {
-        Self::pair_with_alike(a, b, &[])
+        let asked = [a, b].map(|(policy, ir)| Asked::of(policy, ir));
+        Self::pair_with_alike(a, b, &asked, &[])
     }
 
-    /// As [`Model::pair`]; the second bucket of each pair is the first one under another name.
+    /// As [`Model::pair`], with what the two ask; the second bucket of each pair of buckets is the
+    /// first one under another name.
     pub(crate) fn pair_with_alike(
         a: (&'a Policy, &'a Ir),
         b: (&'a Policy, &'a Ir),
+        [from, to]: &[Asked; 2],
         alike: &[(&Bucket, &Bucket)],
     ) -> (Self, Self) {
-        let space = Arc::new(Space::with_alike(&[a, b], alike));
+        let space = Arc::new(Space::with_alike(&[(a.1, from), (b.1, to)], alike));
         let of = |(policy, ir): (&'a Policy, &'a Ir)| Self {
             space: Arc::clone(&space),
             policy,

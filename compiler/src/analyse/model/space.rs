@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::asked::Asked;
 use super::ifaces::Classes;
 use super::supply::{Counting, Supply};
 use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Bucket, Cube, DynamicSet, Ir, NatTarget, Verdict};
-use crate::packet::{IfaceSet, Region, Values};
+use crate::ir::{Atom, Bucket, DynamicSet, Ir, NatTarget, Verdict};
+use crate::packet::{Region, Values};
 use crate::policy::{Policy, Value, Zone};
 
 /// A dimension. The order is that in which regions are compared and cut: what tells most packets
@@ -87,18 +88,19 @@ pub struct Space {
 }
 
 impl Space {
-    /// The space of some policies.
-    pub fn of(policies: &[(&Policy, &Ir)]) -> Self {
-        Self::with_alike(policies, &[])
+    /// The space of a policy.
+    pub fn of(policy: &Policy, ir: &Ir) -> Self {
+        Self::with_alike(&[(ir, &Asked::of(policy, ir))], &[])
     }
 
     /// The space of some policies, in which the second bucket of each pair, that of a rule that got
     /// another name, is the first one.
-    pub(crate) fn with_alike(policies: &[(&Policy, &Ir)], alike: &[(&Bucket, &Bucket)]) -> Self {
+    pub(crate) fn with_alike(policies: &[(&Ir, &Asked)], alike: &[(&Bucket, &Bucket)]) -> Self {
+        let patterns = policies.iter().flat_map(|(_, asked)| &asked.patterns);
         let mut space = Self {
             dims: Vec::new(),
             index: BTreeMap::new(),
-            ifaces: Classes::of(policies.iter().flat_map(|(policy, ir)| ifaces(policy, ir))),
+            ifaces: Classes::of(patterns.copied()),
             principals: BTreeMap::new(),
             buckets: Vec::new(),
             supply: Supply {
@@ -115,13 +117,11 @@ impl Space {
             fixed: Fixed::default(),
         };
         let mut dims = BTreeSet::new();
-        for (policy, ir) in policies {
+        for (ir, asked) in policies {
             space.share(ir, alike);
-            for cube in cubes(policy, ir) {
-                space.ask(cube, ir, &mut dims);
-            }
+            space.ask(asked, ir, &mut dims);
         }
-        let irs: Vec<&Ir> = policies.iter().map(|(_, ir)| *ir).collect();
+        let irs: Vec<&Ir> = policies.iter().map(|(ir, _)| *ir).collect();
         space.count_asks(&irs);
         dims.extend((0..space.buckets.len()).map(Dim::Tokens));
         dims.extend((0..space.choices.len()).map(Dim::Choice));
@@ -146,15 +146,15 @@ impl Space {
         space
     }
 
-    /// Notes what a cube asks.
-    fn ask(&mut self, cube: &Cube, ir: &Ir, dims: &mut BTreeSet<Dim>) {
-        for field in cube.fields.keys() {
+    /// Notes what a policy asks.
+    fn ask(&mut self, asked: &Asked, ir: &Ir, dims: &mut BTreeSet<Dim>) {
+        for field in &asked.fields {
             dims.insert(Dim::Field(*field));
             if field.def().header != Header::Network {
                 dims.insert(Dim::Header(field.def().header));
             }
         }
-        for atom in cube.atoms.keys() {
+        for atom in &asked.atoms {
             match atom {
                 Atom::Dynamic { set, dest } => {
                     let label = ir.dynamic.get(*set).map(|s| self.dynamic_label(s));
@@ -314,21 +314,6 @@ pub(crate) fn alike(a: &Bucket, b: &Bucket) -> bool {
 /// Whether two dynamic sets are the same but for their places.
 pub(crate) fn same_set(a: &DynamicSet, b: &DynamicSet) -> bool {
     a.name == b.name && a.initial == b.initial && (a.key, a.idle, a.max) == (b.key, b.idle, b.max)
-}
-
-/// Every cube that an analysis of the policy can meet.
-fn cubes<'a>(policy: &'a Policy, ir: &'a Ir) -> impl Iterator<Item = &'a Cube> {
-    let rules = ir.rules().flat_map(|(_, rule)| &rule.cubes);
-    let bypass = ir.proxies.iter().flat_map(|p| &p.bypass);
-    let blocks = ir.blocks.iter().flat_map(|b| &b.scope);
-    let claims = policy.claims.iter().flat_map(|c| &c.cubes);
-    rules.chain(bypass).chain(blocks).chain(claims)
-}
-
-/// Every set of interfaces that an analysis of the policy can meet.
-fn ifaces<'a>(policy: &'a Policy, ir: &'a Ir) -> impl Iterator<Item = &'a IfaceSet> {
-    let sides = cubes(policy, ir).flat_map(|c| [&c.ingress.ifaces, &c.egress.ifaces]);
-    sides.chain(zones(policy).map(|zone| &zone.ifaces))
 }
 
 /// The zones of a policy.

@@ -1,6 +1,6 @@
 //! What two rules have to do with each other.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::rows::{Action, Line, Rows};
 use crate::interpret::RuleId;
@@ -12,7 +12,7 @@ const MOST_CONFLICTS: usize = 1000;
 impl<'m> Rows<'m> {
     /// For each line, the first line before it with the same packets and the same action.
     pub(super) fn duplicates(&self) -> Vec<Option<RuleId>> {
-        let mut seen: HashMap<Vec<&Region>, Vec<&Line>> = HashMap::new();
+        let mut seen: FxHashMap<Vec<&Region>, Vec<&Line>> = FxHashMap::default();
         let each = self.lines.iter().map(|line| {
             let rule = line.rule?;
             let mut regions: Vec<&Region> = self.regions(line).collect();
