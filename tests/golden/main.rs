@@ -17,7 +17,7 @@ use polc_compiler::{Compilation, Files, Options, compile, target};
 const POLICIES: [&str; 5] = ["ddos", "edge-router", "host", "sidecar", "tproxy-gateway"];
 
 /// Policies of guards alone, which every target can express.
-const GUARDS: [&str; 2] = ["front-line", "two-sides"];
+const GUARDS: [&str; 3] = ["front-line", "learning", "two-sides"];
 
 struct Disk;
 

@@ -126,6 +126,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     let (policies, packets) = (number("POLC_POLICIES", 40), number("POLC_PACKETS", 2_000));
     let mut rng = Rng::with_seed(number("POLC_SEED", 1));
     let (mut count, mut dropped, mut logged, mut verified) = (0u64, 0u64, 0, 0);
+    let mut maps = 0;
     for _ in 0..policies {
         let shape = shape(if rng.bool() { 8 } else { 40 });
         let seed = rng.u64(..);
@@ -153,6 +154,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
             .collect();
         let loaded = Loaded::new(&guard.object, programs.iter().map(|(name, _)| *name));
         verified = verified.max(loaded.verified);
+        maps += guard.state.len();
         let pools = Pools::of(&ir.guard);
         let mut state = State::new(&ir);
         for at in 0..packets {
@@ -187,8 +189,8 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         }
     }
     eprintln!(
-        "{policies} policies, {count} frames, {dropped} dropped, {logged} log entries, 0 mismatches; \
-         the verifier looked at up to {verified} instructions"
+        "{policies} policies with {maps} maps of state, {count} frames, {dropped} dropped, {logged} log \
+         entries, 0 mismatches; the verifier looked at up to {verified} instructions"
     );
     assert!(dropped > count / 10 && dropped < count * 9 / 10);
 }

@@ -175,6 +175,7 @@ impl<'s> State<'s> {
             map: name,
             key,
             v6,
+            max,
             value_size,
             idle,
             sweep: sweep.and_then(|at| i32::try_from(at).ok()).unwrap_or(0),
