@@ -99,6 +99,7 @@ impl Lookup<'_> {
         let [quoted, about] = ["quoted", "about"].map(|name| asm.label(name));
         quote(asm, quoted, invalid);
         asm.bind(quoted);
+        self.is_for_its_sender(asm, invalid);
         key(asm, self.stack, &self.stack.quoted);
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
@@ -114,6 +115,17 @@ impl Lookup<'_> {
         self.goes_on(asm, Kind::New);
         asm.bind(invalid);
         self.goes_on(asm, Kind::Invalid);
+    }
+
+    /// An error goes to whoever has sent what it is about: a known flow is no way to anybody else.
+    fn is_for_its_sender(&self, asm: &mut Assembler, invalid: Label) {
+        for upper in [false, true] {
+            self.stack.quoted.get_half(asm, R1, Item::Source, upper);
+            self.stack
+                .record
+                .get_half(asm, R2, Item::Destination, upper);
+            asm.jump_if(Ne, R1, R2, invalid);
+        }
     }
 
     fn goes_on(&self, asm: &mut Assembler, kind: Kind) {
