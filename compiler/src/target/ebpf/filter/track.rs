@@ -191,8 +191,14 @@ impl Lookup<'_> {
         asm.mov(R4, R2);
         asm.alu(AluOp::And, R4, REJECTED);
         asm.jump_if(Eq, R4, 0, live);
+        // The answer to a rejected flow is a reset, or an error, which is found by what it quotes.
         asm.jump_if(Eq, R3, 0, unknown);
-        asm.jump(self.ways.passes);
+        self.stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(TCP), unknown);
+        self.stack.record.get(asm, R1, Item::Field(TCP_FLAGS));
+        asm.jump_if(Gt, R1, 0xff, unknown);
+        asm.jump_if(Set, R1, RST, self.ways.passes);
+        asm.jump(unknown);
         asm.bind(live);
         asm.mov(R4, R2);
         asm.jump_if(Eq, R3, 0, reply);
