@@ -238,7 +238,7 @@ impl Lookup<'_> {
     fn segment(&self, asm: &mut Assembler, unknown: Label, late: Label, known: Label) {
         let [begins, fresh, reset, ends, plain, ending] =
             ["begins", "fresh", "reset", "ends", "plain", "ending"].map(|name| asm.label(name));
-        let [no_fin, no_end] = ["no_fin", "no_end"].map(|name| asm.label(name));
+        let [no_fin, no_end, open] = ["no_fin", "no_end", "open"].map(|name| asm.label(name));
         self.stack.record.get(asm, R3, Item::Field(TCP_FLAGS));
         // A segment without flags is a stump, which the rules let through or not.
         asm.jump_if(Gt, R3, 0xff, unknown);
@@ -249,13 +249,17 @@ impl Lookup<'_> {
         asm.jump(plain);
 
         asm.bind(begins);
-        asm.load_wide(R0, HANDSHAKE[1]);
-        asm.jump_if(Set, R3, ACK, known);
+        asm.jump_if(Set, R3, ACK, open);
         // The same ends begin another connection.
         asm.jump_if(Set, R2, RESET, unknown);
         asm.mov(R1, R2);
         asm.alu(AluOp::And, R1, FINISHED);
         asm.jump_if(Eq, R1, FINISHED, unknown);
+        asm.bind(open);
+        // What looks like a handshake does not make an established connection a new one.
+        asm.jump_if(Ne, R8, 0, plain);
+        asm.load_wide(R0, HANDSHAKE[1]);
+        asm.jump_if(Set, R3, ACK, known);
         asm.load_wide(R0, HANDSHAKE[0]);
         asm.jump(known);
 
