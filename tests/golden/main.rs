@@ -101,16 +101,13 @@ fn every_policy_at_every_stage() {
     }
 }
 
-/// The programs of a policy, disassembled.
+/// The programs of a policy, disassembled: those of its guard, and those of its filter.
 fn listing(compilation: &Compilation) -> String {
     let ir = compilation.ir.as_ref().expect("it compiles");
-    let guard = ebpf::guard(
-        ir,
-        &compilation.sources,
-        Hook::Xdp,
-        &target::Options::default(),
-    );
-    guard.expect("it is expressible").listing
+    let (sources, options) = (&compilation.sources, target::Options::default());
+    let guard = ebpf::guard(ir, sources, Hook::Xdp, &options).expect("it is expressible");
+    let filter = ebpf::filter(ir, sources, &options).expect("it is expressible");
+    guard.listing + &filter.listing
 }
 
 /// The tree of the smallest policy: the other stages show the rest.

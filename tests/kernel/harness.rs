@@ -68,6 +68,11 @@ pub(crate) fn build(body: &str) -> Bundle {
 
 /// As [`build`], for a target.
 pub(crate) fn build_for(name: &str, body: &str) -> Bundle {
+    build_with(name, body, &target::Options::default())
+}
+
+/// As [`build_for`], with other sizes.
+pub(crate) fn build_with(name: &str, body: &str, sizes: &target::Options) -> Bundle {
     let text = format!("{ZONES}{body}");
     let options = Options {
         as_of: "2026-01-01".into(),
@@ -84,7 +89,7 @@ pub(crate) fn build_for(name: &str, body: &str) -> Bundle {
         panic!("the policy is wrong:\n{}", found.join("\n"))
     };
     let target = target::find(name).expect("the target exists");
-    match target.emit(ir, &compilation.sources, &target::Options::default()) {
+    match target.emit(ir, &compilation.sources, sizes) {
         Ok(bundle) => bundle,
         Err(found) => {
             let found: Vec<String> = found.iter().map(show).collect();

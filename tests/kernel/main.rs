@@ -11,18 +11,25 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod connections;
 mod dnat;
 mod ebpf;
 mod egress;
 mod filter;
 mod flood;
+mod fragments;
 mod gateway;
 mod guard;
 mod haproxy;
 mod harness;
+mod headers;
+mod probe;
 mod rates;
 mod reapply;
 mod redirect;
 mod regressions;
+mod rejects;
+mod related;
 mod single;
 mod tproxy;
+mod vlan;

@@ -8,7 +8,12 @@ use polc_runtime_loader::lab::{
     carries,
 };
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets, possible};
+
+on_targets! {
+    nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load;
+    ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load;
+}
 
 /// Sends frames from the client to the server and says which of the payloads arrive. The last
 /// one must, and ends the wait.
@@ -66,15 +71,19 @@ impl FrameOf {
     }
 }
 
-#[test]
-fn packet_too_big_of_no_known_flow_is_admitted() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
-        "steer { match tcp/81 count }
-         from lan to wan { allow udp/9  allow icmp/echo-request default deny }
-         default deny",
+fn packet_too_big_of_no_known_flow_is_admitted(target: &'static str) {
+    let steer = if target == "nftables" {
+        "steer { match tcp/81 count }"
+    } else {
+        ""
+    };
+    let bench = Bench::on(
+        target,
+        &format!(
+            "{steer}
+             from lan to wan {{ allow udp/9  allow icmp/echo-request default deny }}
+             default deny"
+        ),
     );
     let seen = arriving(
         &bench,
@@ -121,12 +130,9 @@ fn filter_sees_where_a_rewritten_flow_of_the_host_goes() {
     }
 }
 
-#[test]
-fn a_packet_fires_a_rule_once_whatever_alternatives_hold() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn a_packet_fires_a_rule_once_whatever_alternatives_hold(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "from lan to wan {
            match when tcp.dport == 80 or udp.dport == 53
              or (udp.dport == 53 and meta.iif == lan0) count as once
@@ -142,19 +148,20 @@ fn a_packet_fires_a_rule_once_whatever_alternatives_hold() {
     assert_eq!(bench.packets("once"), 2, "{}", bench.ruleset());
 }
 
-#[test]
-fn directions_that_a_new_policy_does_not_govern_are_free() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn directions_that_a_new_policy_does_not_govern_are_free(target: &'static str) {
+    let first = if target == "nftables" {
         "proxy box { listen tcp at 127.0.0.1:12345, [::1]:12345  mark 0x1/0xff  table 100 }
          set noisy = {} dynamic idle 10m
          guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
          steer { proxy tcp/80 from lan via box  dnat tcp/81 only v4 => 10.0.2.2  }
          egress { masquerade }
-         default deny",
-    );
+         default deny"
+    } else {
+        "set noisy = {} dynamic idle 10m
+         guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
+         default deny"
+    };
+    let bench = Bench::on(target, first);
     let _server = bench.serve("wan", 80);
     for server in bench.server() {
         assert!(!bench.client().tcp(server, 80).is_connected());
@@ -262,12 +269,9 @@ fn steer_decides_once_with_limits_and_every_kind_of_verdict() {
     }
 }
 
-#[test]
-fn negated_ports_are_not_asked_of_later_fragments() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn negated_ports_are_not_asked_of_later_fragments(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard on lan0 {
            match udp/30840 as pos count
            deny udp when udp.dport != 9 as other count
@@ -309,12 +313,9 @@ fn negated_ports_are_not_asked_of_later_fragments() {
     assert_eq!(bench.packets("flags"), 0);
 }
 
-#[test]
-fn extension_headers_hide_nothing() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn extension_headers_hide_nothing(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard on lan0 { deny udp/53 as early count  default allow }
          from lan to wan { deny udp/54 as late count  allow udp/9  default deny }
          default deny",
@@ -424,13 +425,9 @@ fn untracked_traffic_is_judged_whole() {
     assert_eq!(seen, [["whole"], ["whole"]], "{}", bench.ruleset());
 }
 
-#[test]
-fn unusual_names_load() {
-    if !possible() {
-        return;
-    }
+fn unusual_names_load(target: &'static str) {
     let long = "x".repeat(300);
-    Bench::new(&format!(
+    Bench::on(target, &format!(
         "set lshift = {{}} dynamic
          bucket rshift = 3/s
          to host {{

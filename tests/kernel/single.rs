@@ -2,8 +2,13 @@
 
 use polc_runtime_loader::lab::{TcpFlags, Transport};
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets, possible};
 use crate::regressions::arriving;
+
+on_targets! {
+    nftables: a_length_is_that_of_the_whole_packet;
+    ebpf: a_length_is_that_of_the_whole_packet;
+}
 
 #[test]
 fn a_stateless_section_judges_what_fits_no_flow() {
@@ -62,12 +67,9 @@ fn a_stateless_section_judges_what_fits_no_flow() {
     }
 }
 
-#[test]
-fn a_length_is_that_of_the_whole_packet() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn a_length_is_that_of_the_whole_packet(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard on lan0 { deny udp when ip.length > 200 as long count  default allow }
          from lan to wan { deny udp when ip.length == 199  default allow }
          default deny",

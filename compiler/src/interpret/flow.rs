@@ -120,7 +120,10 @@ impl Flows {
     /// The flow of a packet, or for an ICMP error that of the packet that it quotes.
     pub(super) fn find(&self, packet: &Packet, quoted: Option<&Packet>) -> Option<Found> {
         let related = quoted.is_some();
-        // An error travels against what it is about.
+        // An error travels against what it is about, to whoever has sent that.
+        if quoted.is_some_and(|q| q.saddr != packet.daddr) {
+            return None;
+        }
         let tuple = quoted.map_or_else(|| Tuple::of(packet), |q| Tuple::of(q).inverted());
         let (id, reply) = *self.tuples.get(&tuple)?;
         Some(Found { id, reply, related })

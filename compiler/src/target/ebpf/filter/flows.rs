@@ -92,25 +92,25 @@ impl Flows {
     /// Goes to `found` with the flow of the key in `R7`, and whether it has settled in `R8`, or to
     /// `unknown`. The time is noted.
     pub(super) fn find(&self, asm: &mut Assembler, stack: &Stack, found: Label, unknown: Label) {
-        let here = asm.label("known");
         time(asm, stack);
         for (map, settled) in [(&self.settled, 1), (&self.fresh, 0)] {
+            let not_here = asm.label("not_here");
             asm.mov(R8, settled);
             address(asm, map, stack);
             asm.call(Helper::MapLookupElem);
-            asm.jump_if(Ne, R0, 0, here);
+            asm.jump_if(Eq, R0, 0, not_here);
+            asm.mov(R7, R0);
+            stack.now.get(asm, R1);
+            asm.load(DW, R2, R7, UNTIL);
+            asm.jump_if(Gt, R2, R1, found);
+            asm.bind(not_here);
         }
         asm.jump(unknown);
-        asm.bind(here);
-        asm.mov(R7, R0);
-        stack.now.get(asm, R1);
-        asm.load(DW, R2, R7, UNTIL);
-        asm.jump_if(Le, R2, R1, unknown);
-        asm.jump(found);
     }
 
     /// Writes a fresh flow with the key, the time until which it is known in `R1`, its flags in `R2`
-    /// and the mark that was noted. Goes to `full` if that fails.
+    /// and the mark that was noted. Goes to `full` if that fails. An earlier flow of the same ends is
+    /// over, and would hide this one if it was left among those that have settled.
     pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
         asm.store(DW, R10, stack.value + UNTIL, R1);
         stack.mark.get(asm, R1);
@@ -118,6 +118,8 @@ impl Flows {
         asm.store(W, R10, stack.value + FLAGS, R2);
         update(asm, &self.fresh, stack);
         asm.jump_if(Ne, R0, 0, full);
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapDeleteElem);
     }
 
     /// Moves the flow in `R7` to those that have settled.

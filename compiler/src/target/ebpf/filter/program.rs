@@ -20,7 +20,7 @@ use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META
 use crate::ir::Ir;
 
 /// Where `struct __sk_buff` says how a frame was addressed.
-const SKB_PKTTYPE: i16 = 4;
+pub(super) const SKB_PKTTYPE: i16 = 4;
 /// `PACKET_OTHERHOST`: to another machine of the network.
 const OTHER_HOST: i32 = 3;
 /// The number of the user whom nobody has.

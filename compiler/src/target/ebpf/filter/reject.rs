@@ -14,6 +14,7 @@ use super::super::hook::Hook;
 use super::super::record::Item;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
 use super::flows::{Flows, REJECTED, number};
+use super::program::SKB_PKTTYPE;
 use super::stack::Stack;
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;
@@ -105,6 +106,11 @@ impl Answer<'_> {
     fn is_answered(&self, asm: &mut Assembler) {
         let [six, yes] = ["ipv6", "answered"].map(|name| asm.label(name));
         let record = &self.stack.record;
+        if self.hook == Hook::Ingress {
+            // Frames for all carry packets to the broadcast addresses of networks, too.
+            asm.load(W, R1, R6, SKB_PKTTYPE);
+            asm.jump_if(Ne, R1, 0, self.drop);
+        }
         record.get_half(asm, R1, Item::Source, false);
         record.get_half(asm, R2, Item::Source, true);
         asm.alu(AluOp::Or, R1, R2);

@@ -101,6 +101,7 @@ impl Lookup<'_> {
         let [quoted, about] = ["quoted", "about"].map(|name| asm.label(name));
         quote(asm, quoted, invalid);
         asm.bind(quoted);
+        self.is_for_its_sender(asm, invalid);
         key(asm, self.stack, &self.stack.quoted);
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
@@ -117,6 +118,17 @@ impl Lookup<'_> {
         self.goes_on(asm, Kind::New);
         asm.bind(invalid);
         self.goes_on(asm, Kind::Invalid);
+    }
+
+    /// An error goes to whoever has sent what it is about: a known flow is no way to anybody else.
+    fn is_for_its_sender(&self, asm: &mut Assembler, invalid: Label) {
+        for upper in [false, true] {
+            self.stack.quoted.get_half(asm, R1, Item::Source, upper);
+            self.stack
+                .record
+                .get_half(asm, R2, Item::Destination, upper);
+            asm.jump_if(Ne, R1, R2, invalid);
+        }
     }
 
     fn goes_on(&self, asm: &mut Assembler, kind: Kind) {
@@ -182,6 +194,7 @@ impl Lookup<'_> {
         asm.mov(R4, R2);
         asm.alu(AluOp::And, R4, REJECTED);
         asm.jump_if(Eq, R4, 0, live);
+        // The answer to a rejected flow is a reset, or an error, which is found by what it quotes.
         asm.jump_if(Eq, R3, 0, unknown);
         self.refusal(asm, unknown);
         asm.bind(live);
@@ -262,7 +275,7 @@ impl Lookup<'_> {
     fn segment(&self, asm: &mut Assembler, unknown: Label, late: Label, known: Label) {
         let [begins, fresh, reset, ends, plain, ending] =
             ["begins", "fresh", "reset", "ends", "plain", "ending"].map(|name| asm.label(name));
-        let [no_fin, no_end] = ["no_fin", "no_end"].map(|name| asm.label(name));
+        let [no_fin, no_end, open] = ["no_fin", "no_end", "open"].map(|name| asm.label(name));
         self.stack.record.get(asm, R3, Item::Field(TCP_FLAGS));
         // A segment without flags is a stump, which the rules let through or not.
         asm.jump_if(Gt, R3, 0xff, unknown);
@@ -273,13 +286,17 @@ impl Lookup<'_> {
         asm.jump(plain);
 
         asm.bind(begins);
-        asm.load_wide(R0, HANDSHAKE[1]);
-        asm.jump_if(Set, R3, ACK, known);
+        asm.jump_if(Set, R3, ACK, open);
         // The same ends begin another connection.
         asm.jump_if(Set, R2, RESET, unknown);
         asm.mov(R1, R2);
         asm.alu(AluOp::And, R1, FINISHED);
         asm.jump_if(Eq, R1, FINISHED, unknown);
+        asm.bind(open);
+        // What looks like a handshake does not make an established connection a new one.
+        asm.jump_if(Ne, R8, 0, plain);
+        asm.load_wide(R0, HANDSHAKE[1]);
+        asm.jump_if(Set, R3, ACK, known);
         asm.load_wide(R0, HANDSHAKE[0]);
         asm.jump(known);
 

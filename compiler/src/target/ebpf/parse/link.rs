@@ -5,11 +5,15 @@ use polc_bpf::insn::Cond::{Eq, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9};
 use polc_bpf::insn::{AluOp, Width};
 
+use super::super::hook::Hook;
 use super::Parser;
 use crate::field::{ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, VLAN_ID, VLAN_PCP};
 
 /// Tags of IEEE 802.1Q and 802.1ad, and one that was in use before them.
 const TAGS: [i32; 3] = [0x8100, 0x88a8, 0x9100];
+
+/// Those that the kernel takes out of frames.
+const KERNEL_TAGS: [i32; 2] = [0x8100, 0x88a8];
 
 /// The most tags of a frame.
 const MOST_TAGS: i32 = 4;
@@ -58,15 +62,41 @@ impl Parser<'_> {
     /// to `other`.
     pub(super) fn untagged(&mut self) -> [Label; 2] {
         self.asm.note("ethernet");
-        if let Some((present, _)) = self.hook.tag() {
-            self.asm.load(Width::W, R0, R6, present);
-            self.asm.jump_if(Ne, R0, 0, self.exits.other);
-        }
         self.asm.mov(R7, 0);
         self.read(14);
         self.be16(R9, R1, 12);
         self.asm.mov(R7, 14);
+        if let Some((present, control)) = self.hook.tag() {
+            let own = self.asm.label("own");
+            self.asm.load(Width::W, R0, R6, present);
+            self.asm.jump_if(Eq, R0, 0, own);
+            if self.hook == Hook::Ingress {
+                self.asm.load(Width::W, R0, R6, control);
+                self.priority_tag(own);
+            } else {
+                self.asm.jump(self.exits.other);
+            }
+            self.asm.bind(own);
+        }
         self.family()
+    }
+
+    /// Goes to `own` with a frame whose tag, in `R0`, has the number 0: the kernel gives it to the
+    /// interface itself. It does so with several of these in a row, too, which nobody sends.
+    fn priority_tag(&mut self, own: Label) {
+        let inner = self.asm.label("inner_tag");
+        self.asm.alu(AluOp::And, R0, 0x0fff);
+        self.asm.jump_if(Ne, R0, 0, self.exits.other);
+        for tag in KERNEL_TAGS {
+            self.asm.jump_if(Eq, R9, tag, inner);
+        }
+        self.asm.jump(own);
+        self.asm.bind(inner);
+        self.read(4);
+        self.be16(R0, R1, 0);
+        self.asm.alu(AluOp::And, R0, 0x0fff);
+        self.asm.jump_if(Ne, R0, 0, self.exits.other);
+        self.asm.jump(self.exits.malformed);
     }
 
     /// Tells the families by the type in `R9`.
