@@ -16,6 +16,7 @@ use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
 use super::dynamic::{self, Look};
 use super::hook::Hook;
 use super::iface::Classes;
+use super::limit::{self, Limit};
 use super::lookup::{self, Lookup};
 use super::rate::Asking;
 use super::record::{Item, Record};
@@ -256,6 +257,12 @@ impl List {
         soft.flat_map(Soft::tables)
     }
 
+    /// The limits of live flows that it asks for.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
+        soft.flat_map(Soft::limits)
+    }
+
     /// Whether it has to remember an answer.
     pub(super) fn remembers(&self) -> bool {
         let mut soft = self.segments.iter().filter_map(|s| s.soft.as_ref());
@@ -265,6 +272,7 @@ impl List {
     /// How many bytes of the stack keys of maps take.
     pub(super) fn key_size(&self) -> i16 {
         let sizes = self.tables().map(Table::key_size);
+        let sizes = sizes.chain(self.limits().map(Limit::place_size));
         sizes.max().unwrap_or(0).max(8)
     }
 
@@ -297,6 +305,8 @@ pub(super) struct Places<'p> {
     pub(super) flow_mark: Option<i16>,
     /// The functions that make entries of tables.
     pub(super) makers: &'p Makers,
+    /// What asks for live flows, where there are any.
+    pub(super) live: Option<limit::Asking<'p>>,
     /// Where to go with the answer of the rule that decides in `R0`.
     pub(super) decided: Label,
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use polc_bpf::asm::Assembler;
+use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Ne, Sgt};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
 use polc_bpf::insn::Width::{DW, W};
@@ -24,7 +24,7 @@ const BETWEEN_SWEEPS: i32 = 1_000_000_000;
 const NO_ROOM: i32 = -7;
 
 /// That an update only makes new entries: `BPF_NOEXIST`.
-const NEW_ONLY: i32 = 1;
+pub(super) const NEW_ONLY: i32 = 1;
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) struct Table {
     /// Whether they are of IPv6.
     pub(super) v6: bool,
     /// The size of a value in bytes: 8 or 16.
-    pub(super) value_size: u32,
+    pub(super) value_size: i16,
     /// The nanoseconds after which an unused key is forgotten.
     pub(super) idle: Option<u64>,
     /// The place of its last sweep's time.
@@ -65,29 +65,34 @@ impl Table {
 
     /// Writes the packet's key to the stack at `place`, in network order. Changes `R1` and `R2`.
     pub(super) fn write_key(&self, asm: &mut Assembler, record: &Record, place: i16) {
-        let mut at = place;
-        for item in key_items(self.key.kind) {
-            if self.v6 {
-                let length = u32::from(self.key.v6);
-                for (upper, length) in [(true, length.min(64)), (false, length.max(64) - 64)] {
-                    record.get_half(asm, R1, *item, upper);
-                    if length < 64 {
-                        let mask = u64::MAX.checked_shl(64 - length).unwrap_or(0);
-                        asm.load_wide(R2, mask);
-                        asm.alu(AluOp::And, R1, R2);
-                    }
-                    asm.to_be(SwapBits::B64, R1);
-                    asm.store(DW, R10, at, R1);
-                    at += 8;
+        write_key(asm, record, (self.key, self.v6), place);
+    }
+}
+
+/// Writes a key of a packet to the stack at `place`, in network order. Changes `R1` and `R2`.
+pub(super) fn write_key(asm: &mut Assembler, record: &Record, (key, v6): (Key, bool), place: i16) {
+    let mut at = place;
+    for item in key_items(key.kind) {
+        if v6 {
+            let length = u32::from(key.v6);
+            for (upper, length) in [(true, length.min(64)), (false, length.max(64) - 64)] {
+                record.get_half(asm, R1, *item, upper);
+                if length < 64 {
+                    let mask = u64::MAX.checked_shl(64 - length).unwrap_or(0);
+                    asm.load_wide(R2, mask);
+                    asm.alu(AluOp::And, R1, R2);
                 }
-            } else {
-                record.get_half(asm, R1, *item, false);
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.key.v4.min(32)));
-                asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
-                asm.to_be(SwapBits::B32, R1);
-                asm.store(W, R10, at, R1);
-                at += 4;
+                asm.to_be(SwapBits::B64, R1);
+                asm.store(DW, R10, at, R1);
+                at += 8;
             }
+        } else {
+            record.get_half(asm, R1, *item, false);
+            let mask = u32::MAX.checked_shl(32 - u32::from(key.v4.min(32)));
+            asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+            asm.to_be(SwapBits::B32, R1);
+            asm.store(W, R10, at, R1);
+            at += 4;
         }
     }
 }
@@ -105,7 +110,7 @@ impl Makers {
         let tables: BTreeMap<&str, &Table> =
             tables.into_iter().map(|t| (t.map.as_str(), t)).collect();
         let swept = tables.values().any(|table| table.idle.is_some());
-        let sweep = swept.then(|| forget(asm));
+        let sweep = swept.then(|| forget(asm, "forget"));
         let function = |(name, table): (&str, &Table)| {
             let id = asm.function(name);
             asm.begin(id);
@@ -158,20 +163,7 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
     if let (Some(idle), Some(sweep)) = (table.idle, sweep) {
         asm.jump_if(Ne, R0, NO_ROOM, find);
         asm.note("full: forget what is idle");
-        asm.store(W, R10, PLACE, table.sweep);
-        asm.load_map(R1, SWEEPS);
-        asm.mov(R2, R10);
-        asm.add(R2, i32::from(PLACE));
-        asm.call(Helper::MapLookupElem);
-        asm.jump_if(Eq, R0, 0, known);
-        asm.mov(R8, R0);
-        asm.load(DW, R1, R8, 0);
-        asm.mov(R2, R1);
-        asm.add(R2, BETWEEN_SWEEPS);
-        asm.jump_if(Gt, R2, R7, find);
-        asm.mov(R0, R1);
-        asm.atomic(AtomicOp::CmpXchg, Bits::B64, R8, 0, R7);
-        asm.jump_if(Ne, R0, R1, find);
+        turn_to_sweep(asm, table.sweep, PLACE, find);
         asm.load_wide(R1, idle);
         asm.mov(R2, R7);
         asm.alu(AluOp::Sub, R2, R1);
@@ -190,10 +182,30 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
     asm.exit();
 }
 
+/// Goes to `no` unless it is time for the sweep whose last time is at that place of [`SWEEPS`], and
+/// notes that it is done. The time is in `R7`; `place` is one on the stack. Changes `R0` to `R5` and
+/// `R8`.
+pub(super) fn turn_to_sweep(asm: &mut Assembler, sweep: i32, place: i16, no: Label) {
+    asm.store(W, R10, place, sweep);
+    asm.load_map(R1, SWEEPS);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(place));
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Eq, R0, 0, no);
+    asm.mov(R8, R0);
+    asm.load(DW, R1, R8, 0);
+    asm.mov(R2, R1);
+    asm.add(R2, BETWEEN_SWEEPS);
+    asm.jump_if(Gt, R2, R7, no);
+    asm.mov(R0, R1);
+    asm.atomic(AtomicOp::CmpXchg, Bits::B64, R8, 0, R7);
+    asm.jump_if(Ne, R0, R1, no);
+}
+
 /// A function that the kernel calls for each entry of a map: deletes it when it was last used at the time
 /// that `R4` points to, or earlier.
-fn forget(asm: &mut Assembler) -> FunctionId {
-    let function = asm.function("forget");
+pub(super) fn forget(asm: &mut Assembler, name: &str) -> FunctionId {
+    let function = asm.function(name);
     asm.begin(function);
     let kept = asm.label("kept");
     asm.load(DW, R5, R3, 0);

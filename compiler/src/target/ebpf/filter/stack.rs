@@ -4,8 +4,9 @@ use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Operand, Reg, Width};
 
+use super::super::limit::SLOT;
 use super::super::record::{Item, Record};
-use super::flows::{KEY, VALUE};
+use super::flows::VALUE;
 use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 
 /// What the flow table asks of every packet.
@@ -71,7 +72,7 @@ pub(super) struct Stack {
     pub(super) mark: Place,
     /// How a packet is rejected.
     pub(super) answer: Place,
-    /// The flow's key.
+    /// The flow's key, with room for a time behind it.
     pub(super) key: i16,
     /// A value of the flow table.
     pub(super) value: i16,
@@ -93,7 +94,7 @@ impl Stack {
     pub(super) fn new(mut record: Record, index: i16, area: i16) -> Self {
         let mut place = || Place(record.reserve(8));
         let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
-        let key = record.reserve(KEY);
+        let key = record.reserve(SLOT);
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
         let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
