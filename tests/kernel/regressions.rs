@@ -8,7 +8,12 @@ use polc_runtime_loader::lab::{
     carries,
 };
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets, possible};
+
+on_targets! {
+    nftables: rules_share_a_limit_of_live_flows;
+    ebpf: rules_share_a_limit_of_live_flows;
+}
 
 /// Sends frames from the client to the server and says which of the payloads arrive. The last
 /// one must, and ends the wait.
@@ -178,12 +183,9 @@ fn directions_that_a_new_policy_does_not_govern_are_free() {
     }
 }
 
-#[test]
-fn rules_share_a_limit_of_live_flows() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn rules_share_a_limit_of_live_flows(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "bucket few = 3 flows
          from lan to wan {
            allow tcp/80 within few

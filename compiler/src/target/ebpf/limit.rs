@@ -100,10 +100,8 @@ pub(super) struct Asking<'a> {
     pub(super) record: &'a Record,
     /// A place on the stack for the key of a slot, and what is behind it.
     pub(super) key: i16,
-    /// Where on the stack the flow's key is, with room for a time behind it.
+    /// Where on the stack the flow's key is, and behind it the time.
     pub(super) flow: i16,
-    /// Where on the stack the time is.
-    pub(super) now: i16,
     pub(super) functions: &'a Functions,
 }
 
@@ -113,7 +111,8 @@ impl Limit {
         key_size(self.key, self.v6)
     }
 
-    /// Where the number is with which the search begins; the answer is behind it.
+    /// Where the number is with which the search begins; the answer is behind it, and then room for
+    /// a key's value and for a number and a time.
     fn start_at(&self) -> i16 {
         (self.number_at() + 4 + 7) / 8 * 8
     }
@@ -122,9 +121,17 @@ impl Limit {
         self.start_at() + 4
     }
 
+    fn new_at(&self) -> i16 {
+        self.start_at() + 8
+    }
+
+    fn sweep_at(&self) -> i16 {
+        self.new_at() + SEEN
+    }
+
     /// How many bytes of the stack a slot's key and what is behind it take.
     pub(super) fn place_size(&self) -> i16 {
-        self.start_at() + 8
+        self.sweep_at() + 8
     }
 
     /// What its key is made of.
@@ -133,7 +140,8 @@ impl Limit {
     }
 
     /// Goes to `fails` when the limit is not as the rule wants it. The flow that the packet could open
-    /// has taken a slot if it is within. Changes `R0` to `R5`.
+    /// has taken a slot if it is within. The lowest bits of
+    /// the time become the processor's number. Changes `R0` to `R5`.
     pub(super) fn ask(&self, asm: &mut Assembler, with: Asking, sense: Sense, fails: Label) {
         let Some(function) = with.functions.0.get(&self.slots) else {
             return;
@@ -144,7 +152,7 @@ impl Limit {
             None => asm.store(W, R10, with.key, 0),
         }
         asm.call(Helper::GetSmpProcessorId);
-        asm.load(DW, R1, R10, with.now);
+        asm.load(DW, R1, R10, with.flow + TAKEN);
         asm.alu(AluOp::And, R1, !PROCESSOR);
         asm.alu(AluOp::And, R0, PROCESSOR);
         asm.alu(AluOp::Or, R1, R0);
@@ -231,13 +239,11 @@ struct Search<'s> {
 impl Search<'_> {
     /// From a pointer to a slot's key in `R1`, whose number is still open, to the answer.
     fn ask(&self, asm: &mut Assembler, [take, clear, forget]: [FunctionId; 3]) {
-        // On its stack: a new key's value; when a key is forgotten; a place among the sweeps.
-        const NEW: i16 = -16;
-        const LIMIT: i16 = -24;
-        const PLACE: i16 = -32;
         let [again, known, search, over, full, no_room, end] =
             ["again", "known", "search", "over", "full", "no_room", "end"].map(|n| asm.label(n));
         let limit = self.limit;
+        // The stack is small: all functions of a chain of calls share it.
+        let [new, sweep] = [limit.new_at(), limit.sweep_at()];
         asm.mov(R6, R1);
         asm.load(DW, R7, R6, self.to_flow + TAKEN);
         asm.mov(R9, 0);
@@ -245,11 +251,11 @@ impl Search<'_> {
         address(asm, &limit.keys);
         asm.call(Helper::MapLookupElem);
         asm.jump_if(Ne, R0, 0, known);
-        asm.store(DW, R10, NEW, R7);
-        asm.store(DW, R10, NEW + FULL_UNTIL, 0);
+        asm.store(DW, R6, new, R7);
+        asm.store(DW, R6, new + FULL_UNTIL, 0);
         address(asm, &limit.keys);
-        asm.mov(R3, R10);
-        asm.add(R3, i32::from(NEW));
+        asm.mov(R3, R6);
+        asm.add(R3, i32::from(new));
         asm.mov(R4, NEW_ONLY);
         asm.call(Helper::MapUpdateElem);
         asm.jump_if(Eq, R0, 0, search);
@@ -283,15 +289,15 @@ impl Search<'_> {
         asm.bind(full);
         asm.jump_if(Ne, R9, 0, no_room);
         asm.note("no room: forget what has ended");
-        table::turn_to_sweep(asm, limit.sweep, PLACE, no_room);
-        asm.store(DW, R10, NEW, R7);
+        table::turn_to_sweep(asm, limit.sweep, (R6, sweep), no_room);
+        asm.store(DW, R6, new, R7);
         asm.mov(R1, R7);
         asm.add(R1, -GRACE);
-        asm.store(DW, R10, LIMIT, R1);
-        for (map, function, time) in [(&limit.slots, clear, NEW), (&limit.keys, forget, LIMIT)] {
+        asm.store(DW, R6, sweep, R1);
+        for (map, function, time) in [(&limit.slots, clear, new), (&limit.keys, forget, sweep)] {
             asm.load_map(R1, map);
             asm.load_function(R2, function);
-            asm.mov(R3, R10);
+            asm.mov(R3, R6);
             asm.add(R3, i32::from(time));
             asm.mov(R4, 0);
             asm.call(Helper::ForEachMapElem);

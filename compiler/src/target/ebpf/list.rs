@@ -272,7 +272,6 @@ impl List {
     /// How many bytes of the stack keys of maps take.
     pub(super) fn key_size(&self) -> i16 {
         let sizes = self.tables().map(Table::key_size);
-        let sizes = sizes.chain(self.limits().map(Limit::place_size));
         sizes.max().unwrap_or(0).max(8)
     }
 

@@ -11,7 +11,7 @@ use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Ne, Sgt};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
 use polc_bpf::insn::Width::{DW, W};
-use polc_bpf::insn::{AluOp, AtomicOp, Bits, FunctionId, Helper, SwapBits};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits, FunctionId, Helper, Reg, SwapBits};
 
 use super::record::{Item, Record};
 use super::state::SWEEPS;
@@ -163,7 +163,7 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
     if let (Some(idle), Some(sweep)) = (table.idle, sweep) {
         asm.jump_if(Ne, R0, NO_ROOM, find);
         asm.note("full: forget what is idle");
-        turn_to_sweep(asm, table.sweep, PLACE, find);
+        turn_to_sweep(asm, table.sweep, (R10, PLACE), find);
         asm.load_wide(R1, idle);
         asm.mov(R2, R7);
         asm.alu(AluOp::Sub, R2, R1);
@@ -183,12 +183,12 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
 }
 
 /// Goes to `no` unless it is time for the sweep whose last time is at that place of [`SWEEPS`], and
-/// notes that it is done. The time is in `R7`; `place` is one on the stack. Changes `R0` to `R5` and
+/// notes that it is done. The time is in `R7`; there is a place on the stack at `base`. Changes `R0` to `R5` and
 /// `R8`.
-pub(super) fn turn_to_sweep(asm: &mut Assembler, sweep: i32, place: i16, no: Label) {
-    asm.store(W, R10, place, sweep);
+pub(super) fn turn_to_sweep(asm: &mut Assembler, sweep: i32, (base, place): (Reg, i16), no: Label) {
+    asm.store(W, base, place, sweep);
     asm.load_map(R1, SWEEPS);
-    asm.mov(R2, R10);
+    asm.mov(R2, base);
     asm.add(R2, i32::from(place));
     asm.call(Helper::MapLookupElem);
     asm.jump_if(Eq, R0, 0, no);

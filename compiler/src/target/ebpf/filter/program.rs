@@ -8,7 +8,7 @@ use polc_bpf::insn::Width::{DW, W};
 
 use super::super::act::{Actions, Outcome};
 use super::super::hook::Hook;
-use super::super::limit::{self, Functions};
+use super::super::limit::{self, Functions, Limit};
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
 use super::super::record::{Item, Record};
@@ -106,12 +106,15 @@ impl Filter<'_> {
             .outcomes()
             .any(|o| matches!(o, Outcome::Reject(_)));
         let answer = if rejects { reject::LONGEST } else { 0 };
-        let area = direction::LOOKUP.max(8 * i16::from(slots)).max(answer);
+        let limits = self.lists().flat_map(List::limits);
+        let limits = limits.map(Limit::place_size).max().unwrap_or(0);
+        let area = direction::LOOKUP.max(8 * i16::from(slots));
+        let area = area.max(answer).max(limits);
         let keys = self.lists().map(List::key_size).max().unwrap_or(8);
         let stack = Stack::new(record, keys, area);
 
         let limits = self.lists().flat_map(List::limits);
-        let limits = Functions::write(&mut asm, limits, self.flows, stack.key - stack.index);
+        let limits = Functions::write(&mut asm, limits, self.flows, stack.key - stack.area);
 
         asm.part("track");
         for (family, label) in [(0, v4), (1, v6)] {
@@ -178,9 +181,8 @@ impl Filter<'_> {
             makers,
             live: Some(limit::Asking {
                 record: &stack.record,
-                key: stack.index,
+                key: stack.area,
                 flow: stack.key,
-                now: stack.now.at(),
                 functions: limits,
             }),
             decided,

@@ -4,9 +4,8 @@ use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Operand, Reg, Width};
 
-use super::super::limit::SLOT;
 use super::super::record::{Item, Record};
-use super::flows::VALUE;
+use super::flows::{KEY, VALUE};
 use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 
 /// What the flow table asks of every packet.
@@ -72,7 +71,7 @@ pub(super) struct Stack {
     pub(super) mark: Place,
     /// How a packet is rejected.
     pub(super) answer: Place,
-    /// The flow's key, with room for a time behind it.
+    /// The flow's key; the time is behind it.
     pub(super) key: i16,
     /// A value of the flow table.
     pub(super) value: i16,
@@ -93,8 +92,8 @@ impl Stack {
     /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
     pub(super) fn new(mut record: Record, index: i16, area: i16) -> Self {
         let mut place = || Place(record.reserve(8));
-        let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
-        let key = record.reserve(SLOT);
+        let [family, kind, way, mark, answer, now] = [(); 6].map(|()| place());
+        let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
         let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
