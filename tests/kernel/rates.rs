@@ -1,14 +1,15 @@
 //! Rates, exact to the token.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use polc_runtime_loader::lab::{EchoServer, Outcome};
 
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
-    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
 }
 
 fn a_source_gets_exactly_its_burst(target: &'static str) {
@@ -139,6 +140,85 @@ fn live_flows_are_limited(target: &'static str) {
             open.iter_mut()
                 .all(|session| session.exchange().is_connected())
         );
+    }
+}
+
+fn a_flow_that_ends_makes_room(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "from lan to wan { allow tcp/80 within 3 flows per source  default reject }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    for server in bench.server() {
+        let open = || bench.client().tcp_session(server, 80);
+        let mut sessions: VecDeque<_> = (0..3).map(|_| open().expect("a connection")).collect();
+        for _ in 0..4 {
+            assert!(open().is_err(), "{}", bench.ruleset());
+            drop(sessions.pop_front());
+            let closed = Instant::now();
+            let session = loop {
+                match open() {
+                    Ok(session) => break session,
+                    Err(_) => assert!(closed.elapsed() < Duration::from_secs(5), "no room"),
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            sessions.push_back(session);
+        }
+        let mut live = sessions.iter_mut();
+        assert!(live.all(|session| session.exchange().is_connected()));
+    }
+}
+
+fn networks_are_limited(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "from lan to wan { allow tcp/80 within 2 flows per source/25,/120  default reject }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    let client = bench.topology.client();
+    let near = ["10.0.1.9".parse().unwrap(), "fd00:1::9".parse().unwrap()];
+    let far = [
+        "10.0.1.200".parse().unwrap(),
+        "fd00:1::200".parse().unwrap(),
+    ];
+    for other in near.into_iter().chain(far) {
+        client.add_address(other).expect("an address");
+    }
+    for (index, server) in bench.server().into_iter().enumerate() {
+        let from = |source| bench.client().source(source).tcp_session(server, 80);
+        let own = client.addresses()[index];
+        let _first = from(own).expect("the first of the network");
+        let _second = from(near[index]).expect("the second of the network");
+        assert!(from(own).is_err(), "{}", bench.ruleset());
+        assert!(from(near[index]).is_err());
+        let _other = from(far[index]).expect("the first of another network");
+    }
+}
+
+fn a_full_table_of_live_flows_counts_as_over(target: &'static str) {
+    let other = "10.0.1.9".parse().unwrap();
+    for (full, passes) in [("over", false), ("within", true)] {
+        let bench = Bench::on(
+            target,
+            &format!(
+                "bucket one = 2 flows per source max 1 full {full}
+                 from lan to wan {{ reject tcp/80 over one  allow tcp/80  default deny }}
+                 default deny"
+            ),
+        );
+        let _server = bench.serve("wan", 80);
+        let client = bench.topology.client();
+        client.add_address(other).expect("an address");
+        let server = bench.server()[0];
+        let from = |source| bench.client().source(source).tcp_session(server, 80);
+        let _first = from(client.v4).expect("the first");
+        let second = from(other);
+        assert_eq!(second.is_ok(), passes, "full {full}\n{}", bench.ruleset());
+        let _third = from(client.v4).expect("the second of the first source");
+        assert!(from(client.v4).is_err(), "full {full}");
     }
 }
 

@@ -11,8 +11,8 @@ use polc_runtime_loader::lab::{
 use crate::harness::{Bench, on_targets, possible};
 
 on_targets! {
-    nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load;
-    ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load;
+    nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows;
+    ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows;
 }
 
 /// Sends frames from the client to the server and says which of the payloads arrive. The last
@@ -185,12 +185,9 @@ fn directions_that_a_new_policy_does_not_govern_are_free(target: &'static str) {
     }
 }
 
-#[test]
-fn rules_share_a_limit_of_live_flows() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn rules_share_a_limit_of_live_flows(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "bucket few = 3 flows
          from lan to wan {
            allow tcp/80 within few

@@ -39,6 +39,7 @@ helpers! {
     MapDeleteElem = 3 "map_delete_elem",
     KtimeGetNs = 5 "ktime_get_ns",
     GetPrandomU32 = 7 "get_prandom_u32",
+    GetSmpProcessorId = 8 "get_smp_processor_id",
     SkbStoreBytes = 9 "skb_store_bytes",
     L3CsumReplace = 10 "l3_csum_replace",
     L4CsumReplace = 11 "l4_csum_replace",

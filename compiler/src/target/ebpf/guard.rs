@@ -105,6 +105,7 @@ impl Made {
             answer,
             flow_mark: None,
             makers: &makers,
+            live: None,
             decided,
         };
         asm.part("classify");

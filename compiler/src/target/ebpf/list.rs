@@ -16,6 +16,7 @@ use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
 use super::dynamic::{self, Look};
 use super::hook::Hook;
 use super::iface::Classes;
+use super::limit::{self, Limit};
 use super::lookup::{self, Lookup};
 use super::rate::Asking;
 use super::record::{Item, Record};
@@ -298,6 +299,11 @@ impl List {
         self.soft().flat_map(Soft::tables)
     }
 
+    /// The limits of live flows that it asks for.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.soft().flat_map(Soft::limits)
+    }
+
     /// Whether it has to remember an answer.
     pub(super) fn remembers(&self) -> bool {
         self.segments
@@ -344,6 +350,8 @@ pub(super) struct Places<'p> {
     pub(super) flow_mark: Option<i16>,
     /// The functions that make entries of tables.
     pub(super) makers: &'p Makers,
+    /// What asks for live flows, where there are any.
+    pub(super) live: Option<limit::Asking<'p>>,
     /// Where to go with the answer of the rule that decides in `R0`.
     pub(super) decided: Label,
 }

@@ -16,6 +16,7 @@ mod filter;
 mod guard;
 mod hook;
 mod iface;
+mod limit;
 mod list;
 mod log;
 mod lookup;

@@ -16,6 +16,8 @@ pub enum Need {
     CompareExchange,
     /// A function that the kernel calls for each entry of a map.
     ForEach,
+    /// A function that the kernel calls again and again.
+    Loop,
     /// The helper that tells a frame's length.
     FrameLength,
     /// Jumps of 32 bits.
@@ -30,6 +32,7 @@ impl Need {
             Self::CoarseClock => ("ktime_get_coarse_ns", "5.11"),
             Self::CompareExchange => ("compare and exchange", "5.12"),
             Self::ForEach => ("for_each_map_elem", "5.13"),
+            Self::Loop => ("bpf_loop", "5.17"),
             Self::FrameLength => ("xdp_get_buff_len", "5.18"),
             Self::FarJumps => ("jumps of 32 bits", "6.6"),
         }
@@ -41,6 +44,7 @@ impl Need {
             Insn::Call(Helper::KtimeGetCoarseNs) => Self::CoarseClock,
             Insn::Atomic { op, .. } if *op != AtomicOp::Add => Self::CompareExchange,
             Insn::Call(Helper::ForEachMapElem) => Self::ForEach,
+            Insn::Call(Helper::Loop) => Self::Loop,
             Insn::Call(Helper::XdpGetBuffLen) => Self::FrameLength,
             Insn::JumpFar { .. } => Self::FarJumps,
             _ => return None,

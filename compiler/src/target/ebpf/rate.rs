@@ -16,7 +16,7 @@ use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper};
 use super::record::{Item, Record};
 use super::table::{Makers, Table};
 use crate::field::META_LENGTH;
-use crate::ir::{Bucket, Rate, Sense, TimeUnit};
+use crate::ir::{Rate, Sense, TimeUnit};
 
 /// How often a race for a bucket may be lost.
 const TRIES: i32 = 16;
@@ -95,11 +95,6 @@ pub(super) fn seconds(per: TimeUnit) -> u64 {
         TimeUnit::Hour => 3600,
         TimeUnit::Day => 86_400,
     }
-}
-
-/// Whether programs can ask a bucket.
-pub(super) fn is_possible(bucket: &Bucket) -> bool {
-    terms(bucket.rate).is_some()
 }
 
 /// Where a program has what it needs to ask.

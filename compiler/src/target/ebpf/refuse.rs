@@ -1,9 +1,9 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
-use super::{Hook, parse, rate};
+use super::{Hook, limit, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Atom, BucketId, DynamicId, Ir, Rule, Side, Stage, Verdict};
+use crate::ir::{Atom, BucketId, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
 use crate::source::Span;
 
 /// One error for each thing in a policy that no program can be made for.
@@ -35,7 +35,10 @@ fn unable(what: &str, span: Span) -> Diagnostic {
 /// One error for each rule of a guard that no program can be made for.
 pub(super) fn guard(ir: &Ir, hook: Hook) -> Vec<Diagnostic> {
     of_stage(ir, Stage::Guard, |rule| {
-        asks_too_much(ir, rule, hook, parse::reads)
+        let asks = || asks_too_much(ir, rule, hook, parse::reads);
+        let live = rule.buckets().any(|bucket| counts_flows(ir, bucket));
+        live.then(|| "limits of live flows".to_owned())
+            .or_else(asks)
     })
 }
 
@@ -79,10 +82,7 @@ fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> 
     }
     let asks = |atoms: bool, what: &str| atoms.then(|| what.to_owned());
     let effects = &rule.effects;
-    let impossible = |bucket: BucketId| {
-        let bucket = ir.buckets.get(bucket);
-        !bucket.is_some_and(rate::is_possible)
-    };
+    let impossible = |bucket: BucketId| impossible(ir.buckets.get(bucket)?.rate);
     let mut atoms = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
     if let Some(Atom::Principal(_, name)) = atoms.find(|a| matches!(a, Atom::Principal(..))) {
         return Some(format!("a sender known by the name `{name}`"));
@@ -101,11 +101,28 @@ fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> 
         "a dynamic set that begins with elements and forgets them",
     )
     .or_else(|| {
-        asks(
-            rule.buckets().any(impossible),
-            "limits of live flows, or more than a token a nanosecond,",
-        )
+        let mut impossible = rule.buckets().filter_map(impossible);
+        impossible.next()
     })
     .or_else(|| asks(effects.mark.is_some() && hook == Hook::Xdp, "`mark`"))
     .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
+}
+
+/// Whether a bucket limits live flows, of which guard knows nothing.
+fn counts_flows(ir: &Ir, bucket: BucketId) -> bool {
+    let bucket = ir.buckets.get(bucket);
+    bucket.is_some_and(|bucket| matches!(bucket.rate, Rate::Flows { .. }))
+}
+
+/// What is impossible about a rate.
+fn impossible(rate: Rate) -> Option<String> {
+    let what = match rate {
+        Rate::Flows { count } if count > limit::MOST => {
+            format!("a limit of more than {} live flows", limit::MOST)
+        }
+        Rate::Flows { .. } => return None,
+        _ if rate::terms(rate).is_none() => "more than a token a nanosecond".to_owned(),
+        _ => return None,
+    };
+    Some(what)
 }

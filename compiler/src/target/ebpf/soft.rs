@@ -6,6 +6,7 @@ use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R1, R6, R7, R10};
 use polc_bpf::insn::Width::{DW, W};
 
+use super::limit::Limit;
 use super::list::Places;
 use super::rate::Meter;
 use super::record::Item;
@@ -13,7 +14,7 @@ use super::state::State;
 use super::table::{self, Table};
 use super::{act, dynamic, log};
 use crate::field::META_LENGTH;
-use crate::ir::{Mark, Rule, Sense};
+use crate::ir::{BucketId, Mark, Rule, Sense};
 
 /// What the plan of a soft rule answers for its packets.
 pub(super) const HOLDS: u32 = 1;
@@ -21,10 +22,39 @@ pub(super) const HOLDS: u32 = 1;
 /// What it answers for those whose key the set begins with that the rule adds to.
 pub(super) const KNOWN: u32 = 2;
 
+/// A bucket, as packets of a family ask it.
+#[derive(Clone, Debug)]
+enum Bucket {
+    Tokens(Meter),
+    Flows(Limit),
+}
+
+impl Bucket {
+    /// `None` for one that programs cannot ask.
+    fn new(state: &mut State, id: BucketId, v6: bool) -> Option<Self> {
+        let limit = state.limit(id, v6).map(Self::Flows);
+        limit.or_else(|| state.bucket(id, v6).map(Self::Tokens))
+    }
+
+    fn meter(&self) -> Option<&Meter> {
+        match self {
+            Self::Tokens(meter) => Some(meter),
+            Self::Flows(_) => None,
+        }
+    }
+
+    fn limit(&self) -> Option<&Limit> {
+        match self {
+            Self::Tokens(_) => None,
+            Self::Flows(limit) => Some(limit),
+        }
+    }
+}
+
 /// What a rule asks and does besides asking for fields of the packet.
 #[derive(Clone, Debug)]
 pub(super) struct Soft {
-    limits: Vec<(Meter, Sense)>,
+    limits: Vec<(Bucket, Sense)>,
     log: Option<log::Entry>,
     add: Option<Table>,
     /// Whether the set that it adds to begins with anything.
@@ -44,7 +74,7 @@ impl Soft {
         (counter, answer): (Option<u32>, Option<u32>),
     ) -> Self {
         let limits = rule.limits.iter();
-        let limits = limits.filter_map(|l| Some((state.bucket(l.bucket, v6)?, l.sense)));
+        let limits = limits.filter_map(|l| Some((Bucket::new(state, l.bucket, v6)?, l.sense)));
         let limits = limits.collect();
         let effects = &rule.effects;
         let log = effects.log.as_ref().map(|entry| log::Entry {
@@ -85,8 +115,14 @@ impl Soft {
     }
 
     fn meters(&self) -> impl Iterator<Item = &Meter> {
-        let limits = self.limits.iter().map(|(meter, _)| meter);
+        let limits = self.limits.iter().filter_map(|(bucket, _)| bucket.meter());
         limits.chain(self.log.iter().filter_map(|entry| entry.at.as_ref()))
+    }
+
+    /// The limits of live flows that it asks for.
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let limits = self.limits.iter();
+        limits.filter_map(|(bucket, _)| bucket.limit())
     }
 
     /// The tables of keys that it uses.
@@ -97,6 +133,7 @@ impl Soft {
     /// What it asks of packets besides what its cubes ask.
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
         let keys = self.tables().flat_map(|t| table::key_items(t.key.kind));
+        let keys = keys.chain(self.limits().flat_map(Limit::key_items));
         let bytes = self.meters().any(Meter::counts_bytes) || self.counter.is_some();
         let length = bytes.then_some(Item::Field(META_LENGTH));
         let logged = self.log.iter().flat_map(|_| log::ASKED);
@@ -117,8 +154,13 @@ impl Soft {
         if remembers {
             asm.store(DW, R10, places.answer, R0);
         }
-        for (meter, sense) in &self.limits {
-            meter.ask(asm, &with, *sense, next);
+        for (bucket, sense) in &self.limits {
+            match (bucket, places.live) {
+                (Bucket::Tokens(meter), _) => meter.ask(asm, &with, *sense, next),
+                (Bucket::Flows(limit), Some(live)) => limit.ask(asm, live, *sense, next),
+                // Guard has no flows, and no rule of it can ask for them.
+                (Bucket::Flows(_), None) => asm.jump(next),
+            }
         }
         if let Some(entry) = &self.log {
             entry.write(asm, &with, places.hook, v6);

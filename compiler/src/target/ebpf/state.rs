@@ -12,6 +12,7 @@ use polc_bpf::object::Object;
 use polc_bundle::sha256_hex;
 
 use super::dynamic::Members;
+use super::limit::{self, Limit};
 use super::log;
 use super::rate::{self, Meter, Store};
 use super::table::{Table, key_size};
@@ -98,6 +99,45 @@ impl<'s> State<'s> {
         })
     }
 
+    /// A limit of live flows, as packets of a family ask it; `None` for a bucket that is none. Without
+    /// a key there is one for both families.
+    pub(super) fn limit(&mut self, id: BucketId, v6: bool) -> Option<Limit> {
+        let bucket = self.ir.buckets.get(id)?;
+        let Rate::Flows { count } = bucket.rate else {
+            return None;
+        };
+        let keys = match bucket.key {
+            Some(_) => bucket.max.unwrap_or(self.options.max_set),
+            None => 1,
+        };
+        // A live flow has one slot, and the flow table has two maps.
+        let live = self.options.flows.saturating_mul(2);
+        let slots = keys.saturating_mul(count).min(live);
+        let key = bucket.key.map_or_else(
+            || "for all".to_owned(),
+            |Key { kind, v4, v6: bits }| {
+                let family = if v6 { 6 } else { 4 };
+                format!("per {}/{v4},/{bits} v{family}", word(kind))
+            },
+        );
+        let rate = words(bucket.rate);
+        let identity = format!("{:?} {rate} {key} keys {keys} slots {slots}", bucket.name);
+        let [slots_map, keys_map] = ['c', 'k'].map(|letter| name(letter, &identity));
+        let size = limit::key_size(bucket.key, v6);
+        self.hash(&slots_map, (size + 4, limit::SLOT), slots);
+        self.hash(&keys_map, (size, limit::SEEN), keys);
+        Some(Limit {
+            name: bucket.name.to_string(),
+            sweep: self.sweep(&slots_map),
+            slots: slots_map,
+            keys: keys_map,
+            count,
+            key: bucket.key,
+            v6,
+            full: bucket.full,
+        })
+    }
+
     /// A dynamic set, for packets of a family.
     pub(super) fn set(&mut self, id: DynamicId, v6: bool) -> Option<Members> {
         let set = self.ir.dynamic.get(id)?;
@@ -148,29 +188,13 @@ impl<'s> State<'s> {
         letter: char,
         identity: &str,
         (key, v6): (Key, bool),
-        value_size: u32,
+        value_size: i16,
         max: u32,
         idle: Option<u64>,
     ) -> Table {
         let name = name(letter, identity);
-        let size = u32::try_from(key_size(key.kind, v6)).unwrap_or(0);
-        let shape = Shape::new(MapType::Hash, size, value_size, max.max(1));
-        let lazy = max > MOST_PREALLOCATED;
-        self.map(
-            &name,
-            if lazy {
-                shape.with_flags(MapFlags::NO_PREALLOC)
-            } else {
-                shape
-            },
-        );
-        let sweep = idle.map(|_| {
-            let known = self.swept.iter().position(|swept| *swept == name);
-            known.unwrap_or_else(|| {
-                self.swept.push(name.clone());
-                self.swept.len() - 1
-            })
-        });
+        self.hash(&name, (key_size(key.kind, v6), value_size), max);
+        let sweep = idle.map_or(0, |_| self.sweep(&name));
         Table {
             map: name,
             key,
@@ -178,8 +202,33 @@ impl<'s> State<'s> {
             max,
             value_size,
             idle,
-            sweep: sweep.and_then(|at| i32::try_from(at).ok()).unwrap_or(0),
+            sweep,
         }
+    }
+
+    /// A hash table with keys and values of these sizes.
+    fn hash(&mut self, name: &str, (key, value): (i16, i16), max: u32) {
+        let [key, value] = [key, value].map(|size| size.unsigned_abs().into());
+        let shape = Shape::new(MapType::Hash, key, value, max.max(1));
+        let lazy = max > MOST_PREALLOCATED;
+        self.map(
+            name,
+            if lazy {
+                shape.with_flags(MapFlags::NO_PREALLOC)
+            } else {
+                shape
+            },
+        );
+    }
+
+    /// The place of a map's last sweep in [`SWEEPS`].
+    fn sweep(&mut self, name: &str) -> i32 {
+        let known = self.swept.iter().position(|swept| swept == name);
+        let place = known.unwrap_or_else(|| {
+            self.swept.push(name.to_owned());
+            self.swept.len() - 1
+        });
+        i32::try_from(place).unwrap_or(0)
     }
 
     fn map(&mut self, name: &str, shape: Shape) {

@@ -8,11 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use polc_bpf::asm::Assembler;
+use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Ne, Sgt};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
 use polc_bpf::insn::Width::{DW, W};
-use polc_bpf::insn::{AluOp, AtomicOp, Bits, FunctionId, Helper, SwapBits};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits, FunctionId, Helper, Reg, SwapBits};
 
 use super::record::{Item, Record};
 use super::state::SWEEPS;
@@ -21,14 +21,14 @@ use crate::ir::{Key, KeyKind};
 /// The shortest time between two sweeps of a table, in nanoseconds: for the whole, and for each key that
 /// it can have. A sweep looks at every key, for about a tenth of a microsecond, while packets wait: it should
 /// take no more than a hundredth of a processor's time.
-const BETWEEN_SWEEPS: u64 = 1_000_000_000;
+pub(super) const BETWEEN_SWEEPS: u64 = 1_000_000_000;
 const BETWEEN_SWEEPS_FOR_EACH: u64 = 10_000;
 
 /// The error of an update of a map that has no room: `-E2BIG`.
 const NO_ROOM: i32 = -7;
 
 /// That an update only makes new entries: `BPF_NOEXIST`.
-const NEW_ONLY: i32 = 1;
+pub(super) const NEW_ONLY: i32 = 1;
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct Table {
     /// How many keys it can have.
     pub(super) max: u32,
     /// The size of a value in bytes: 8 or 16.
-    pub(super) value_size: u32,
+    pub(super) value_size: i16,
     /// The nanoseconds after which an unused key is forgotten.
     pub(super) idle: Option<u64>,
     /// The place of its last sweep's time.
@@ -71,29 +71,34 @@ impl Table {
 
     /// Writes the packet's key to the stack at `place`, in network order. Changes `R1` and `R2`.
     pub(super) fn write_key(&self, asm: &mut Assembler, record: &Record, place: i16) {
-        let mut at = place;
-        for item in key_items(self.key.kind) {
-            if self.v6 {
-                let length = u32::from(self.key.v6);
-                for (upper, length) in [(true, length.min(64)), (false, length.max(64) - 64)] {
-                    record.get_half(asm, R1, *item, upper);
-                    if length < 64 {
-                        let mask = u64::MAX.checked_shl(64 - length).unwrap_or(0);
-                        asm.load_wide(R2, mask);
-                        asm.alu(AluOp::And, R1, R2);
-                    }
-                    asm.to_be(SwapBits::B64, R1);
-                    asm.store(DW, R10, at, R1);
-                    at += 8;
+        write_key(asm, record, (self.key, self.v6), place);
+    }
+}
+
+/// Writes a key of a packet to the stack at `place`, in network order. Changes `R1` and `R2`.
+pub(super) fn write_key(asm: &mut Assembler, record: &Record, (key, v6): (Key, bool), place: i16) {
+    let mut at = place;
+    for item in key_items(key.kind) {
+        if v6 {
+            let length = u32::from(key.v6);
+            for (upper, length) in [(true, length.min(64)), (false, length.max(64) - 64)] {
+                record.get_half(asm, R1, *item, upper);
+                if length < 64 {
+                    let mask = u64::MAX.checked_shl(64 - length).unwrap_or(0);
+                    asm.load_wide(R2, mask);
+                    asm.alu(AluOp::And, R1, R2);
                 }
-            } else {
-                record.get_half(asm, R1, *item, false);
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.key.v4.min(32)));
-                asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
-                asm.to_be(SwapBits::B32, R1);
-                asm.store(W, R10, at, R1);
-                at += 4;
+                asm.to_be(SwapBits::B64, R1);
+                asm.store(DW, R10, at, R1);
+                at += 8;
             }
+        } else {
+            record.get_half(asm, R1, *item, false);
+            let mask = u32::MAX.checked_shl(32 - u32::from(key.v4.min(32)));
+            asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+            asm.to_be(SwapBits::B32, R1);
+            asm.store(W, R10, at, R1);
+            at += 4;
         }
     }
 }
@@ -111,7 +116,7 @@ impl Makers {
         let tables: BTreeMap<&str, &Table> =
             tables.into_iter().map(|t| (t.map.as_str(), t)).collect();
         let swept = tables.values().any(|table| table.idle.is_some());
-        let sweep = swept.then(|| forget(asm));
+        let sweep = swept.then(|| forget(asm, "forget"));
         let function = |(name, table): (&str, &Table)| {
             let id = asm.function(name);
             asm.begin(id);
@@ -164,21 +169,8 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
     if let (Some(idle), Some(sweep)) = (table.idle, sweep) {
         asm.jump_if(Ne, R0, NO_ROOM, find);
         asm.note("full: forget what is idle");
-        asm.store(W, R10, PLACE, table.sweep);
-        asm.load_map(R1, SWEEPS);
-        asm.mov(R2, R10);
-        asm.add(R2, i32::from(PLACE));
-        asm.call(Helper::MapLookupElem);
-        asm.jump_if(Eq, R0, 0, known);
-        asm.mov(R8, R0);
-        asm.load(DW, R1, R8, 0);
         let between = (BETWEEN_SWEEPS_FOR_EACH * u64::from(table.max)).max(BETWEEN_SWEEPS);
-        asm.load_wide(R2, between);
-        asm.add(R2, R1);
-        asm.jump_if(Gt, R2, R7, find);
-        asm.mov(R0, R1);
-        asm.atomic(AtomicOp::CmpXchg, Bits::B64, R8, 0, R7);
-        asm.jump_if(Ne, R0, R1, find);
+        turn_to_sweep(asm, (table.sweep, between), (R10, PLACE), find);
         asm.load_wide(R1, idle);
         asm.mov(R2, R7);
         asm.alu(AluOp::Sub, R2, R1);
@@ -197,10 +189,35 @@ fn make(asm: &mut Assembler, table: &Table, sweep: Option<FunctionId>) {
     asm.exit();
 }
 
+/// Goes to `no` unless it is time for the sweep whose last time is at that place of [`SWEEPS`],
+/// `between` nanoseconds ago or more, and notes that it is done. The time is in `R7`; there is a place on the stack at `base`. Changes `R0` to `R5` and
+/// `R8`.
+pub(super) fn turn_to_sweep(
+    asm: &mut Assembler,
+    (sweep, between): (i32, u64),
+    (base, place): (Reg, i16),
+    no: Label,
+) {
+    asm.store(W, base, place, sweep);
+    asm.load_map(R1, SWEEPS);
+    asm.mov(R2, base);
+    asm.add(R2, i32::from(place));
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Eq, R0, 0, no);
+    asm.mov(R8, R0);
+    asm.load(DW, R1, R8, 0);
+    asm.load_wide(R2, between);
+    asm.add(R2, R1);
+    asm.jump_if(Gt, R2, R7, no);
+    asm.mov(R0, R1);
+    asm.atomic(AtomicOp::CmpXchg, Bits::B64, R8, 0, R7);
+    asm.jump_if(Ne, R0, R1, no);
+}
+
 /// A function that the kernel calls for each entry of a map: deletes it when it was last used at the time
 /// that `R4` points to, or earlier.
-fn forget(asm: &mut Assembler) -> FunctionId {
-    let function = asm.function("forget");
+pub(super) fn forget(asm: &mut Assembler, name: &str) -> FunctionId {
+    let function = asm.function(name);
     asm.begin(function);
     let kept = asm.label("kept");
     asm.load(DW, R5, R3, 0);

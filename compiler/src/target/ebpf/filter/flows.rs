@@ -11,7 +11,7 @@
 //! | 16 | higher address | 8 | mark |
 //! | 32 | port of the lower end | 12 | flags |
 //! | 34 | port of the higher end | | |
-//! | 36 | protocol | | |
+//! | 36 | protocol | | the upper 24 bits: when it was opened, in units of 2²⁰ nanoseconds |
 //! | 37 | 1 for IPv6; 2 if the higher end asks (ICMP) | | |
 //!
 //! ICMP has its identifier for the first port, and the question's type and code for the second. The
@@ -30,29 +30,39 @@ use super::stack::Stack;
 use crate::field::{DPORT, Field, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT};
 
 /// The size of a key.
-pub(super) const KEY: i16 = 40;
+pub(in super::super) const KEY: i16 = 40;
 /// The size of a value.
 pub(super) const VALUE: i16 = 16;
 
 /// Where in a value the time is.
-pub(super) const UNTIL: i16 = 0;
+pub(in super::super) const UNTIL: i16 = 0;
 /// Where in a value the mark is.
 pub(super) const MARK: i16 = 8;
 /// Where in a value the flags are.
-pub(super) const FLAGS: i16 = 12;
+pub(in super::super) const FLAGS: i16 = 12;
 
 /// The higher end has opened the flow.
 pub(super) const BY_HIGHER: i32 = 1;
 /// The other end has answered.
 pub(super) const REPLIED: i32 = 2;
 /// The flow was rejected; only the answer to it passes.
-pub(super) const REJECTED: i32 = 4;
+pub(in super::super) const REJECTED: i32 = 4;
 /// One end has reset the connection.
 pub(super) const RESET: i32 = 8;
 /// The lower end has finished; the higher one's flag is the next.
 pub(super) const FIN_LOWER: i32 = 0x10;
 /// Both ends have finished.
-pub(super) const FINISHED: i32 = 0x30;
+pub(in super::super) const FINISHED: i32 = 0x30;
+/// The end that has not opened the connection has reset it. It does not hurt itself: the other one
+/// could forge a reset that its peer takes no notice of.
+pub(in super::super) const CUT: i32 = 0x40;
+
+/// Where in the flags the time begins at which the flow was opened.
+pub(in super::super) const STAMP_SHIFT: i32 = 8;
+/// How many bits of a time in nanoseconds it leaves away.
+pub(in super::super) const STAMP_CLOCK: i32 = 20;
+/// The bits of the rest that it has.
+pub(in super::super) const STAMP: i32 = 0xff_ffff;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -64,7 +74,7 @@ const FRAGMENT_KEY: u64 = 0x80 << 40;
 
 /// The two maps.
 #[derive(Clone, Debug)]
-pub(super) struct Flows {
+pub(in super::super) struct Flows {
     fresh: String,
     settled: String,
     size: u32,
@@ -108,6 +118,11 @@ impl Flows {
         asm.jump(unknown);
     }
 
+    /// The names of the maps.
+    pub(in super::super) fn names(&self) -> [&str; 2] {
+        [&self.settled, &self.fresh]
+    }
+
     /// Writes a fresh flow with the key, the time until which it is known in `R1`, its flags in `R2`
     /// and the mark that was noted. Goes to `full` if that fails. An earlier flow of the same ends is
     /// over, and would hide this one if it was left among those that have settled.
@@ -115,11 +130,25 @@ impl Flows {
         asm.store(DW, R10, stack.value + UNTIL, R1);
         stack.mark.get(asm, R1);
         asm.store(W, R10, stack.value + MARK, R1);
+        stack.now.get(asm, R1);
+        asm.alu(AluOp::Rsh, R1, STAMP_CLOCK);
+        asm.alu32(AluOp::Lsh, R1, STAMP_SHIFT);
+        asm.alu(AluOp::Or, R2, R1);
         asm.store(W, R10, stack.value + FLAGS, R2);
         update(asm, &self.fresh, stack);
         asm.jump_if(Ne, R0, 0, full);
+        self.forget_settled(asm, stack);
+    }
+
+    /// Forgets the flow of the same key that has settled and ended. It would be found first.
+    fn forget_settled(&self, asm: &mut Assembler, stack: &Stack) {
+        let none = asm.label("none_before");
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapLookupElem);
+        asm.jump_if(Eq, R0, 0, none);
         address(asm, &self.settled, stack);
         asm.call(Helper::MapDeleteElem);
+        asm.bind(none);
     }
 
     /// Moves the flow in `R7` to those that have settled.

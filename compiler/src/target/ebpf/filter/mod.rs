@@ -20,7 +20,9 @@ mod track;
 use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
 
-use self::flows::Flows;
+pub(super) use self::flows::{
+    CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
+};
 use self::program::{Direction, Filter};
 use super::act::Actions;
 use super::hook::Hook;

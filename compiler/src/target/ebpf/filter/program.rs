@@ -4,15 +4,16 @@ use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
-use polc_bpf::insn::Width::W;
+use polc_bpf::insn::Width::{DW, W};
 
 use super::super::act::{Actions, Outcome};
 use super::super::hook::Hook;
+use super::super::limit::{self, Functions, Limit};
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
 use super::super::record::{Item, Record};
 use super::super::table::Makers;
-use super::flows::{BY_HIGHER, Flows};
+use super::flows::{BY_HIGHER, Flows, KEY};
 use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject};
@@ -106,10 +107,16 @@ impl Filter<'_> {
             .outcomes()
             .any(|o| matches!(o, Outcome::Reject(_)));
         let answer = if rejects { reject::LONGEST } else { 0 };
-        let area = direction::LOOKUP.max(8 * i16::from(slots)).max(answer);
+        let limits = self.lists().flat_map(List::limits);
+        let limits = limits.map(Limit::place_size).max().unwrap_or(0);
+        let area = direction::LOOKUP.max(8 * i16::from(slots));
+        let area = area.max(answer).max(limits);
         let keys = self.lists().map(List::key_size).max().unwrap_or(8);
         let stateless = self.directions.iter().any(|d| d.stateless.is_some());
         let stack = Stack::new(record, keys, area, stateless);
+
+        let limits = self.lists().flat_map(List::limits);
+        let limits = Functions::write(&mut asm, limits, self.flows, stack.key - stack.area);
 
         asm.part("track");
         for (family, label) in [(0, v4), (1, v6)] {
@@ -121,6 +128,12 @@ impl Filter<'_> {
         }
         asm.bind(packet);
         self.not_ours(&mut asm, exit.next);
+        if !limits.is_empty() {
+            // What is never tracked has no key.
+            for word in (0..KEY).step_by(8) {
+                asm.store(DW, R10, stack.key + word, 0);
+            }
+        }
         let lookup = track::Lookup {
             ir: self.ir,
             flows: self.flows,
@@ -141,7 +154,7 @@ impl Filter<'_> {
             stack.kind.set(&mut asm, Kind::Known as i32);
         }
         asm.bind(unknown);
-        self.classify(&mut asm, &stack, &makers, decided, exit);
+        self.classify(&mut asm, &stack, (&makers, &limits), decided, exit);
         asm.part("act");
         self.act(&mut asm, &stack, decided, exit);
         asm
@@ -160,7 +173,7 @@ impl Filter<'_> {
         &self,
         asm: &mut Assembler,
         stack: &Stack,
-        makers: &Makers,
+        (makers, limits): (&Makers, &Functions),
         decided: Label,
         exit: Exit,
     ) {
@@ -172,6 +185,12 @@ impl Filter<'_> {
             answer: stack.answer.at(),
             flow_mark: Some(stack.mark.at()),
             makers,
+            live: Some(limit::Asking {
+                record: &stack.record,
+                key: stack.area,
+                flow: stack.key,
+                functions: limits,
+            }),
             decided,
         };
         if self.hook == Hook::Ingress {

@@ -72,7 +72,7 @@ pub(super) struct Stack {
     pub(super) mark: Place,
     /// How a packet is rejected.
     pub(super) answer: Place,
-    /// The flow's key.
+    /// The flow's key; the time is behind it.
     pub(super) key: i16,
     /// A value of the flow table.
     pub(super) value: i16,
@@ -96,8 +96,8 @@ impl Stack {
     /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
     pub(super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
         let mut place = || Place(record.reserve(8));
-        let [family, kind, way, now, mark, answer] = [(); 6].map(|()| place());
         let told = tells.then(|| (place(), place()));
+        let [family, kind, way, mark, answer, now] = [(); 6].map(|()| place());
         let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));

@@ -12,7 +12,7 @@ use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::record::Item;
 use super::flows::{
-    BY_HIGHER, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
+    BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
     number,
 };
 use super::stack::Stack;
@@ -301,6 +301,12 @@ impl Lookup<'_> {
         asm.jump(known);
 
         asm.bind(reset);
+        const { assert!(BY_HIGHER << 6 == CUT, "an answer's reset cuts the flow") }
+        asm.mov(R1, R4);
+        asm.alu(AluOp::And, R1, BY_HIGHER);
+        asm.alu(AluOp::Xor, R1, R9);
+        asm.alu(AluOp::Lsh, R1, 6);
+        asm.alu(AluOp::Or, R4, R1);
         asm.alu(AluOp::Or, R4, RESET);
         asm.load_wide(R0, RESETTING);
         asm.jump(known);
