@@ -88,8 +88,10 @@ impl Table {
                 }
             } else {
                 record.get_half(asm, R1, *item, false);
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.key.v4.min(32)));
-                asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+                if self.key.v4 < 32 {
+                    let mask = u32::MAX.checked_shl(32 - u32::from(self.key.v4));
+                    asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+                }
                 asm.to_be(SwapBits::B32, R1);
                 asm.store(W, R10, at, R1);
                 at += 4;
