@@ -362,11 +362,11 @@ impl Places<'_> {
         for segment in &list.segments {
             let family = if list.v6 { "ipv6" } else { "ipv4" };
             asm.note(&format!("{family}: {}", segment.plan.strategy));
-            for look in &segment.looks {
-                look.write(asm, &self.asking());
-            }
             if let Some(line) = &segment.line {
                 asm.at(line);
+            }
+            for look in &segment.looks {
+                look.write(asm, &self.asking());
             }
             let [looked, next] = ["looked_up", "next_rules"].map(|name| asm.label(name));
             let lookup = Lookup {

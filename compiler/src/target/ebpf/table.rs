@@ -94,8 +94,10 @@ pub(super) fn write_key(asm: &mut Assembler, record: &Record, (key, v6): (Key, b
             }
         } else {
             record.get_half(asm, R1, *item, false);
-            let mask = u32::MAX.checked_shl(32 - u32::from(key.v4.min(32)));
-            asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+            if key.v4 < 32 {
+                let mask = u32::MAX.checked_shl(32 - u32::from(key.v4));
+                asm.alu32(AluOp::And, R1, mask.unwrap_or(0).cast_signed());
+            }
             asm.to_be(SwapBits::B32, R1);
             asm.store(W, R10, at, R1);
             at += 4;
