@@ -151,7 +151,7 @@ impl<'s> State<'s> {
             initial.v4.count()
         };
         let max = u64::from(set.max.unwrap_or(self.options.max_set));
-        let room = u128::from(max).saturating_sub(u128::from(first));
+        let room = u128::from(max).saturating_sub(first);
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         let idle = set.idle.map(nanoseconds);
         let table = (room > 0).then(|| {
@@ -286,15 +286,17 @@ mod tests {
     use crate::ir::{Bucket, TimeUnit};
     use crate::source::Span;
 
+    struct NoFiles;
+
+    impl crate::Files for NoFiles {
+        fn read(&self, _: &str) -> std::io::Result<String> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+
     fn policy(bucket: Bucket) -> Ir {
         let text = "policy p  guard { default allow }";
-        struct None;
-        impl crate::Files for None {
-            fn read(&self, _: &str) -> std::io::Result<String> {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-        }
-        let made = crate::compile("p.pol", text, &None, &crate::Options::default());
+        let made = crate::compile("p.pol", text, &NoFiles, &crate::Options::default());
         let mut ir = made.ir.unwrap();
         ir.buckets.push(bucket);
         ir
@@ -401,5 +403,54 @@ mod tests {
         maps.dedup_by(|a, b| a.0 == b.0);
         assert_eq!(maps.len(), count);
         assert!(maps.iter().all(|(name, _)| name.len() <= 15));
+    }
+
+    #[test]
+    fn a_limit_of_live_flows_has_room_for_all() {
+        let key = Key {
+            kind: KeyKind::Source,
+            v4: 32,
+            v6: 64,
+        };
+        let bucket = |count, key, max| Bucket {
+            name: "b".into(),
+            rate: Rate::Flows { count },
+            key,
+            max,
+            idle: None,
+            full: Sense::Over,
+            span: Span::default(),
+        };
+        let limit = |bucket, v6| {
+            let ir = policy(bucket);
+            let options = Options::default();
+            let mut state = State::new(&ir, &options);
+            let limit = state.limit(0, v6).unwrap();
+            assert_eq!(limit, state.limit(0, v6).unwrap());
+            let shapes = [&limit.slots, &limit.keys].map(|name| {
+                let map = &state.maps[name];
+                map.check().unwrap();
+                (map.shape.key_size, map.shape.max_entries)
+            });
+            (limit.slots, shapes)
+        };
+        let few = limit(bucket(5, Some(key), Some(10)), false);
+        assert_eq!(few.1, [(8, 50), (4, 10)]);
+        let many = limit(bucket(5, Some(key), None), true);
+        assert_eq!(many.1, [(20, 262_144), (16, 65_536)]);
+        let other = limit(bucket(6, Some(key), Some(10)), false);
+        let narrow = Key { v4: 24, ..key };
+        let network = limit(bucket(5, Some(narrow), Some(10)), false);
+        let names = [&few.0, &many.0, &other.0, &network.0];
+        assert!(
+            names
+                .iter()
+                .enumerate()
+                .all(|(at, n)| !names[..at].contains(n))
+        );
+        // Without a key there is one for both families.
+        let all = bucket(7, None, None);
+        assert_eq!(limit(all.clone(), false), limit(all.clone(), true));
+        assert_eq!(limit(all, true).1, [(8, 7), (4, 1)]);
     }
 }
