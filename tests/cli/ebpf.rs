@@ -43,7 +43,8 @@ guard {
   default allow
 }
 raw nft \"chain mine { }\"
-from wan to host { allow tcp/22  default deny }
+from wan to host { allow tcp/22 within 65537 flows  default deny }
+steer { deny tcp/81 }
 default deny
 ";
     let place = Place::new(&[("mixed.pol", policy)]);
@@ -54,9 +55,9 @@ default deny
         "mixed.pol:4:3",
         "has no place for text for `nftables`",
         "mixed.pol:7:1",
-        "cannot express filter rules yet",
+        "cannot express a limit of more than 65536 live flows in filter",
         "mixed.pol:8:20",
-        "cannot express a default of filter yet",
+        "cannot express steer rules yet",
         "mixed.pol:9:9",
         "build for `nftables`",
     ] {

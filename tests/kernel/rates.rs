@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use polc_runtime_loader::lab::{EchoServer, Outcome};
+use polc_runtime_loader::lab::{EchoServer, FrameBuilder, Outcome, TcpFlags, Transport, Wire};
 
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
-    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
 }
 
 fn a_source_gets_exactly_its_burst(target: &'static str) {
@@ -219,6 +219,45 @@ fn a_full_table_of_live_flows_counts_as_over(target: &'static str) {
         assert_eq!(second.is_ok(), passes, "full {full}\n{}", bench.ruleset());
         let _third = from(client.v4).expect("the second of the first source");
         assert!(from(client.v4).is_err(), "full {full}");
+    }
+}
+
+fn who_opens_a_flow_cannot_reset_it_away(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "from lan to wan { allow tcp/80, tcp/81 within 1 flows per source  default reject }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    let client = bench.topology.client();
+    let wire = Wire::open(&client.namespace, &client.interface).expect("a wire");
+    for (from, to) in client.addresses().into_iter().zip(bench.server()) {
+        // Nobody listens on it: the server resets the flow, which makes room.
+        assert_eq!(bench.client().tcp(to, 81), Outcome::Refused);
+        let refused = Instant::now();
+        let opener = bench.client().source_port(4711);
+        let mut kept = loop {
+            match opener.tcp_session(to, 80) {
+                Ok(session) => break session,
+                Err(_) => assert!(refused.elapsed() < Duration::from_secs(3), "no room"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        // Its sequence number is nowhere near what the server waits for.
+        let forged = Transport::Tcp {
+            source: 4711,
+            destination: 80,
+            flags: TcpFlags {
+                rst: true,
+                ..TcpFlags::default()
+            },
+        };
+        let ends = ((client.mac, from), (client.router_mac, to));
+        let forged = FrameBuilder::new(ends.0, ends.1, forged);
+        wire.send(&forged.build()).expect("sent");
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(bench.client().tcp_session(to, 80).is_err());
+        assert!(kept.exchange().is_connected(), "the server took no notice");
     }
 }
 

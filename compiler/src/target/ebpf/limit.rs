@@ -378,35 +378,38 @@ impl Search<'_> {
     }
 
     /// Goes to `live` if the flow is that has the slot whose value is in `R7`, taken at the time in `R8`.
-    /// The time and the processor are in `R9`. Changes `R0` to `R5` and `R8`.
+    /// The time and the processor are in `R9`. Changes `R0` to `R5`.
     fn live(&self, asm: &mut Assembler, live: Label) {
-        let [look, known, ended] = ["look", "known_flow", "ended"].map(|name| asm.label(name));
-        asm.mov(R1, R9);
-        asm.alu(AluOp::Sub, R1, R8);
-        asm.jump_if(Sgt, R1, GRACE, look);
-        asm.mov(R1, R9);
-        asm.alu(AluOp::Xor, R1, R8);
-        asm.jump_if(Set, R1, PROCESSOR, live);
-        asm.bind(look);
+        let [known, unknown, ended] = ["known_flow", "unknown_flow", "ended"].map(|n| asm.label(n));
         for map in self.flows.names() {
             asm.load_map(R1, map);
             asm.mov(R2, R7);
             asm.call(Helper::MapLookupElem);
             asm.jump_if(Ne, R0, 0, known);
         }
-        asm.jump(ended);
+        asm.jump(unknown);
         asm.bind(known);
-        asm.load(DW, R1, R0, UNTIL);
-        asm.jump_if(Le, R1, R9, ended);
         asm.load(W, R1, R0, FLAGS);
-        asm.jump_if(Set, R1, REJECTED | CUT, ended);
         asm.mov(R2, R1);
-        asm.alu(AluOp::And, R2, FINISHED);
-        asm.jump_if(Eq, R2, FINISHED, ended);
-        asm.alu(AluOp::Rsh, R1, STAMP_SHIFT);
-        asm.alu(AluOp::Rsh, R8, STAMP_CLOCK);
-        asm.alu(AluOp::And, R8, STAMP);
-        asm.jump_if(Eq, R1, R8, live);
+        asm.alu(AluOp::Rsh, R2, STAMP_SHIFT);
+        asm.mov(R3, R8);
+        asm.alu(AluOp::Rsh, R3, STAMP_CLOCK);
+        asm.alu(AluOp::And, R3, STAMP);
+        asm.jump_if(Ne, R2, R3, unknown);
+        asm.load(DW, R2, R0, UNTIL);
+        asm.jump_if(Le, R2, R9, ended);
+        asm.jump_if(Set, R1, REJECTED | CUT, ended);
+        asm.alu(AluOp::And, R1, FINISHED);
+        asm.jump_if(Ne, R1, FINISHED, live);
+        asm.jump(ended);
+
+        asm.bind(unknown);
+        asm.mov(R1, R9);
+        asm.alu(AluOp::Sub, R1, R8);
+        asm.jump_if(Sgt, R1, GRACE, ended);
+        asm.mov(R1, R9);
+        asm.alu(AluOp::Xor, R1, R8);
+        asm.jump_if(Set, R1, PROCESSOR, live);
         asm.bind(ended);
     }
 

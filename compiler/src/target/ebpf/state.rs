@@ -405,4 +405,53 @@ mod tests {
         assert_eq!(maps.len(), count);
         assert!(maps.iter().all(|(name, _)| name.len() <= 15));
     }
+
+    #[test]
+    fn a_limit_of_live_flows_has_room_for_all() {
+        let key = Key {
+            kind: KeyKind::Source,
+            v4: 32,
+            v6: 64,
+        };
+        let bucket = |count, key, max| Bucket {
+            name: "b".into(),
+            rate: Rate::Flows { count },
+            key,
+            max,
+            idle: None,
+            full: Sense::Over,
+            span: Span::default(),
+        };
+        let limit = |bucket, v6| {
+            let ir = policy(bucket);
+            let options = Options::default();
+            let mut state = State::new(&ir, &options);
+            let limit = state.limit(0, v6).unwrap();
+            assert_eq!(limit, state.limit(0, v6).unwrap());
+            let shapes = [&limit.slots, &limit.keys].map(|name| {
+                let map = &state.maps[name];
+                map.check().unwrap();
+                (map.shape.key_size, map.shape.max_entries)
+            });
+            (limit.slots, shapes)
+        };
+        let few = limit(bucket(5, Some(key), Some(10)), false);
+        assert_eq!(few.1, [(8, 50), (4, 10)]);
+        let many = limit(bucket(5, Some(key), None), true);
+        assert_eq!(many.1, [(20, 262_144), (16, 65_536)]);
+        let other = limit(bucket(6, Some(key), Some(10)), false);
+        let narrow = Key { v4: 24, ..key };
+        let network = limit(bucket(5, Some(narrow), Some(10)), false);
+        let names = [&few.0, &many.0, &other.0, &network.0];
+        assert!(
+            names
+                .iter()
+                .enumerate()
+                .all(|(at, n)| !names[..at].contains(n))
+        );
+        // Without a key there is one for both families.
+        let all = bucket(7, None, None);
+        assert_eq!(limit(all.clone(), false), limit(all.clone(), true));
+        assert_eq!(limit(all, true).1, [(8, 7), (4, 1)]);
+    }
 }
