@@ -105,12 +105,9 @@ fn bpftool_loads_the_host_policy_and_quotes_its_lines() {
         (":host.pol line_num:21 ", "allow updates"),
         (":host.pol line_num:23 ", "default reject log \"out\""),
     ] {
-        let quotes = |line: &&str| line.contains(place) && line.contains(text);
-        let quoted = said.lines().filter(|line| line.starts_with("; "));
-        assert!(
-            quoted.into_iter().any(|line| quotes(&line)),
-            "`{text}` at {place}"
-        );
+        let is_of_it =
+            |line: &str| line.starts_with("; ") && line.contains(place) && line.contains(text);
+        assert!(said.lines().any(is_of_it), "`{text}` at {place}");
     }
 }
 

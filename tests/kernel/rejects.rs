@@ -15,8 +15,11 @@ on_targets! {
     ebpf: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
 }
 
+/// Type and code of an ICMP error.
+type Told = (u8, u8);
+
 /// How each kind is written, and the type and code of its ICMP errors.
-const KINDS: [(&str, (u8, u8), (u8, u8)); 4] = [
+const KINDS: [(&str, Told, Told); 4] = [
     ("port-unreachable", (3, 3), (1, 4)),
     ("host-unreachable", (3, 1), (1, 3)),
     ("admin-prohibited", (3, 13), (1, 1)),
@@ -56,7 +59,7 @@ fn send(namespace: &Namespace, to: IpAddr, port: u16) {
 }
 
 /// The ICMP errors from an address among some frames: their types and codes.
-fn errors(frames: &[Vec<u8>], v6: bool) -> Vec<(u8, u8)> {
+fn errors(frames: &[Vec<u8>], v6: bool) -> Vec<Told> {
     let of = |frame: &Vec<u8>| {
         addresses(frame)?;
         let packet = packet_of(frame);
