@@ -4,14 +4,14 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use polc_runtime_loader::lab::{Namespace, Wire};
+use polc_runtime_loader::lab::{Namespace, Transport, Wire};
 
 use crate::harness::{Bench, on_targets};
 use crate::probe::{Ear, Ends, SENTINEL};
 
 on_targets! {
-    nftables: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere;
-    ebpf: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, the_fragments_of_one_datagram_let_no_others_pass;
+    nftables: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments;
+    ebpf: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, the_fragments_of_one_datagram_let_no_others_pass;
 }
 
 const POLICY: &str = "
@@ -153,5 +153,36 @@ fn the_fragments_of_one_datagram_let_no_others_pass(target: &'static str) {
         }
         let marks = ["another-number", "another-source", "the-same"];
         assert_eq!(ear.hears(&marks), ["the-same"]);
+    }
+}
+
+/// The first fragment alone shows which protocol is behind the options.
+fn options_behind_the_fragment_header_lose_no_fragments(target: &'static str) {
+    let bench = Bench::on(target, POLICY);
+    let (client, server) = (bench.topology.client(), bench.topology.server());
+    let near = Wire::open(&client.namespace, &client.interface).expect("a wire");
+    for (to, mut ear) in [
+        (server.v6, Ear::at(server)),
+        (client.router_v6, Ear::inside(bench.router(), true, 17)),
+    ] {
+        let there = Ends::of(client, client.v6, to);
+        near.send(&there.udp(4000, 9, "finds the way").build())
+            .expect("sent");
+        for (id, port, mark) in [(1, 10, "denied"), (2, 9, "allowed")] {
+            let text = format!("{}{mark}", "x".repeat(2000));
+            let plain = there.udp(4000, port, &text).build();
+            let options = [&[17, 0, 1, 4, 0, 0, 0, 0], &plain[54..]].concat();
+            let datagram = there
+                .packet(Transport::Other(60), "")
+                .payload(options)
+                .identification(id);
+            for frame in datagram.fragments(1200) {
+                near.send(&frame).expect("sent");
+            }
+        }
+        near.send(&there.udp(4000, 9, SENTINEL).build())
+            .expect("sent");
+        let heard = ear.hears(&["denied", "allowed"]);
+        assert_eq!(heard, ["allowed"], "{to}: {}", bench.ruleset());
     }
 }

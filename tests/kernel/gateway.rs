@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::{loopback, possible};
 
-fn polc(arguments: &[&str]) -> String {
+pub(crate) fn polc(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_polc"))
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

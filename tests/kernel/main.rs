@@ -24,6 +24,7 @@ mod haproxy;
 mod harness;
 mod headers;
 mod probe;
+mod programs;
 mod rates;
 mod reapply;
 mod redirect;

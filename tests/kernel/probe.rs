@@ -159,9 +159,9 @@ pub(crate) fn addresses(frame: &[u8]) -> Option<(IpAddr, IpAddr)> {
     let packet = frame.get(14..)?;
     match frame.get(12..14)? {
         [0x08, 0x00] => {
-            let bytes: [u8; 8] = packet.get(12..20)?.try_into().ok()?;
-            let [a, b, c, d, e, f, g, h] = bytes;
-            Some(([a, b, c, d].into(), [e, f, g, h].into()))
+            let from: [u8; 4] = packet.get(12..16)?.try_into().ok()?;
+            let to: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
+            Some((from.into(), to.into()))
         }
         [0x86, 0xdd] => {
             let from: [u8; 16] = packet.get(8..24)?.try_into().ok()?;

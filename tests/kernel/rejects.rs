@@ -6,15 +6,20 @@ use std::time::Duration;
 use polc_runtime_loader::lab::{Client, Namespace, Outcome, Wire};
 
 use crate::harness::{Bench, on_targets};
-use crate::probe::{Ear, Ends, addresses, holds, packet_of, wrong_checksums};
+use crate::probe::{
+    Ear, Ends, addresses, holds, packet_of, with_extensions, with_options, wrong_checksums,
+};
 
 on_targets! {
-    nftables: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many;
-    ebpf: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many;
+    nftables: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
+    ebpf: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
 }
 
+/// Type and code of an ICMP error.
+type Told = (u8, u8);
+
 /// How each kind is written, and the type and code of its ICMP errors.
-const KINDS: [(&str, (u8, u8), (u8, u8)); 4] = [
+const KINDS: [(&str, Told, Told); 4] = [
     ("port-unreachable", (3, 3), (1, 4)),
     ("host-unreachable", (3, 1), (1, 3)),
     ("admin-prohibited", (3, 13), (1, 1)),
@@ -54,7 +59,7 @@ fn send(namespace: &Namespace, to: IpAddr, port: u16) {
 }
 
 /// The ICMP errors from an address among some frames: their types and codes.
-fn errors(frames: &[Vec<u8>], v6: bool) -> Vec<(u8, u8)> {
+fn errors(frames: &[Vec<u8>], v6: bool) -> Vec<Told> {
     let of = |frame: &Vec<u8>| {
         addresses(frame)?;
         let packet = packet_of(frame);
@@ -185,4 +190,35 @@ fn nobody_answers_what_is_for_many(target: &'static str) {
         }
     }
     assert_eq!(bench.client().udp(client.router_v4, 20), Outcome::Refused);
+}
+
+fn what_has_options_is_refused_like_the_rest(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "from lan { reject udp/20  allow icmp/echo-request  default deny }\ndefault deny",
+    );
+    let (client, server) = (bench.topology.client(), bench.topology.server());
+    let near = Wire::open(&client.namespace, &client.interface).expect("a wire");
+    let routers = [client.router_v4, client.router_v6];
+    for (index, from) in client.addresses().into_iter().enumerate() {
+        let v6 = from.is_ipv6();
+        for to in [server.addresses()[index], routers[index]] {
+            assert!(bench.client().ping(to));
+            let plain = Ends::of(client, from, to).udp(4000, 20, "a text").build();
+            let long = if v6 {
+                with_extensions(&plain, 2)
+            } else {
+                with_options(&plain, &[1; 12])
+            };
+            for frame in [plain, long] {
+                let mut ear = Ear::at(client);
+                near.send(&frame).expect("sent");
+                let heard = ear.for_a_while(Duration::from_millis(60));
+                let expected = if v6 { (1, 4) } else { (3, 3) };
+                assert_eq!(errors(&heard, v6), [expected], "{to}: {}", frame.len());
+                let wrong: Vec<_> = heard.iter().filter_map(|f| wrong_checksums(f)).collect();
+                assert_eq!(wrong, Vec::<String>::new());
+            }
+        }
+    }
 }

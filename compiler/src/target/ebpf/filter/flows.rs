@@ -16,7 +16,7 @@
 //!
 //! ICMP has its identifier for the first port, and the question's type and code for the second. The
 //! fragments of an admitted packet are among the fresh flows, too: their key has 0x80 set at 37,
-//! source before destination, and the number of the packet at 32.
+//! source before destination, and the number of the packet at 32; IPv6 has no protocol there.
 
 use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Le, Lt, Ne};
@@ -352,11 +352,15 @@ fn fragment_key(asm: &mut Assembler, stack: &Stack) {
     for (offset, reg) in [(0, R1), (8, R2), (16, R3), (24, R4)] {
         asm.store(DW, R10, stack.key + offset, reg);
     }
+    let six = asm.label("ipv6");
     stack.record.get(asm, R1, Item::FragmentId);
-    stack.record.get(asm, R2, Item::Protocol);
-    asm.alu(AluOp::Lsh, R2, 32);
-    asm.alu(AluOp::Or, R1, R2);
     stack.family.get(asm, R2);
+    asm.jump_if(Ne, R2, 0, six);
+    // Later fragments of IPv6 do not show which protocol is behind further headers (RFC 8200, 4.5).
+    stack.record.get(asm, R3, Item::Protocol);
+    asm.alu(AluOp::Lsh, R3, 32);
+    asm.alu(AluOp::Or, R1, R3);
+    asm.bind(six);
     asm.alu(AluOp::Lsh, R2, 40);
     asm.alu(AluOp::Or, R1, R2);
     asm.load_wide(R2, FRAGMENT_KEY);

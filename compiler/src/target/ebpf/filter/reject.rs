@@ -1,8 +1,9 @@
 //! Refusing with an answer: the packet is rewritten into it, and sent back.
 //!
 //! The answer comes from the address that the packet was for. TCP gets a reset (RFC 9293, 3.10.7.1),
-//! the rest an ICMP error (RFC 792, RFC 4443) that quotes the packet's first bytes. What is not for
-//! one receiver, or comes from no sender, is dropped without.
+//! the rest an ICMP error (RFC 792, RFC 4443) that quotes the packet's IP header, without options, and
+//! the first bytes behind it. What is not for one receiver, or comes from no sender, is dropped
+//! without.
 
 use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Ge, Ne, Set};
@@ -177,8 +178,20 @@ impl Answer<'_> {
     fn error(&self, asm: &mut Assembler, v6: bool) {
         let header = header(v6);
         let at = self.stack.area + header;
+        let quoted = at + ICMP_HEADER;
         asm.mov(R2, ETHERNET);
-        self.load(asm, at + ICMP_HEADER, header + QUOTED);
+        self.load(asm, quoted, header);
+        self.stack.record.get(asm, R2, Item::Transport);
+        asm.jump_if(Eq, R2, 0, self.drop);
+        self.load(asm, quoted + header, QUOTED);
+        // There is no room for options and extension headers. Who gets the error finds its flow by
+        // what is left.
+        if v6 {
+            self.stack.record.get(asm, R1, Item::Protocol);
+            asm.store(B, R10, quoted + 6, R1);
+        } else {
+            asm.store(B, R10, quoted, 0x45);
+        }
         asm.store(W, R10, at, 0);
         asm.store(W, R10, at + 4, 0);
         asm.to_be(SwapBits::B16, R7);
