@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) count_all: bool,
     /// How a rule's table of keys is sized when the policy does not say.
     pub(crate) max_keys: u32,
+    /// How many flows programs remember: so many that were answered, and so many that were not.
+    pub(crate) max_flows: u32,
     /// What `polc lint` looks for, and what it has to know.
     pub(crate) lint: lint::Settings,
 }
@@ -43,6 +45,7 @@ impl Default for Config {
             log_group: 5,
             count_all: false,
             max_keys: 65_536,
+            max_flows: 131_072,
             lint: lint::Settings::default(),
         }
     }

@@ -98,6 +98,7 @@ impl Session {
             log_group: self.config.log_group,
             count_all: self.config.count_all,
             max_set: self.config.max_keys,
+            flows: self.config.max_flows,
             ..target::Options::default()
         };
         match target.emit(ir, &self.compilation.sources, &options) {

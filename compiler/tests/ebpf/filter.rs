@@ -75,7 +75,21 @@ struct Bench<'b> {
     state: State,
 }
 
-impl Bench<'_> {
+impl<'b> Bench<'b> {
+    fn new<'n>(ir: &'b Ir, programs: &'b Programs, names: impl Iterator<Item = &'n str>) -> Self {
+        let mut loaded = Loaded::new(&programs.object, names);
+        for (class, (_, number)) in programs.classes.iter().enumerate() {
+            loaded.set_interface(index_of(class), u32::try_from(*number).unwrap());
+        }
+        Self {
+            ir,
+            programs,
+            loaded,
+            names: programs.classes.iter().map(|(p, _)| name_of(p)).collect(),
+            state: State::new(ir),
+        }
+    }
+
     /// What the program at the end of a way does with a frame, and which mark it has then.
     fn kernel(&self, way: &Way, frame: &[u8]) -> Option<(u32, u32)> {
         let (hook, class, ingress) = match *way {
@@ -183,23 +197,12 @@ fn filters_in_the_kernel_judge_like_the_interpreter() {
         timeless(&mut ir, &mut rng);
         let programs = built(&ir, &made).unwrap();
         let names = programs.programs.iter().filter_map(|p| p.name.as_deref());
-        let mut loaded = Loaded::new(&programs.object, names);
-        verified = verified.max(loaded.verified);
-        for (class, (_, number)) in programs.classes.iter().enumerate() {
-            loaded.set_interface(index_of(class), u32::try_from(*number).unwrap());
-        }
+        let mut bench = Bench::new(&ir, &programs, names);
+        verified = verified.max(bench.loaded.verified);
         // What this machine sends to itself is not judged.
-        let classes: Vec<usize> = (0..programs.classes.len())
-            .filter(|class| name_of(&programs.classes[*class].0) != "lo")
+        let classes: Vec<usize> = (0..bench.names.len())
+            .filter(|class| bench.names[*class] != "lo")
             .collect();
-        let names: Vec<String> = programs.classes.iter().map(|(p, _)| name_of(p)).collect();
-        let mut bench = Bench {
-            ir: &ir,
-            programs: &programs,
-            loaded,
-            names,
-            state: State::new(&ir),
-        };
         let pools = Pools::of(&ir.filter);
         // Packets that have passed, and their ways.
         let mut passed: Vec<(Way, Vec<u8>)> = Vec::new();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
-use polc_bpf::insn::{Reg, Width};
+use polc_bpf::insn::{AluOp, Reg, Width};
 
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, IP_LENGTH};
 use crate::ir::DynamicId;
@@ -172,14 +172,25 @@ impl Record {
         }
     }
 
-    /// Notes the parts of an address, if it has a place.
+    /// Notes the parts of an address, if it has a place. Changes them.
+    ///
+    /// The second write makes the verifier forget what the first one was about: it would know an
+    /// address once a rule has compared it, and look at all rules behind once for each.
     pub(super) fn put_address(&self, asm: &mut Assembler, item: Item, high: Option<Reg>, low: Reg) {
-        if let Some(at) = self.places.get(&item) {
-            asm.store(Width::DW, R10, *at, low);
-            match high {
-                Some(high) => asm.store(Width::DW, R10, at + 8, high),
-                None => asm.store(Width::DW, R10, at + 8, 0),
+        let Some(at) = self.places.get(&item) else {
+            return;
+        };
+        asm.store(Width::DW, R10, *at, low);
+        let Some(high) = high else {
+            for offset in [4, 8, 12] {
+                asm.store(Width::W, R10, at + offset, 0);
             }
+            return;
+        };
+        asm.store(Width::DW, R10, at + 8, high);
+        for (half, offset) in [(low, 4), (high, 12)] {
+            asm.alu(AluOp::Rsh, half, 32);
+            asm.store(Width::W, R10, at + offset, half);
         }
     }
 

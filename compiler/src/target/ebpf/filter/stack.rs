@@ -37,20 +37,31 @@ const QUOTED: &[Item] = &[
 
 /// A number on the stack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(i16);
+pub(super) struct Place(i16, Width);
 
 impl Place {
+    /// A number of 64 bits.
+    fn wide(record: &mut Record) -> Self {
+        Self(record.reserve(8), Width::DW)
+    }
+
+    /// A number of 32 bits, of which the verifier knows nothing: it would look at all rules once for
+    /// each value.
+    fn blurred(record: &mut Record) -> Self {
+        Self(record.reserve(8) + 4, Width::W)
+    }
+
     /// Where it is.
     pub(super) fn at(self) -> i16 {
         self.0
     }
 
     pub(super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
-        asm.store(Width::DW, R10, self.0, value);
+        asm.store(self.1, R10, self.0, value);
     }
 
     pub(super) fn get(self, asm: &mut Assembler, dst: Reg) {
-        asm.load(Width::DW, dst, R10, self.0);
+        asm.load(self.1, dst, R10, self.0);
     }
 }
 
@@ -95,9 +106,10 @@ impl Stack {
 
     /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
     pub(super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
-        let mut place = || Place(record.reserve(8));
+        let mut place = || Place::blurred(&mut record);
         let told = tells.then(|| (place(), place()));
-        let [family, kind, way, mark, answer, now] = [(); 6].map(|()| place());
+        let [family, kind, way, mark] = [(); 4].map(|()| place());
+        let [answer, now] = [(); 2].map(|()| Place::wide(&mut record));
         let key = record.reserve(KEY);
         let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
