@@ -7,7 +7,7 @@ pub mod ebpf;
 pub mod nftables;
 mod routing;
 
-use polc_bundle::Bundle;
+use polc_bundle::{Bundle, Hook};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Ir;
@@ -41,6 +41,18 @@ pub fn all() -> &'static [&'static dyn Target] {
 /// The target of that name.
 pub fn find(name: &str) -> Option<&'static dyn Target> {
     all().iter().copied().find(|t| t.name() == name)
+}
+
+/// The directions that a policy decides, as a manifest lists them.
+fn governs(ir: &Ir) -> Vec<Hook> {
+    let governs = ir.governs;
+    let all = [
+        (governs.input, Hook::Input),
+        (governs.forward, Hook::Forward),
+        (governs.output, Hook::Output),
+    ];
+    let governed = all.into_iter().filter(|(governed, _)| *governed);
+    governed.map(|(_, hook)| hook).collect()
 }
 
 /// What the user chooses about a build beside the policy.

@@ -11,7 +11,7 @@ use super::{Ebpf, Hook, Need, Programs, act};
 use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::SourceMap;
-use crate::target::Target;
+use crate::target::{Target, governs};
 
 /// The object in a bundle.
 const OBJECT: &str = "policy.o";
@@ -34,7 +34,7 @@ pub(super) fn bundle(
             .last()
             .map_or_else(String::new, |f| f.kernel.clone()),
         features,
-        governs: vec![],
+        governs: governs(ir),
         rules: rules(ir, sources, &programs),
         objects: vec![],
         sets: vec![],
@@ -97,7 +97,10 @@ fn rules(ir: &Ir, sources: &SourceMap, programs: &Programs) -> Vec<RuleEntry> {
                 .binary_search(&(stage, place))
                 .ok()
                 .map(|number| format!("{}/{number}", act::COUNTERS)),
-            log_prefix: None,
+            log_prefix: rule.effects.log.as_ref().map(|log| {
+                let text = log.text.clone();
+                text.unwrap_or_else(|| rule.name.to_string())
+            }),
             log_id: programs.log_ids.get(&rule.name).copied(),
         })
     };

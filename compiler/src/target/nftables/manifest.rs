@@ -2,23 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use polc_bundle::{Hook, Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntry};
+use polc_bundle::{Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntry};
 
 use super::lower::GENERATION;
 use super::names::comment;
 use super::tree::{Elements, Lines, Table};
 use super::{Build, Nftables, raw};
 use crate::source::SourceMap;
-use crate::target::{Target, routing};
+use crate::target::{Target, governs, routing};
 
 /// The manifest, but for the generation and the list of files.
 pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Manifest {
     let ir = build.ir;
-    let governs = [
-        (ir.governs.input, Hook::Input),
-        (ir.governs.forward, Hook::Forward),
-        (ir.governs.output, Hook::Output),
-    ];
     Manifest {
         schema: SCHEMA,
         policy: ir.name.clone(),
@@ -27,11 +22,7 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         as_of: ir.as_of.clone(),
         kernel_floor: build.features.floor().to_owned(),
         features: build.features.list(),
-        governs: governs
-            .iter()
-            .filter(|(g, _)| *g)
-            .map(|(_, h)| *h)
-            .collect(),
+        governs: governs(ir),
         rules: rules(build, sources),
         objects: objects(table),
         sets: sets(table),
