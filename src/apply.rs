@@ -147,6 +147,7 @@ fn changes(applied: &Applied) -> String {
         ("-", &changes.routing_removed),
         ("+", &changes.attached),
         ("-", &changes.detached),
+        ("~", &changes.refilled),
     ];
     let mut text = String::new();
     // Writing to a `String` cannot fail.

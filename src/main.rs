@@ -1,5 +1,7 @@
 //! The `polc` command line: arguments in, exit code out. Each command has its own file.
 
+#![forbid(unsafe_code)]
+
 mod apply;
 mod build;
 mod capture;

@@ -3,6 +3,7 @@
 //! Pure: it opens no file, starts no process and looks at no clock. What it needs from outside is
 //! handed in.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod analyse;

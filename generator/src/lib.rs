@@ -9,6 +9,8 @@
 //!
 //! Everything is a function of its seed: the same seed gives the same text.
 
+#![forbid(unsafe_code)]
+
 mod coverage;
 mod dice;
 mod family;

@@ -3,6 +3,8 @@
 //! [`parse()`] reads a file and reports all of its mistakes at once; what is well formed around
 //! them is in the tree. The grammar is `policy.pest`, which is normative.
 
+#![forbid(unsafe_code)]
+
 pub mod ast;
 mod build;
 mod diagnose;

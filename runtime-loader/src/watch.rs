@@ -89,7 +89,7 @@ pub fn watch(
                     settled = Some(now);
                     match other {
                         Ok(Renewed::Applied(applied)) if is_news(&applied) => {
-                            tell(&Event::Applied(applied));
+                            tell(&Event::Applied(*applied));
                         }
                         Err(error) => tell(&Event::Refused(error)),
                         Ok(_) => {}

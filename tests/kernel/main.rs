@@ -31,6 +31,7 @@ mod redirect;
 mod regressions;
 mod rejects;
 mod related;
+mod sets;
 mod single;
 mod tproxy;
 mod vlan;

@@ -9,6 +9,8 @@
 //!   load, with BTF, so that the kernel and its tools quote the source.
 //! - The `Display` of a [`asm::Program`]: its disassembly, for people and for golden files.
 
+#![forbid(unsafe_code)]
+
 pub mod asm;
 mod btf;
 mod disasm;

@@ -4,6 +4,8 @@
 //! or object (`policy.o`), and `maps/` with the normalised contents of each set. Its identity is the [`Manifest::generation`]: the hash of
 //! everything in it. The same policy, built twice, gives the same bytes.
 
+#![forbid(unsafe_code)]
+
 mod hash;
 mod io;
 mod manifest;

@@ -144,14 +144,16 @@ impl ObjectKind {
 /// A set in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetEntry {
-    /// The kernel's name for it; carries a hash of its parameters or contents.
+    /// The kernel's name for it. It carries a hash of its parameters or contents, but for sets that
+    /// programs look up: there it is the name of a map that holds the map with the contents.
     pub name: String,
     /// The policy's name for it, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_name: Option<String>,
     /// How many elements (addresses, prefixes or ranges) it is loaded with.
     pub elements: u64,
-    /// The file under `maps/` with one element a line; none for sets that the kernel fills.
+    /// The file under `maps/` with one element a line, or with the value of a map; none for sets
+    /// that the kernel fills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }

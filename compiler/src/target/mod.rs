@@ -69,6 +69,9 @@ pub struct Options {
     /// How many flows a target without the kernel's connection tracking remembers: so many that
     /// were answered, and so many that were not.
     pub flows: u32,
+    /// From how many ranges of addresses on a set has a table of its own where the target is made of
+    /// programs, so that other contents need no other program.
+    pub large_set: usize,
 }
 
 impl Default for Options {
@@ -79,6 +82,7 @@ impl Default for Options {
             max_set: 65_536,
             idle: 60_000,
             flows: 131_072,
+            large_set: 4_096,
         }
     }
 }

@@ -11,7 +11,7 @@ use polc_compiler::{Compilation, target};
 use polc_generator::{Feature, Shape, valid_policy};
 
 use super::frames::{Pools, answer, error_about, frame, pick};
-use super::guard::{compiled, name_of, number, timeless};
+use super::guard::{compiled, large_set, name_of, number, timeless};
 use super::kernel::{Loaded, possible};
 
 fn shape(rules: usize) -> Shape {
@@ -28,6 +28,7 @@ fn shape(rules: usize) -> Shape {
 fn built(ir: &Ir, made: &Compilation) -> Option<Programs> {
     let options = target::Options {
         flows: 4096,
+        large_set: large_set(&ir.filter),
         ..target::Options::default()
     };
     ebpf::filter(ir, &made.sources, &options).ok()
@@ -77,7 +78,7 @@ struct Bench<'b> {
 
 impl<'b> Bench<'b> {
     fn new<'n>(ir: &'b Ir, programs: &'b Programs, names: impl Iterator<Item = &'n str>) -> Self {
-        let mut loaded = Loaded::new(&programs.object, names);
+        let mut loaded = Loaded::new(programs, names);
         for (class, (_, number)) in programs.classes.iter().enumerate() {
             loaded.set_interface(index_of(class), u32::try_from(*number).unwrap());
         }

@@ -8,7 +8,7 @@ use polc_compiler::diagnostic::Diagnostic;
 use polc_compiler::field::{DPORT, META_LENGTH, SPORT};
 use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
 use polc_compiler::interpret::{Place, State, judge};
-use polc_compiler::ir::{Ir, Rate, Stage, TimeUnit};
+use polc_compiler::ir::{Ir, Rate, Rule, Stage, TimeUnit};
 use polc_compiler::packet::Pattern;
 use polc_compiler::target::{
     self,
@@ -126,7 +126,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     let (policies, packets) = (number("POLC_POLICIES", 40), number("POLC_PACKETS", 2_000));
     let mut rng = Rng::with_seed(number("POLC_SEED", 1));
     let (mut count, mut dropped, mut logged, mut verified) = (0u64, 0u64, 0, 0);
-    let mut maps = 0;
+    let (mut maps, mut sets) = (0, 0);
     for _ in 0..policies {
         let shape = shape(if rng.bool() { 8 } else { 40 });
         let seed = rng.u64(..);
@@ -152,9 +152,10 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
             .iter()
             .filter_map(|program| Some((program.name.as_deref()?, &program.pattern)))
             .collect();
-        let loaded = Loaded::new(&guard.object, programs.iter().map(|(name, _)| *name));
+        let loaded = Loaded::new(&guard, programs.iter().map(|(name, _)| *name));
         verified = verified.max(loaded.verified);
         maps += guard.state.len();
+        sets += guard.sets.len();
         let pools = Pools::of(&ir.guard);
         let mut state = State::new(&ir);
         for at in 0..packets {
@@ -189,14 +190,28 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         }
     }
     eprintln!(
-        "{policies} policies with {maps} maps of state, {count} frames, {dropped} dropped, {logged} log \
+        "{policies} policies with {maps} maps of state and {sets} tables of sets, {count} frames, {dropped} dropped, {logged} log \
          entries, 0 mismatches; the verifier looked at up to {verified} instructions"
     );
     assert!(dropped > count / 10 && dropped < count * 9 / 10);
+    assert!(sets > 0);
 }
 
 fn guarded(ir: &Ir, made: &Compilation, hook: Hook) -> Result<Programs, Vec<Diagnostic>> {
-    ebpf::guard(ir, &made.sources, hook, &target::Options::default())
+    let options = target::Options {
+        large_set: large_set(&ir.guard),
+        ..target::Options::default()
+    };
+    ebpf::guard(ir, &made.sources, hook, &options)
+}
+
+/// Every other policy has tables for all of its sets.
+pub(crate) fn large_set(rules: &[Rule]) -> usize {
+    if rules.len().is_multiple_of(2) {
+        2
+    } else {
+        target::Options::default().large_set
+    }
 }
 
 /// Whether a log entry is about a frame.
@@ -238,7 +253,7 @@ fn a_front_line_with_everything_judges_like_the_interpreter() {
     let pools = Pools::of(&ir.guard);
     for hook in [Hook::Xdp, Hook::Ingress] {
         let guard = guarded(ir, &made, hook).unwrap();
-        let loaded = Loaded::new(&guard.object, ["guard_0"].into_iter());
+        let loaded = Loaded::new(&guard, ["guard_0"].into_iter());
         let mut state = State::new(ir);
         let mut dropped = 0;
         for _ in 0..number("POLC_PACKETS", 2_000) {

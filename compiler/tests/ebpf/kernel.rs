@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
+use polc_compiler::target::ebpf::Programs;
+use polc_runtime_loader::fill_set;
 
 /// Whether kernel tests can run. Missing root is an error in CI.
 pub(crate) fn possible() -> bool {
@@ -74,9 +76,12 @@ const TCX: [u32; 2] = [2, u32::MAX];
 const SHORTEST: usize = 54;
 
 impl Loaded {
-    /// Loads the named programs; a refusal is quoted.
-    pub(crate) fn new<'n>(object: &[u8], names: impl Iterator<Item = &'n str>) -> Self {
-        let mut programs = EbpfLoader::new().load(object).unwrap();
+    /// Loads the named programs and fills their sets; a refusal is quoted.
+    pub(crate) fn new<'n>(made: &Programs, names: impl Iterator<Item = &'n str>) -> Self {
+        let mut programs = EbpfLoader::new().load(&made.object).unwrap();
+        for set in &made.sets {
+            fill_set(&mut programs, &set.map, &set.bytes).unwrap();
+        }
         let mut verified = 0;
         for name in names {
             let program = programs.program_mut(name).unwrap();

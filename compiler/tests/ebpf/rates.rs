@@ -49,7 +49,7 @@ pub(crate) fn loaded(text: &str, hook: Hook) -> (Loaded, String) {
         .iter()
         .filter_map(|program| program.name.as_deref());
     let last = guard.programs.last().and_then(|p| p.name.clone()).unwrap();
-    (Loaded::new(&guard.object, names), last)
+    (Loaded::new(&guard, names), last)
 }
 
 /// How many of some packets pass.

@@ -106,3 +106,25 @@ fn elements_leave_when_they_are_not_added_again() {
     add(4);
     assert!(!is_in(4));
 }
+
+#[test]
+fn a_rule_that_asks_for_no_address_adds_what_the_set_does_not_have() {
+    if !possible() {
+        return;
+    }
+    let text = "set some = { 192.0.2.1 } dynamic
+                guard {
+                  match udp/1 in eth0 add @some
+                  deny udp/2 in eth1 from @some
+                  default allow
+                }";
+    let (loaded, _) = loaded(text, Hook::Xdp);
+    for source in ["192.0.2.1", "192.0.2.2"] {
+        for name in ["guard_0", "guard_1"] {
+            assert!(passes(&loaded, name, source, 1));
+        }
+        let denying = ["guard_0", "guard_1"].map(|name| !passes(&loaded, name, source, 2));
+        assert_eq!(denying.into_iter().filter(|denies| *denies).count(), 1);
+    }
+    assert!(passes(&loaded, "guard_1", "192.0.2.3", 2));
+}

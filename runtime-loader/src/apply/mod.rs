@@ -69,6 +69,8 @@ pub struct Changes {
     pub attached: Vec<String>,
     /// Hooks that have lost the programs of earlier policies.
     pub detached: Vec<String>,
+    /// Sets that programs look up whose contents were replaced, while the programs stayed.
+    pub refilled: Vec<String>,
 }
 
 /// Something that did not stand in the way of an apply.
@@ -185,7 +187,7 @@ pub(crate) enum Renewed {
     /// Everything was as it should be.
     InStep,
     /// Something was missing, and was put in force.
-    Applied(Applied),
+    Applied(Box<Applied>),
 }
 
 /// Puts the programs that were committed last in force again, where interfaces came or went.
@@ -202,7 +204,8 @@ pub(crate) fn renew(options: &ApplyOptions) -> Result<Renewed, ApplyError> {
         ControlFlow::Break(found) => Ok(found),
         ControlFlow::Continue(bundle) => {
             let at = (&netns, &store);
-            programs::apply(&bundle, false, at, &mut |_| {}).map(Renewed::Applied)
+            programs::apply(&bundle, false, at, &mut |_| {})
+                .map(|applied| Renewed::Applied(Box::new(applied)))
         }
     }
 }

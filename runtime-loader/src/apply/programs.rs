@@ -3,18 +3,22 @@
 //! All programs are loaded, and so verified, before the first change. Then each hook of an interface
 //! in turn gets its new program, in one step where it had an old one, and last the hooks that shall
 //! have none lose theirs: at every moment, a hook runs what the old policy or the new one says.
+//!
+//! Where only the contents of large sets are others, the programs stay, and each set gets its new
+//! contents in one step.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aya::Ebpf;
-use polc_bundle::{Bundle, Manifest, ProgramHook};
+use polc_bundle::{Bundle, Manifest, ProgramHook, SetEntry};
 
 use super::{Applied, ApplyError, Changes, State, Undo, Warning, undo};
 use crate::ebpf::attach::Switch;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::program::{Program, has_tcx};
 use crate::ebpf::seen::{Seen, Wanted, place};
+use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
 use crate::ebpf::{EbpfError, classes, counters, load, state};
 use crate::netlink::RouteConnection;
@@ -24,6 +28,7 @@ use crate::store::Store;
 
 /// What will be done.
 struct Plan<'b> {
+    bundle: &'b Bundle,
     manifest: &'b Manifest,
     object: &'b [u8],
     seen: Seen,
@@ -34,6 +39,10 @@ struct Plan<'b> {
     previous: Option<String>,
     /// Whether everything of the generation is pinned already.
     pinned: bool,
+    /// The generation whose programs stay, because this one differs only in large sets.
+    carried: Option<String>,
+    /// The sets of programs that stay that get other tables.
+    stale: Vec<&'b SetEntry>,
     /// The kept maps of what is loaded.
     kept: Kept<'b>,
     warnings: Vec<Warning>,
@@ -73,6 +82,8 @@ pub(super) fn apply(
         pins: &pins,
         switch: Switch::new(netns, &pins, &plan.seen, old),
         pinning: Pinning::new(&pins),
+        replaced: Replaced::default(),
+        renamed: false,
     };
     let changed = work
         .change(loaded, &mut connection, progress)
@@ -117,7 +128,25 @@ impl<'b> Plan<'b> {
         let ours = known || !seen.running.is_empty();
         let previous = seen.generation().filter(|_| ours);
         let pinned = ours && is_pinned(manifest, pins)?;
-        let kept = if pinned {
+        let carried = previous
+            .as_ref()
+            .filter(|_| !pinned && !seen.running.is_empty());
+        let carried = match carried.map(|id| store.bundle(id)) {
+            Some(Ok(before))
+                if same_programs(&before, bundle) && is_pinned(before.manifest(), pins)? =>
+            {
+                previous.clone()
+            }
+            _ => None,
+        };
+        let stays = if pinned {
+            Some(&manifest.generation)
+        } else {
+            carried.as_ref()
+        };
+        let stale = stays.map(|id| sets::stale(pins, id, manifest));
+        let stale = stale.transpose()?.unwrap_or_default();
+        let kept = if pinned || carried.is_some() {
             Kept::default()
         } else {
             Kept::new(object, manifest, pins, ours)?
@@ -132,6 +161,7 @@ impl<'b> Plan<'b> {
         });
         let warnings = lost.into_iter().chain(empty).collect();
         Ok(Self {
+            bundle,
             manifest,
             object,
             seen,
@@ -139,6 +169,8 @@ impl<'b> Plan<'b> {
             unwanted,
             previous,
             pinned,
+            carried,
+            stale,
             kept,
             warnings,
         })
@@ -146,11 +178,12 @@ impl<'b> Plan<'b> {
 
     /// Loads the programs unless they are in the kernel already.
     fn load(&self, pins: &Pins, store: &Store) -> Result<Option<Ebpf>, ApplyError> {
-        if self.pinned || load::names(self.manifest).is_empty() {
+        let stay = self.pinned || self.carried.is_some();
+        if stay || load::names(self.manifest).is_empty() {
             return Ok(None);
         }
         let kept = (pins, &self.kept);
-        let load = |counters| load::load(self.object, self.manifest, counters, kept);
+        let load = |counters| load::load(self.bundle, self.object, counters, kept);
         let before = self.counters_before(pins, store);
         let Some((path, before)) = before else {
             return Ok(Some(load(None)?));
@@ -172,10 +205,19 @@ impl<'b> Plan<'b> {
         (!self.seen.running.is_empty() && path.exists()).then_some((path, bundle))
     }
 
+    /// Whether a hook runs already what is wanted.
+    fn runs(&self, wanted: &Wanted) -> bool {
+        let own = &self.manifest.generation;
+        self.seen.runs(wanted, self.carried.as_ref().unwrap_or(own))
+    }
+
     fn outcome(&self, dry_run: bool) -> Applied {
         let generation = &self.manifest.generation;
-        let new = self.wanted.iter();
-        let new = new.filter(|wanted| !self.seen.runs(wanted, generation));
+        let new = self.wanted.iter().filter(|wanted| !self.runs(wanted));
+        let refilled = self.stale.iter().map(|set| {
+            let name = set.policy_name.as_deref().unwrap_or(&set.name);
+            format!("set {name}: {} ranges", set.elements)
+        });
         let gone = self.unwanted.iter();
         Applied {
             generation: generation.clone(),
@@ -190,6 +232,7 @@ impl<'b> Plan<'b> {
                 detached: gone
                     .map(|(point, _)| format!("program at {}", self.seen.place(*point)))
                     .collect(),
+                refilled: refilled.collect(),
                 ..Changes::default()
             },
             warnings: self.warnings.clone(),
@@ -213,6 +256,17 @@ fn check(netns: &Netns, manifest: &Manifest, wanted: &[Wanted]) -> Result<(), Eb
     Ok(())
 }
 
+/// Whether two bundles have the same programs, for the same interfaces, and differ at most in what
+/// is in large sets.
+fn same_programs(one: &Bundle, other: &Bundle) -> bool {
+    let [a, b] = [one, other].map(Bundle::manifest);
+    one.bytes(load::OBJECT) == other.bytes(load::OBJECT)
+        && a.programs == b.programs
+        && a.classes == b.classes
+        && a.state == b.state
+        && counters::places(a) == counters::places(b)
+}
+
 /// Whether everything is pinned that an apply of a bundle would pin.
 fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
     let there = pins.programs(&manifest.generation)?;
@@ -221,6 +275,10 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
     let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
     Ok(!there.is_empty()
         && numbered
+        && manifest
+            .sets
+            .iter()
+            .all(|set| pins.set(&manifest.generation, &set.name).exists())
         && load::names(manifest).iter().all(|name| has(&there, name))
         && manifest.state.iter().all(|name| has(&maps, name)))
 }
@@ -244,6 +302,9 @@ struct Work<'w> {
     pins: &'w Pins,
     switch: Switch<'w>,
     pinning: Pinning<'w>,
+    replaced: Replaced,
+    /// Whether the pins of the generation whose programs stay have become this one's.
+    renamed: bool,
 }
 
 impl Work<'_> {
@@ -256,6 +317,13 @@ impl Work<'_> {
     ) -> Result<(), ApplyError> {
         let (plan, pins) = (self.plan, self.pins);
         let manifest = plan.manifest;
+        let stays = plan.carried.as_ref().unwrap_or(&manifest.generation);
+        self.replaced
+            .replace((pins, stays), plan.bundle, &plan.stale)?;
+        if let Some(carried) = &plan.carried {
+            pins.rename(carried, &manifest.generation)?;
+            self.renamed = true;
+        }
         pins.make(&manifest.generation)?;
         if let Some(mut loaded) = loaded {
             load::pin(&mut loaded, manifest, pins)?;
@@ -288,10 +356,7 @@ impl Work<'_> {
         let plan = self.plan;
         let generation = &plan.manifest.generation;
         let mut programs = load::open(self.pins, generation)?;
-        for wanted in &plan.wanted {
-            if plan.seen.runs(wanted, generation) {
-                continue;
-            }
+        for wanted in plan.wanted.iter().filter(|wanted| !plan.runs(wanted)) {
             let at = place(&wanted.interface, wanted.point.hook);
             progress(&format!("attaching to `{at}`"));
             let program = programs
@@ -306,7 +371,13 @@ impl Work<'_> {
         let plan = self.plan;
         let mut problems = self.switch.undo();
         problems.extend(self.pinning.undo());
-        if !plan.pinned
+        problems.extend(self.replaced.undo());
+        let own = &plan.manifest.generation;
+        if let Some(carried) = plan.carried.as_ref().filter(|_| self.renamed)
+            && let Err(error) = self.pins.rename(own, carried)
+        {
+            problems.push(format!("the pinned programs: {error}"));
+        } else if !plan.pinned
             && let Err(error) = self.pins.remove_generation(&plan.manifest.generation)
         {
             problems.push(format!("the pinned programs: {error}"));

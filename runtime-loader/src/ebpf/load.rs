@@ -10,7 +10,7 @@ use polc_bundle::{Bundle, Manifest, ProgramHook};
 use super::pins::{IFACES, Pins};
 use super::program::Program;
 use super::state::Kept;
-use super::{EbpfError, Refusal};
+use super::{EbpfError, Refusal, sets};
 use crate::transaction::BundleProblem;
 
 /// The object in a bundle.
@@ -20,13 +20,15 @@ pub(crate) const OBJECT: &str = "policy.o";
 const COUNTERS: &str = "counters";
 
 /// Loads the programs of a bundle; the kernel verifies them. Nothing runs yet. Their counters are
-/// those pinned at `counters`, or new ones; of `kept` maps they use those that are there.
+/// those pinned at `counters`, or new ones; of `kept` maps they use those that are there. Large sets
+/// have their tables.
 pub(crate) fn load(
+    bundle: &Bundle,
     object: &[u8],
-    manifest: &Manifest,
     counters: Option<&Path>,
     (pins, kept): (&Pins, &Kept<'_>),
 ) -> Result<Ebpf, EbpfError> {
+    let manifest = bundle.manifest();
     let mut from = EbpfLoader::new();
     if let Some(path) = counters {
         from.map_pin_path(COUNTERS, path);
@@ -37,6 +39,7 @@ pub(crate) fn load(
     let mut loaded = from
         .load(object)
         .map_err(|error| EbpfError::Object(Box::new(error)))?;
+    sets::fill(&mut loaded, bundle)?;
     for name in names(manifest) {
         let verified = match program(&mut loaded, manifest, name)? {
             Loaded::Xdp(program) => program.load(),
@@ -74,6 +77,15 @@ pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result
         if let Some(map) = loaded.map(name) {
             map.pin(&path).map_err(EbpfError::pin("pin", path))?;
         }
+    }
+    if !manifest.sets.is_empty() {
+        pins.make_sets(generation)?;
+    }
+    for set in &manifest.sets {
+        let map = loaded.map(&set.name);
+        let map = map.ok_or_else(|| EbpfError::NoMap(set.name.clone()))?;
+        let path = pins.set(generation, &set.name);
+        map.pin(&path).map_err(EbpfError::pin("pin", path))?;
     }
     for name in names(manifest) {
         let path = pins.program(generation, name);

@@ -8,6 +8,7 @@
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/ifaces      by which numbers it knows interfaces
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/sets/MAP    what holds the tables of its large sets
 //! ```
 //!
 //! # Architecture invariants
@@ -25,6 +26,7 @@ pub(crate) mod pins;
 pub(crate) mod program;
 mod refusal;
 pub(crate) mod seen;
+pub(crate) mod sets;
 pub(crate) mod state;
 
 use std::io;
@@ -33,6 +35,7 @@ use std::path::PathBuf;
 use aya::programs::ProgramError;
 
 pub use refusal::Refusal;
+pub use sets::fill_set;
 
 /// The target whose bundles have programs.
 pub(crate) const TARGET: &str = "ebpf";
@@ -71,7 +74,10 @@ pub enum EbpfError {
     /// The object lacks a map that the manifest speaks of.
     #[error("the bundle's object has no map `{0}`")]
     NoMap(String),
-    /// A kept map has a name that the kernel or the file system would not take.
+    /// The bundle lacks the table of a set that the manifest lists.
+    #[error("the bundle has no table for the set `{0}`")]
+    NoTable(String),
+    /// A map has a name that the kernel or the file system would not take.
     #[error("`{0}` is not the name of a map: it takes up to 15 letters, digits and underscores")]
     StateName(String),
     /// The kernel is too old for programs that see packets.

@@ -27,6 +27,9 @@ const COUNTERS: &str = "counters";
 /// The pin of a generation's numbers of interfaces, there too.
 pub(crate) const IFACES: &str = "ifaces";
 
+/// The directory of what holds the tables of a generation's large sets, there too.
+const SETS: &str = "sets";
+
 /// A place where a program can run: a hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
@@ -106,6 +109,25 @@ impl Pins {
         self.dir.join(generation).join(IFACES)
     }
 
+    /// The pin of what holds the table of a generation's large set.
+    pub(crate) fn set(&self, generation: &str, name: &str) -> PathBuf {
+        self.dir.join(generation).join(SETS).join(name)
+    }
+
+    /// Makes the directory of these pins.
+    pub(crate) fn make_sets(&self, generation: &str) -> Result<(), EbpfError> {
+        let dir = self.dir.join(generation).join(SETS);
+        fs::create_dir_all(&dir).map_err(EbpfError::pin("create", dir))
+    }
+
+    /// What is pinned for a generation is another one's from now on.
+    pub(crate) fn rename(&self, generation: &str, to: &str) -> Result<(), EbpfError> {
+        // What is left of an earlier attempt would be in the way.
+        self.remove_generation(to)?;
+        let [from, to] = [generation, to].map(|name| self.dir.join(name));
+        fs::rename(&from, to).map_err(EbpfError::pin("rename", from))
+    }
+
     /// The points that have a link.
     pub(crate) fn links(&self) -> Result<Vec<Point>, EbpfError> {
         let names = names(&self.dir.join(LINKS))?;
@@ -129,7 +151,7 @@ impl Pins {
     /// The names of a generation's pinned programs.
     pub(crate) fn programs(&self, generation: &str) -> Result<Vec<String>, EbpfError> {
         let mut names = names(&self.dir.join(generation))?;
-        names.retain(|name| ![COUNTERS, IFACES].contains(&name.as_str()));
+        names.retain(|name| ![COUNTERS, IFACES, SETS].contains(&name.as_str()));
         Ok(names)
     }
 

@@ -7,7 +7,7 @@ use netlink_packet_route::link::XdpAttached;
 use polc_bundle::{Manifest, ProgramEntry, ProgramHook};
 
 use super::pins::{Pins, Point};
-use super::{EbpfError, classes, load, program};
+use super::{EbpfError, classes, load, program, sets};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface};
 use crate::netns::Netns;
@@ -145,7 +145,7 @@ impl Seen {
     }
 
     /// Whether hooks run what a manifest says and nothing else, and the programs know the interfaces
-    /// that there are.
+    /// that there are and have the sets.
     pub(crate) fn in_step(&self, pins: &Pins, manifest: &Manifest) -> Result<bool, EbpfError> {
         let (generation, wanted) = (&manifest.generation, self.wanted(manifest));
         Ok(wanted.iter().all(|wanted| self.runs(wanted, generation))
@@ -155,7 +155,8 @@ impl Seen {
                 &pins.ifaces(generation),
                 &manifest.classes,
                 &self.interfaces,
-            )?)
+            )?
+            && sets::stale(pins, generation, manifest)?.is_empty())
     }
 
     /// The name of a point that is or was there.

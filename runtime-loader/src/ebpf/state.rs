@@ -14,7 +14,7 @@ use super::EbpfError;
 use super::pins::{IFACES, Pins};
 
 /// What is longer is not all of a map's name to the kernel.
-const LONGEST_NAME: usize = 15;
+pub(crate) const LONGEST_NAME: usize = 15;
 
 /// Which of a bundle's kept maps are there already.
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ fn info(pins: &Pins, name: &str) -> Result<MapInfo, EbpfError> {
 }
 
 /// Whether a name is one that a map can have, and a file.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -140,6 +140,7 @@ impl<'b> Build<'b> {
             let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
             self.object.map(Map::new(act::COUNTERS, shape));
         }
+        let sets = self.state.set_data();
         let mut state = self.state.write(&mut self.object);
         state.extend(self.flows);
         let object = self.object.write();
@@ -150,6 +151,7 @@ impl<'b> Build<'b> {
             listing: self.listing,
             needs: self.needs,
             state,
+            sets,
             log_ids: log::ids(self.ir),
             classes: self.classes,
         })

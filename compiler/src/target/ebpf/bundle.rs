@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use polc_bundle::{
     Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan,
-    RuleEntry, SCHEMA,
+    RuleEntry, SCHEMA, SetEntry,
 };
 
-use super::{Ebpf, Hook, Need, Programs, act};
+use super::{Ebpf, Hook, Need, Programs, SetData, act};
 use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::SourceMap;
@@ -37,7 +37,7 @@ pub(super) fn bundle(
         governs: governs(ir),
         rules: rules(ir, sources, &programs),
         objects: vec![],
-        sets: vec![],
+        sets: programs.sets.iter().map(set).collect(),
         programs: entries(&programs),
         state: programs.state.clone(),
         classes: classes(&programs),
@@ -46,10 +46,24 @@ pub(super) fn bundle(
         sysctls: vec![],
         files: vec![],
     };
-    Bundle::new(
-        manifest,
-        BTreeMap::from([(OBJECT.to_owned(), programs.object)]),
-    )
+    let sets = programs.sets.into_iter();
+    let mut files: BTreeMap<String, Vec<u8>> = sets.map(|s| (file(&s.map), s.bytes)).collect();
+    files.insert(OBJECT.to_owned(), programs.object);
+    Bundle::new(manifest, files)
+}
+
+/// The file with the contents of a map.
+fn file(map: &str) -> String {
+    format!("maps/{map}")
+}
+
+fn set(set: &SetData) -> SetEntry {
+    SetEntry {
+        name: set.map.clone(),
+        policy_name: set.label.as_deref().map(str::to_owned),
+        elements: set.ranges as u64,
+        file: Some(file(&set.map)),
+    }
 }
 
 /// What is used of the kernel, oldest first.
@@ -58,6 +72,7 @@ fn features(programs: &Programs) -> Vec<Feature> {
     let packets = runs(Hook::Ingress) || runs(Hook::Egress);
     let always = [
         (true, "read-only program data", "5.2"),
+        (!programs.sets.is_empty(), "arrays in shared memory", "5.5"),
         (runs(Hook::Xdp), "xdp links", "5.9"),
         (packets, "tcx links", "6.6"),
     ];

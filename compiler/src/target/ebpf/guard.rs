@@ -107,6 +107,7 @@ impl Made {
             makers: &makers,
             live: None,
             decided,
+            closed: malformed,
         };
         asm.part("classify");
         for (list, label) in self.lists.iter().zip([v4, v6]) {

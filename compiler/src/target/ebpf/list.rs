@@ -13,11 +13,12 @@ use polc_bpf::insn::Reg::R0;
 
 use super::act::{self, Actions, Outcome};
 use super::classify::{self, Limits, Plan, Problem, Row, Unbuildable};
-use super::dynamic::{self, Look};
+use super::dynamic;
 use super::hook::Hook;
 use super::iface::Classes;
 use super::limit::{self, Limit};
-use super::lookup::{self, Lookup};
+use super::look::Look;
+use super::lookup::{self, Lookup, Tables};
 use super::rate::Asking;
 use super::record::{Item, Record};
 use super::rows::{self, Rows};
@@ -107,13 +108,22 @@ impl Maker<'_, '_> {
         v6: bool,
     ) -> Result<List, ListError> {
         let cubes: Vec<Cow<[Cube]>> = rules.iter().map(|(_, rule)| self.cubes(rule, v6)).collect();
-        let all = cubes.iter().flat_map(|cubes| cubes.iter());
-        let items = rows::items(all.chain(unasked), v6);
+        let known = rules.iter().zip(&cubes);
+        let known: Vec<Vec<Cube>> = known
+            .map(|((_, r), cubes)| self.known(r, cubes, v6))
+            .collect();
+        let all = || {
+            let all = cubes.iter().flat_map(|cubes| cubes.iter());
+            all.chain(known.iter().flatten()).chain(unasked)
+        };
+        let sets = self.state.large_sets(all(), v6);
+        let items = rows::items(all(), v6, &sets);
         let mut draft = Draft {
             rows: Rows {
                 items: &items,
                 v6,
                 classes: self.classes,
+                sets: &sets,
             },
             open: Vec::new(),
             from: Vec::new(),
@@ -127,7 +137,7 @@ impl Maker<'_, '_> {
             .filter_map(|cube| draft.rows.row(cube, act::PASS))
             .collect();
         draft.take(None, unasked);
-        for ((index, rule), cubes) in rules.iter().zip(&cubes) {
+        for (((index, rule), cubes), known_cubes) in rules.iter().zip(&cubes).zip(&known) {
             let counter = (self.counter)(*index);
             let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
                 Verdict::Deny => Outcome::Drop,
@@ -147,7 +157,7 @@ impl Maker<'_, '_> {
             } else {
                 [1, 0].map(|more| draft.number(more))
             };
-            let mut rows = self.known(rule, cubes, &draft.rows, known);
+            let mut rows: Vec<Row> = draft.rows.all(known_cubes, known).collect();
             rows.extend(draft.rows.all(cubes, holds));
             if rows.is_empty() {
                 continue;
@@ -189,13 +199,13 @@ impl Maker<'_, '_> {
     }
 
     /// The packets of a rule whose key the set begins with that the rule adds to.
-    fn known(&mut self, rule: &Rule, cubes: &[Cube], rows: &Rows, answer: u32) -> Vec<Row> {
+    fn known(&mut self, rule: &Rule, cubes: &[Cube], v6: bool) -> Vec<Cube> {
         let added = rule.effects.add;
-        let Some(members) = added.and_then(|set| self.state.set(set, rows.v6)) else {
+        let Some(members) = added.and_then(|set| self.state.set(set, v6)) else {
             return Vec::new();
         };
-        let known: Vec<Cube> = cubes.iter().filter_map(|c| members.known(c)).collect();
-        rows.all(&known, answer).collect()
+        let cubes = cubes.iter().filter(|cube| rows::is_of(cube, v6));
+        cubes.filter_map(|cube| members.known(cube)).collect()
     }
 
     /// Makes a segment of the open rows, if there are any; `alone` is the one rule that they are of, if
@@ -266,14 +276,12 @@ impl<'d> Draft<'d> {
     /// What the open rows ask that has to be looked up.
     fn looks(&mut self, state: &mut State) -> Vec<Look> {
         let mut looks = Vec::new();
-        for (at, item) in self.rows.items.iter().enumerate() {
-            let Item::Member { set, dest } = *item else {
-                continue;
-            };
+        let numbered = self.rows.items.iter().enumerate();
+        for (at, item) in numbered.filter(|(_, item)| Look::is_for(**item)) {
             let every = rows::every(*item, self.rows.v6);
             let mut asked = self.open.iter().filter_map(|row| row.region.dim(at));
             if asked.any(|values| *values != every) && self.known.insert(*item) {
-                looks.extend(Look::new(state, set, dest, self.rows.v6));
+                looks.extend(Look::new(*item, state, self.rows.sets, self.rows.v6));
             }
         }
         looks
@@ -283,14 +291,20 @@ impl<'d> Draft<'d> {
 impl List {
     /// What a record has to have.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Item> {
-        self.items.iter().chain(&self.also).copied()
+        let looks = self.segments.iter().flat_map(|segment| &segment.looks);
+        let addresses = looks.filter_map(Look::address);
+        self.items
+            .iter()
+            .chain(&self.also)
+            .copied()
+            .chain(addresses)
     }
 
     /// The tables of keys that its instructions read.
     fn tables(&self) -> impl Iterator<Item = &Table> {
         self.segments.iter().flat_map(|segment| {
             let soft = segment.also.iter().flat_map(Soft::tables);
-            soft.chain(segment.looks.iter().map(Look::table))
+            soft.chain(segment.looks.iter().filter_map(Look::table))
         })
     }
 
@@ -323,8 +337,11 @@ impl List {
 
     /// How many slots its plans need at most.
     pub(super) fn slots(&self) -> u8 {
-        let plans = self.segments.iter().map(|segment| segment.plan.slots);
-        plans.max().unwrap_or(0)
+        let slots = |segment: &Segment| {
+            let looks = segment.looks.iter().map(Look::slots).max();
+            segment.plan.slots.max(looks.unwrap_or(0))
+        };
+        self.segments.iter().map(slots).max().unwrap_or(0)
     }
 
     /// The tables that its instructions read.
@@ -354,6 +371,8 @@ pub(super) struct Places<'p> {
     pub(super) live: Option<limit::Asking<'p>>,
     /// Where to go with the answer of the rule that decides in `R0`.
     pub(super) decided: Label,
+    /// Where to go when there is nothing to decide by.
+    pub(super) closed: Label,
 }
 
 impl Places<'_> {
@@ -366,7 +385,7 @@ impl Places<'_> {
                 asm.at(line);
             }
             for look in &segment.looks {
-                look.write(asm, &self.asking());
+                look.write(asm, self, list.v6);
             }
             let [looked, next] = ["looked_up", "next_rules"].map(|name| asm.label(name));
             let lookup = Lookup {
@@ -374,7 +393,7 @@ impl Places<'_> {
                 items: &list.items,
                 record: self.record,
                 v6: list.v6,
-                data: &segment.data,
+                tables: Tables::Data(&segment.data),
                 slots: self.slots,
                 lines: &segment.lines,
                 decided: looked,

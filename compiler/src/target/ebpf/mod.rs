@@ -19,6 +19,7 @@ mod iface;
 mod limit;
 mod list;
 mod log;
+mod look;
 mod lookup;
 mod needs;
 mod parse;
@@ -26,6 +27,7 @@ mod rate;
 mod record;
 mod refuse;
 mod rows;
+mod sets;
 mod soft;
 mod state;
 mod table;
@@ -38,6 +40,7 @@ use polc_bundle::Bundle;
 use self::build::Build;
 pub use self::hook::Hook;
 pub use self::needs::{Need, Needs};
+pub use self::sets::SetData;
 use super::{Capability, Options, Target};
 use crate::diagnostic::{Code, Diagnostic, sort};
 use crate::ir::{Ir, Stage};
@@ -97,6 +100,8 @@ pub struct Programs {
     pub needs: Needs,
     /// The maps of the object that outlive an apply, by name.
     pub state: Vec<String>,
+    /// What a loader has to fill maps of the object with before programs run.
+    pub sets: Vec<SetData>,
     /// The numbers in the log of the rules that log, by name.
     pub log_ids: BTreeMap<Arc<str>, u32>,
     /// The classes of interfaces that programs ask for by number.

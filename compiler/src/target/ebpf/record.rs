@@ -50,6 +50,13 @@ pub(super) enum Item {
         /// Whether its destination is asked for, not its source.
         dest: bool,
     },
+    /// Whether an address of the packet is in a set that has a table of its own: 1, or 0.
+    Inside {
+        /// The number of the set.
+        set: u16,
+        /// Whether its destination is asked for, not its source.
+        dest: bool,
+    },
 }
 
 impl Item {
@@ -83,7 +90,7 @@ impl Item {
             Self::Source | Self::Destination if v6 => 128,
             Self::Source | Self::Destination | Self::FragmentId => 32,
             Self::Protocol => 8,
-            Self::Later | Self::Member { .. } => 1,
+            Self::Later | Self::Member { .. } | Self::Inside { .. } => 1,
             Self::Ingress | Self::Transport | Self::EchoId => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());

@@ -3,23 +3,28 @@
 use super::classify::{FieldSpec, Row};
 use super::iface::Classes;
 use super::record::Item;
+use super::sets::Known;
 use crate::field::{DPORT, SPORT};
 use crate::ir::{Atom, Cube};
 use crate::packet::{AddrSet, Region, Values};
 
 /// What cubes ask of packets of a family, in order.
-pub(super) fn items<'c>(cubes: impl IntoIterator<Item = &'c Cube>, v6: bool) -> Vec<Item> {
+pub(super) fn items<'c>(
+    cubes: impl IntoIterator<Item = &'c Cube>,
+    v6: bool,
+    sets: &Known,
+) -> Vec<Item> {
     let cubes = cubes.into_iter();
     let mut items: Vec<Item> = cubes
         .filter(|cube| is_of(cube, v6))
-        .flat_map(|cube| asked(cube, v6))
+        .flat_map(|cube| asked(cube, v6, sets))
         .collect();
     items.sort_unstable();
     items.dedup();
     items
 }
 
-fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
+fn asked(cube: &Cube, v6: bool, sets: &Known) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
     items.extend(cube.atoms.keys().filter_map(member));
     let all = Cube::any();
@@ -32,12 +37,24 @@ fn asked(cube: &Cube, v6: bool) -> Vec<Item> {
     };
     for (item, full) in [
         (Item::Ingress, cube.ingress.ifaces.is_full()),
-        (Item::Source, part(&cube.saddr)),
-        (Item::Destination, part(&cube.daddr) && part(&cube.original)),
         (Item::Protocol, all.proto.is_subset(&cube.proto)),
     ] {
         if !full {
             items.push(item);
+        }
+    }
+    for (item, dest, full) in [
+        (Item::Source, false, part(&cube.saddr)),
+        (
+            Item::Destination,
+            true,
+            part(&cube.daddr) && part(&cube.original),
+        ),
+    ] {
+        match sets.find(cube, dest, v6) {
+            _ if full => {}
+            Some((set, _)) => items.push(Item::Inside { set, dest }),
+            None => items.push(item),
         }
     }
     items
@@ -76,6 +93,8 @@ pub(super) struct Rows<'r> {
     pub(super) v6: bool,
     /// The classes of interfaces that packets come in by.
     pub(super) classes: &'r Classes,
+    /// The sets that have tables of their own.
+    pub(super) sets: &'r Known,
 }
 
 impl Rows<'_> {
@@ -90,7 +109,7 @@ impl Rows<'_> {
                 Item::Destination if self.v6 => FieldSpec::address6("destination"),
                 Item::Destination => FieldSpec::address4("destination"),
                 Item::Protocol => FieldSpec::number("protocol", bits),
-                Item::Member { .. } => FieldSpec::number("member", bits),
+                Item::Member { .. } | Item::Inside { .. } => FieldSpec::number("member", bits),
                 Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
                     bits,
                     ..FieldSpec::port(field.name())
@@ -132,16 +151,23 @@ impl Rows<'_> {
             }
         };
         let every = || every(item, self.v6);
+        let large = |dest| self.sets.find(cube, dest, self.v6);
         match item {
             Item::Ingress if cube.ingress.ifaces.is_full() => Some(every()),
             Item::Ingress => Values::of(&self.classes.numbers(&cube.ingress.ifaces)),
+            Item::Source if large(false).is_some() => Some(every()),
             Item::Source => address(&cube.saddr),
+            Item::Destination if large(true).is_some() => Some(every()),
             Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
             Item::Protocol => Values::of(&cube.proto),
             Item::Member { .. } => {
                 let mut atoms = cube.atoms.iter();
                 let asked = atoms.find(|(atom, _)| member(atom) == Some(item));
                 Some(asked.map_or_else(every, |(_, wanted)| Values::one(u128::from(*wanted))))
+            }
+            Item::Inside { set, dest } => {
+                let asked = large(dest).filter(|(number, _)| *number == set);
+                Some(asked.map_or_else(every, |(_, wanted)| Values::one(u128::from(wanted))))
             }
             Item::Field(field) => match cube.fields.get(&field) {
                 Some(set) => Values::of(set),

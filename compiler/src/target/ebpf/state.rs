@@ -15,8 +15,9 @@ use super::dynamic::Members;
 use super::limit::{self, Limit};
 use super::log;
 use super::rate::{self, Meter, Store};
+use super::sets::{Known, SetData, Sets};
 use super::table::{Table, key_size};
-use crate::ir::{BucketId, DynamicId, Ir, Key, KeyKind, Rate, Sense};
+use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense};
 use crate::packet::AddrSet;
 use crate::target::Options;
 
@@ -39,6 +40,7 @@ pub(super) struct State<'s> {
     /// The maps that are swept, in the order of the times in [`SWEEPS`].
     swept: Vec<String>,
     log_ids: BTreeMap<Arc<str>, u32>,
+    sets: Sets,
 }
 
 impl<'s> State<'s> {
@@ -49,7 +51,22 @@ impl<'s> State<'s> {
             maps: BTreeMap::new(),
             swept: Vec::new(),
             log_ids: log::ids(ir),
+            sets: Sets::default(),
         }
+    }
+
+    /// The large sets so far, those of the cubes among them.
+    pub(super) fn large_sets<'c>(
+        &mut self,
+        cubes: impl Iterator<Item = &'c Cube>,
+        v6: bool,
+    ) -> Known {
+        self.sets.note(cubes, v6, self.options.large_set)
+    }
+
+    /// What a loader has to fill maps with.
+    pub(super) fn set_data(&self) -> Vec<SetData> {
+        self.sets.data().collect()
     }
 
     /// The policy.
@@ -240,6 +257,9 @@ impl<'s> State<'s> {
     /// Adds the maps to an object, and returns the names of those that outlive an apply.
     pub(super) fn write(self, object: &mut Object) -> Vec<String> {
         let names = self.maps.keys().cloned().collect();
+        for map in self.sets.maps() {
+            object.map(map);
+        }
         for map in self.maps.into_values() {
             object.map(map);
         }

@@ -192,6 +192,7 @@ impl Filter<'_> {
                 functions: limits,
             }),
             decided,
+            closed: exit.drop,
         };
         if self.hook == Hook::Ingress {
             direction::arriving(asm, stack, exit.next);

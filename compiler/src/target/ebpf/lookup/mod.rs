@@ -2,7 +2,7 @@
 //!
 //! What each step means is said in [`plan`](super::classify::plan), and this is a translation of it
 //! step by step. The slots of the plan are on the stack; tables are in read-only data of the object,
-//! whose address the kernel puts into the instructions.
+//! whose address the kernel puts into the instructions, or in a map that was looked up.
 //!
 //! Registers: `R6` is the context and kept, all others are changed.
 
@@ -29,14 +29,41 @@ pub(super) struct Lookup<'l> {
     pub(super) record: &'l Record,
     /// Whether packets are of IPv6.
     pub(super) v6: bool,
-    /// The name of the data that has the tables.
-    pub(super) data: &'l str,
+    /// Where its tables are.
+    pub(super) tables: Tables<'l>,
     /// Where on the stack the slots begin: 8 bytes for each.
     pub(super) slots: i16,
     /// The lines of the policy that steps come from, where they are known.
     pub(super) lines: &'l [Option<SourceLine>],
     /// Where to go with the answer in `R0`.
     pub(super) decided: Label,
+}
+
+/// Where the tables of a plan are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tables<'l> {
+    /// In the object's data of that name.
+    Data(&'l str),
+    /// In a map, whose address is at that place of the stack.
+    Map(i16),
+}
+
+impl Tables<'_> {
+    /// `dst =` the address of a byte of them.
+    fn address(self, asm: &mut Assembler, dst: Reg, offset: u32) {
+        match self {
+            Self::Data(name) => asm.load_data(dst, name, offset),
+            Self::Map(place) => {
+                asm.load(Bytes::DW, dst, R10, place);
+                match i32::try_from(offset) {
+                    Ok(0) => {}
+                    Ok(offset) => asm.add(dst, offset),
+                    // No map that the kernel makes is as large.
+                    Err(_) => asm.add(dst, i32::MAX),
+                }
+            }
+        }
+    }
 }
 
 /// The data that the instructions of a plan read: its tables, and what its steps need besides.
@@ -210,7 +237,7 @@ impl Lookup<'_> {
         if shift > 0 {
             asm.alu(AluOp::Lsh, R2, shift);
         }
-        asm.load_data(R1, self.data, table.offset);
+        self.tables.address(asm, R1, table.offset);
         asm.add(R1, R2);
         asm.load(width, dst, R1, 0);
     }

@@ -91,7 +91,7 @@ impl Lookup<'_> {
         asm.alu(AluOp::Mul, R1, R2);
         asm.alu(AluOp::Rsh, R1, 58);
         let offset = u32::try_from(self.plan.blob.len()).unwrap_or(u32::MAX);
-        asm.load_data(R2, self.data, offset);
+        self.tables.address(asm, R2, offset);
         asm.add(R2, R1);
         asm.load(B, dst, R2, 0);
     }

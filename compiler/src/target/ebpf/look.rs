@@ -1,0 +1,67 @@
+//! What is looked up before rules ask for it: whether the packet's keys are in sets.
+
+use polc_bpf::asm::Assembler;
+
+use super::list::Places;
+use super::record::Item;
+use super::sets::Known;
+use super::state::State;
+use super::table::Table;
+use super::{dynamic, sets};
+
+/// A lookup, whose outcome is noted in the record.
+pub(super) enum Look {
+    /// In what packets have added to a dynamic set.
+    Member(dynamic::Look),
+    /// In a large set.
+    Inside(sets::Look),
+}
+
+impl Look {
+    /// The lookup of an item; `None` for what is not looked up, and in a set that can have nothing.
+    pub(super) fn new(item: Item, state: &mut State, sets: &Known, v6: bool) -> Option<Self> {
+        match item {
+            Item::Member { set, dest } => {
+                dynamic::Look::new(state, set, dest, v6).map(Self::Member)
+            }
+            _ => sets.look(item).map(Self::Inside),
+        }
+    }
+
+    /// Whether an item is one that is looked up.
+    pub(super) fn is_for(item: Item) -> bool {
+        matches!(item, Item::Member { .. } | Item::Inside { .. })
+    }
+
+    /// The table of keys that it reads, if it does.
+    pub(super) fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Member(look) => Some(look.table()),
+            Self::Inside(_) => None,
+        }
+    }
+
+    /// The address that it has to know, if it reads no table of keys.
+    pub(super) fn address(&self) -> Option<Item> {
+        match self {
+            Self::Member(_) => None,
+            Self::Inside(look) => Some(look.address()),
+        }
+    }
+
+    /// How many slots it needs.
+    pub(super) fn slots(&self) -> u8 {
+        match self {
+            Self::Member(_) => 0,
+            Self::Inside(look) => look.slots(),
+        }
+    }
+
+    /// Looks, and notes the outcome. Changes all registers but `R6`.
+    pub(super) fn write(&self, asm: &mut Assembler, places: &Places, v6: bool) {
+        match self {
+            Self::Member(look) => look.write(asm, &places.asking()),
+            Self::Inside(look) => look.write(asm, places, v6),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What no library wraps.
+
+mod mapping;
+
+pub(crate) use mapping::write;
