@@ -8,7 +8,9 @@ use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::{Object, Section};
-use polc_bundle::{Bundle, Manifest, ProgramEntry, ProgramHook, RoutingPlan, RuleEntry, SCHEMA};
+use polc_bundle::{
+    Bundle, Manifest, ProgramEntry, ProgramHook, ProgramStage, RoutingPlan, RuleEntry, SCHEMA,
+};
 use polc_runtime_loader::lab::{Namespace, Wire, running_as_root};
 
 use crate::ebpf::AtEnd;
@@ -64,6 +66,7 @@ fn bundle() -> Bundle {
     let program = ProgramEntry {
         name: Some("filter".to_owned()),
         hook: ProgramHook::Egress,
+        stage: ProgramStage::Filter,
         pattern: "wan0".to_owned(),
     };
     let manifest = Manifest {

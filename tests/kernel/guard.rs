@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, notrack_leaves_no_flow_behind;
-    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows;
+    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind;
+    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees;
 }
 
 const GUARD: &str = "
@@ -147,5 +147,29 @@ fn notrack_leaves_no_flow_behind(target: &'static str) {
         .run(|| std::fs::read_to_string("/proc/net/nf_conntrack"));
     if let Ok(Ok(flows)) = flows {
         assert!(!flows.contains("dport=80"), "{flows}");
+    }
+}
+
+/// Whichever of them was there first.
+fn a_mark_of_guard_is_what_the_filter_sees(target: &'static str) {
+    let guard = "guard { match udp/80 mark 0x1  default allow }\n";
+    let filter = "to host { allow udp/80 when meta.mark == 0x1  default deny }\n";
+    let both = format!("{guard}{filter}");
+    let topology = polc_runtime_loader::lab::Topology::new().expect("a topology");
+    let bench = Bench::bare(topology).built_for(target);
+    let _server = EchoServer::start(bench.router(), "router", 80).expect("a server");
+    let zone = bench.topology.client();
+    for (first, answers) in [(filter, false), (guard, true)] {
+        bench.apply(first);
+        for policy in [first, &both, first, &both] {
+            let answered = policy == both || answers;
+            bench.apply(policy);
+            for server in [zone.router_v4, zone.router_v6] {
+                let outcome = bench.client().udp(server, 80);
+                assert_eq!(outcome.is_connected(), answered, "{policy}");
+            }
+            assert!(bench.status().in_step);
+        }
+        bench.remove().expect("removed");
     }
 }

@@ -320,6 +320,7 @@ mod tests {
         manifest.programs = vec![crate::ProgramEntry {
             name: Some("filter_0".into()),
             hook: crate::ProgramHook::Egress,
+            stage: crate::ProgramStage::Filter,
             pattern: "eth*".into(),
         }];
         manifest.state = vec!["flows".into()];

@@ -15,6 +15,6 @@ pub use hash::{GENERATION_PLACEHOLDER, sha256_hex};
 pub use io::{Bundle, BundleError};
 pub use manifest::{
     ClassEntry, Feature, FileEntry, Hook, Manifest, Object, ObjectKind, ProgramEntry, ProgramHook,
-    RuleEntry, SCHEMA, SetEntry, Sysctl, Unresolved,
+    ProgramStage, RuleEntry, SCHEMA, SetEntry, Sysctl, Unresolved,
 };
 pub use routing::{Family, LocalRoute, RoutingPlan, RoutingRule};

@@ -167,6 +167,8 @@ pub struct ProgramEntry {
     pub name: Option<String>,
     /// Where it runs.
     pub hook: ProgramHook,
+    /// What part of the policy it is: programs of one hook run in the order of the stages.
+    pub stage: ProgramStage,
     /// The names of its interfaces: one name, or what names begin with and `*`.
     pub pattern: String,
 }
@@ -193,6 +195,29 @@ impl ProgramHook {
             Self::Xdp => "xdp",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+        }
+    }
+}
+
+/// A part of a policy that is a program of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramStage {
+    /// What is dropped before anything else looks at it.
+    Guard,
+    /// What goes to, through and from the host.
+    Filter,
+}
+
+impl ProgramStage {
+    /// All of them, in the order in which a packet meets them.
+    pub const ALL: [Self; 2] = [Self::Guard, Self::Filter];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Filter => "filter",
         }
     }
 }

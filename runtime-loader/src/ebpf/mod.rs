@@ -3,7 +3,7 @@
 //! What has to outlive the loader is pinned, below a directory for each network namespace:
 //!
 //! ```text
-//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK     what runs at a hook, whichever it is
+//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK-STAGE  what runs there, whichever it is
 //! /sys/fs/bpf/polc/net-INODE/state/MAP              maps that outlive an apply
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted

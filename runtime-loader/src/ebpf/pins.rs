@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use polc_bundle::ProgramHook;
+use polc_bundle::{ProgramHook, ProgramStage};
 
 use super::EbpfError;
 use crate::netns::Netns;
@@ -30,27 +30,32 @@ pub(crate) const IFACES: &str = "ifaces";
 /// The directory of what holds the tables of a generation's large sets, there too.
 const SETS: &str = "sets";
 
-/// A place where a program can run: a hook of an interface.
+/// A place where a program can run: a stage at a hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     /// The interface's number.
     pub(crate) index: u32,
     /// The hook.
     pub(crate) hook: ProgramHook,
+    /// The stage.
+    pub(crate) stage: ProgramStage,
 }
 
 impl Point {
     /// The name of its link.
     fn file_name(self) -> String {
-        format!("{}-{}", self.index, self.hook.word())
+        format!("{}-{}-{}", self.index, self.hook.word(), self.stage.word())
     }
 
     /// The point whose link has that name.
     fn of(file_name: &str) -> Option<Self> {
-        let (index, word) = file_name.split_once('-')?;
-        let hook = ProgramHook::ALL.into_iter().find(|h| h.word() == word)?;
-        let index = index.parse().ok()?;
-        Some(Self { index, hook })
+        let (index, words) = file_name.split_once('-')?;
+        let (hook, stage) = words.split_once('-')?;
+        Some(Self {
+            index: index.parse().ok()?,
+            hook: ProgramHook::ALL.into_iter().find(|h| h.word() == hook)?,
+            stage: ProgramStage::ALL.into_iter().find(|s| s.word() == stage)?,
+        })
     }
 }
 
@@ -249,10 +254,16 @@ mod tests {
     #[test]
     fn links_are_found_again_by_their_names() {
         for hook in ProgramHook::ALL {
-            let point = Point { index: 7, hook };
-            assert_eq!(Point::of(&point.file_name()), Some(point));
+            for stage in ProgramStage::ALL {
+                let point = Point {
+                    index: 7,
+                    hook,
+                    stage,
+                };
+                assert_eq!(Point::of(&point.file_name()), Some(point));
+            }
         }
-        for other in ["7", "7-", "-xdp", "x-xdp", "7-xdp-1"] {
+        for other in ["7", "7-xdp", "-xdp-guard", "x-xdp-guard", "7-xdp-guard-1"] {
             assert_eq!(Point::of(other), None, "{other}");
         }
     }

@@ -13,7 +13,7 @@ use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_XDP;
 use aya_obj::programs::XdpAttachType;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
-use polc_bundle::ProgramHook;
+use polc_bundle::{ProgramHook, ProgramStage};
 
 use super::EbpfError;
 use super::pins::{Pins, Point};
@@ -80,7 +80,7 @@ impl Program {
     ) -> Result<(), ProgramError> {
         let attached = netns.run(|| match self {
             Self::Xdp(program) => attach_xdp(program, point.index),
-            Self::Packet(program) => attach_tcx(program, point),
+            Self::Packet(program) => attach_tcx(program, pins, point),
         });
         // Until it is pinned, the link goes with its descriptor.
         let link = attached.map_err(odd)??;
@@ -96,11 +96,34 @@ fn attach_xdp(program: &mut Xdp, index: u32) -> Result<FdLink, ProgramError> {
     FdLink::try_from(program.take_link(id)?).map_err(odd)
 }
 
-/// Before the programs of others, because one of them that accepts a packet ends the row.
-fn attach_tcx(program: &mut SchedClassifier, point: Point) -> Result<FdLink, ProgramError> {
+/// Behind what we have there of earlier stages, and before the programs of others, because one of
+/// them that accepts a packet ends the row.
+fn attach_tcx(
+    program: &mut SchedClassifier,
+    pins: &Pins,
+    point: Point,
+) -> Result<FdLink, ProgramError> {
     let hook = tcx(point.hook).ok_or(ProgramError::UnexpectedProgramType)?;
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program.attach_with_options(&name(point.index)?, hook, order)?;
+    let mut earlier = ProgramStage::ALL.into_iter().rev();
+    let earlier = earlier.find_map(|stage| {
+        let path = pins.link(Point { stage, ..point });
+        (stage < point.stage && path.exists()).then_some(path)
+    });
+    let name = name(point.index)?;
+    let mut attach = |order| {
+        let order = TcAttachOptions::TcxOrder(order);
+        program.attach_with_options(&name, hook, order)
+    };
+    let id = match earlier {
+        Some(path) => {
+            let link = FdLink::from(PinnedLink::from_pin(path).map_err(odd)?);
+            let link = SchedClassifierLink::try_from(link).map_err(odd)?;
+            // The link of an interface that is gone is nowhere to be behind.
+            attach(LinkOrder::after_link(&link).map_err(odd)?)
+                .or_else(|_| attach(LinkOrder::first()))?
+        }
+        None => attach(LinkOrder::first())?,
+    };
     FdLink::try_from(program.take_link(id)?).map_err(odd)
 }
 

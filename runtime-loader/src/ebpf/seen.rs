@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use netlink_packet_route::link::XdpAttached;
-use polc_bundle::{Manifest, ProgramEntry, ProgramHook};
+use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 
 use super::pins::{Pins, Point};
 use super::{EbpfError, classes, load, program, sets};
@@ -14,7 +14,12 @@ use crate::netns::Netns;
 
 /// The hooks in the order in which they get their programs. What leaves is seen first, so that its
 /// flows are known when answers come in. A guard only takes away, and nothing depends on it.
-const ORDER: [ProgramHook; 3] = [ProgramHook::Egress, ProgramHook::Ingress, ProgramHook::Xdp];
+const ORDER: [(ProgramHook, ProgramStage); 4] = [
+    (ProgramHook::Egress, ProgramStage::Filter),
+    (ProgramHook::Ingress, ProgramStage::Filter),
+    (ProgramHook::Ingress, ProgramStage::Guard),
+    (ProgramHook::Xdp, ProgramStage::Guard),
+];
 
 /// A pinned program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl Seen {
             let id = info.map_err(EbpfError::pin("read", path))?.program_id();
             let mut here = interfaces.iter();
             let here = here.find(|interface| interface.index == point.index);
-            let runs = here.map(|interface| runs(netns, interface, point.hook, id));
+            let runs = here.map(|interface| runs(netns, interface, point, id));
             if runs.transpose()? == Some(true) {
                 running.insert(point, id);
             } else {
@@ -121,15 +126,16 @@ impl Seen {
     pub(crate) fn wanted(&self, manifest: &Manifest) -> Vec<Wanted> {
         let interfaces = self.interfaces.iter();
         let used: Vec<&Interface> = interfaces.filter(|i| i.ethernet || i.up).collect();
-        let at = |hook| {
+        let at = |(hook, stage)| {
             used.iter().filter_map(move |interface| {
                 Some(Wanted {
                     point: Point {
                         index: interface.index,
                         hook,
+                        stage,
                     },
                     interface: interface.name.clone(),
-                    program: choose(&manifest.programs, hook, interface)?.to_owned(),
+                    program: choose(&manifest.programs, (hook, stage), interface)?.to_owned(),
                     ethernet: interface.ethernet,
                 })
             })
@@ -177,17 +183,11 @@ pub(crate) fn place(interface: &str, hook: ProgramHook) -> String {
 }
 
 /// Whether a hook of an interface runs a program.
-fn runs(
-    netns: &Netns,
-    interface: &Interface,
-    hook: ProgramHook,
-    id: u32,
-) -> Result<bool, EbpfError> {
-    if hook == ProgramHook::Xdp {
+fn runs(netns: &Netns, interface: &Interface, point: Point, id: u32) -> Result<bool, EbpfError> {
+    if point.hook == ProgramHook::Xdp {
         return Ok(interface.program == Some(id));
     }
-    let index = interface.index;
-    let running = program::running(netns, Point { index, hook });
+    let running = program::running(netns, point);
     let failed = |source| EbpfError::Query {
         interface: interface.name.clone(),
         source: Box::new(source),
@@ -215,15 +215,16 @@ pub(crate) fn means(pattern: &str, interface: &str) -> bool {
     }
 }
 
-/// The program for a hook of an interface: that of the hook's first pattern that means its name.
+/// The program for a point of an interface: that of the point's first pattern that means its name.
 /// What a port hands on is its bridge's, bond's or team's packet and is judged there; the port has a
 /// program for packets only where it is named in full.
 fn choose<'m>(
     programs: &'m [ProgramEntry],
-    hook: ProgramHook,
+    (hook, stage): (ProgramHook, ProgramStage),
     interface: &Interface,
 ) -> Option<&'m str> {
-    let mut here = programs.iter().filter(|entry| entry.hook == hook);
+    let here = programs.iter().filter(|entry| entry.hook == hook);
+    let mut here = here.filter(|entry| entry.stage == stage);
     let first = here.find(|entry| means(&entry.pattern, &interface.name))?;
     if interface.port && hook != ProgramHook::Xdp && first.pattern != interface.name {
         return None;
@@ -234,6 +235,9 @@ fn choose<'m>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A point; which stage it is makes no difference as long as entries are of it.
+    const XDP: (ProgramHook, ProgramStage) = (ProgramHook::Xdp, ProgramStage::Filter);
 
     fn interface(name: &str) -> Interface {
         Interface {
@@ -251,6 +255,7 @@ mod tests {
         ProgramEntry {
             name: name.map(str::to_owned),
             hook,
+            stage: ProgramStage::Filter,
             pattern: pattern.to_owned(),
         }
     }
@@ -269,13 +274,13 @@ mod tests {
             entry(Some("rest"), "*"),
         ];
         let chosen = ["eth0", "eth1", "eth2", "wg0", "lo"]
-            .map(|name| choose(&programs, ProgramHook::Xdp, &interface(name)));
+            .map(|name| choose(&programs, XDP, &interface(name)));
         assert_eq!(chosen, [Some("one"), None, Some("wan"), Some("rest"), None]);
         let own = [entry(Some("own"), "lo")];
         let lo = interface("lo");
-        assert_eq!(choose(&own, ProgramHook::Xdp, &lo), Some("own"));
-        assert_eq!(choose(&own, ProgramHook::Ingress, &lo), None);
-        assert_eq!(choose(&[], ProgramHook::Xdp, &lo), None);
+        assert_eq!(choose(&own, XDP, &lo), Some("own"));
+        assert_eq!(choose(&own, (ProgramHook::Ingress, XDP.1), &lo), None);
+        assert_eq!(choose(&[], XDP, &lo), None);
     }
 
     #[test]
@@ -290,9 +295,9 @@ mod tests {
             (ProgramHook::Egress, None),
         ] {
             let wide = [entry(Some("p"), hook, "eth*")];
-            assert_eq!(choose(&wide, hook, &port), by_pattern);
+            assert_eq!(choose(&wide, (hook, XDP.1), &port), by_pattern);
             let named = [entry(Some("p"), hook, "eth0")];
-            assert_eq!(choose(&named, hook, &port), Some("p"));
+            assert_eq!(choose(&named, (hook, XDP.1), &port), Some("p"));
         }
     }
 }

@@ -14,7 +14,7 @@ use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{AtomicOp, Bits, Helper};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::{Object, Section};
-use polc_bundle::{Bundle, ClassEntry, Hook, ProgramEntry, ProgramHook, RuleEntry};
+use polc_bundle::{Bundle, ClassEntry, Hook, ProgramEntry, ProgramHook, ProgramStage, RuleEntry};
 
 use crate::support::manifest;
 
@@ -91,6 +91,10 @@ impl Filter {
 /// An entry of a manifest.
 pub(crate) fn program(name: &str, hook: ProgramHook, pattern: &str) -> ProgramEntry {
     ProgramEntry {
+        stage: match hook {
+            ProgramHook::Xdp => ProgramStage::Guard,
+            _ => ProgramStage::Filter,
+        },
         name: Some(name.to_owned()),
         hook,
         pattern: pattern.to_owned(),

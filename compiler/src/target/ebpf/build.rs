@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polc_bpf::asm::{Program, SourceLine};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::Object;
+use polc_bundle::ProgramStage;
 
 use super::iface::Classes;
 use super::state::State;
@@ -64,7 +65,7 @@ impl<'b> Build<'b> {
         for (number, (_, pattern, iface)) in classes.iter().enumerate() {
             let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
             let Some((_, first)) = rules.first() else {
-                self.attach(None, hook, pattern);
+                self.attach(None, (hook, ProgramStage::Guard), pattern);
                 continue;
             };
             let name = format!("guard_{number}");
@@ -78,7 +79,7 @@ impl<'b> Build<'b> {
             let made = guard::program(&mut self.state, &classes, &rules, &frame, &counter);
             let made = made.map_err(|error| vec![failed(&error, ir)])?;
             self.add(hook, made.program, made.data);
-            self.attach(Some(name), hook, pattern);
+            self.attach(Some(name), (hook, ProgramStage::Guard), pattern);
         }
         Ok(())
     }
@@ -99,7 +100,7 @@ impl<'b> Build<'b> {
         for (hook, prefix) in needed {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
                 let Some(iface) = iface.filter(|name| *name != "lo") else {
-                    self.attach(None, hook, pattern);
+                    self.attach(None, (hook, ProgramStage::Filter), pattern);
                     continue;
                 };
                 let name = format!("{prefix}_{number}");
@@ -119,7 +120,7 @@ impl<'b> Build<'b> {
                 let made = filter::program(&mut self.state, &asked)
                     .map_err(|error| vec![failed(&error, ir)])?;
                 self.add(hook, made.program, made.data);
-                self.attach(Some(name), hook, pattern);
+                self.attach(Some(name), (hook, ProgramStage::Filter), pattern);
             }
         }
         for map in maps.state() {
@@ -166,10 +167,16 @@ impl<'b> Build<'b> {
         self.object.program(hook.section(), program);
     }
 
-    fn attach(&mut self, name: Option<String>, hook: Hook, pattern: &Pattern) {
+    fn attach(
+        &mut self,
+        name: Option<String>,
+        (hook, stage): (Hook, ProgramStage),
+        pattern: &Pattern,
+    ) {
         self.programs.push(Attached {
             name,
             hook,
+            stage,
             pattern: pattern.clone(),
         });
     }

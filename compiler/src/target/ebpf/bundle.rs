@@ -130,6 +130,7 @@ fn entries(programs: &Programs) -> Vec<ProgramEntry> {
             Hook::Ingress => ProgramHook::Ingress,
             Hook::Egress => ProgramHook::Egress,
         },
+        stage: program.stage,
         pattern: program.pattern.to_string(),
     };
     programs.programs.iter().map(entry).collect()

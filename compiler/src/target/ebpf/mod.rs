@@ -35,7 +35,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polc_bundle::Bundle;
+use polc_bundle::{Bundle, ProgramStage};
 
 use self::build::Build;
 pub use self::hook::Hook;
@@ -115,7 +115,9 @@ pub struct Attached {
     pub name: Option<String>,
     /// Where the kernel meets it.
     pub hook: Hook,
-    /// The interfaces: those that the pattern means and no earlier one of the hook does.
+    /// Which part of the policy it is, or would be.
+    pub stage: ProgramStage,
+    /// The interfaces: those that the pattern means and no earlier one of the hook and stage does.
     pub pattern: Pattern,
 }
 

@@ -18,11 +18,6 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     };
     let mut errors = guard(ir, super::guard_hook(ir));
     errors.extend(filter(ir));
-    // An interface has one program of ours at a hook, and the filter's would be left out.
-    let shared = super::filter::is_needed(ir, Hook::Ingress);
-    let marks = ir.guard.iter().filter(|rule| rule.effects.mark.is_some());
-    let marks = marks.filter(|_| shared);
-    errors.extend(marks.map(|rule| unable("`mark` in guard beside sections", rule.span)));
     errors.extend(ir.rules().filter_map(of_stage));
     errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
     errors.extend(ir.raw.iter().map(|raw| {
@@ -130,30 +125,4 @@ fn impossible(rate: Rate) -> Option<String> {
         _ => return None,
     };
     Some(what)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct NoFiles;
-
-    impl crate::Files for NoFiles {
-        fn read(&self, _: &str) -> std::io::Result<String> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-    }
-
-    fn refused(text: &str) -> usize {
-        let made = crate::compile("p.pol", text, &NoFiles, &crate::Options::default());
-        policy(&made.ir.unwrap()).len()
-    }
-
-    #[test]
-    fn a_marking_guard_leaves_no_room_for_a_filter() {
-        let guard = "policy p guard { match tcp mark 0x1/0xf  default allow }";
-        assert_eq!(refused(guard), 0);
-        let section = "to host { default allow }";
-        assert_eq!(refused(&format!("{guard} {section}")), 1);
-    }
 }
