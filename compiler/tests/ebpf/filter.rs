@@ -10,7 +10,7 @@ use polc_compiler::target::ebpf::{self, Hook, Programs};
 use polc_compiler::{Compilation, target};
 use polc_generator::{Feature, Shape, valid_policy};
 
-use super::frames::{Pools, answer, error_about, frame, pick};
+use super::frames::{Pools, answer, error_about, frame, pick, time};
 use super::guard::{compiled, large_set, name_of, number, timeless};
 use super::kernel::{Loaded, possible};
 
@@ -116,6 +116,7 @@ impl<'b> Bench<'b> {
     fn interpreter(&mut self, way: &Way, parsed: &Parsed) -> Decision {
         let mut packet = self.packet(way, parsed);
         packet.fields.insert(META_PKTTYPE, 0);
+        packet.fields.extend(time());
         let quoted = parsed.inner.as_ref().map(|inner| Packet {
             saddr: inner.saddr,
             daddr: inner.daddr,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use polc_compiler::field::Field;
+use polc_compiler::field::{Field, TIME_DAY, TIME_HOUR};
 use polc_compiler::ir::{Cube, Rule};
 
 /// Numbers at which a policy changes its mind.
@@ -230,11 +231,42 @@ fn transport(rng: &mut Rng, pools: &Pools, protocol: u8) -> Vec<u8> {
         };
         out[12] = words << 4;
         out[13] = byte(pools.number(rng, "tcp.flags"));
+        let options = options(rng, pools, size - 20);
+        out[20..size].copy_from_slice(&options);
     }
     if rng.u8(..) < 20 {
         out.truncate(rng.usize(..=out.len()));
     }
     out
+}
+
+/// So many bytes of TCP options, well formed or not.
+fn options(rng: &mut Rng, pools: &Pools, size: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while out.len() < size {
+        match rng.u8(..8) {
+            0 => out.push(rng.u8(..)),
+            1..=3 => out.push(1),
+            4 | 5 => {
+                out.extend([2, pick(rng, &[4, 4, 4, 3, 6])]);
+                out.extend(short(pools.number(rng, "tcp.mss")).to_be_bytes());
+            }
+            _ => {
+                let more = rng.u8(..6);
+                out.extend([pick(rng, &[3, 4, 5, 8, 30]), more + 2]);
+                out.extend(vec![0; more.into()]);
+            }
+        }
+    }
+    out.truncate(size);
+    out
+}
+
+/// The hour and the day of the week.
+pub(crate) fn time() -> [(Field, u64); 2] {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let hours = now.as_secs() / 3600;
+    [(TIME_HOUR, hours % 24), (TIME_DAY, (hours / 24 + 4) % 7)]
 }
 
 /// A frame that answers another one, if anything does.

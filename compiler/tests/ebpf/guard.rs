@@ -17,7 +17,7 @@ use polc_compiler::target::{
 use polc_compiler::{Compilation, Files, Options, compile};
 use polc_generator::{Feature, Shape, valid_policy};
 
-use super::frames::{Pools, frame};
+use super::frames::{Pools, frame, time};
 use super::kernel::{Entry, Loaded, possible};
 
 /// No file can be read.
@@ -101,7 +101,8 @@ fn judged(
         Err(FrameError::NotIp { .. }) => return unjudged(true),
         Err(_) => return unjudged(false),
     };
-    let packet = parsed.packet(Place::Iface(iface.into()), Place::Host);
+    let mut packet = parsed.packet(Place::Iface(iface.into()), Place::Host);
+    packet.fields.extend(time());
     let decision = judge(ir, &packet, state, 0);
     let by_guard = decision.logged.iter().filter(|id| id.stage == Stage::Guard);
     Judged {
@@ -246,19 +247,29 @@ fn a_front_line_with_everything_judges_like_the_interpreter() {
         as_of: "2026-01-01".to_owned(),
         ..Options::default()
     };
-    let path = "policies/ddos.pol";
-    let made = compile(path, &Disk.read(path).unwrap(), &Disk, &options);
+    for path in [
+        "policies/ddos.pol",
+        "compiler/tests/ebpf/policies/front-line.pol",
+    ] {
+        front_line(path, &options);
+    }
+}
+
+fn front_line(path: &str, options: &Options) {
+    let made = compile(path, &Disk.read(path).unwrap(), &Disk, options);
     let ir = made.ir.as_ref().unwrap();
     let mut rng = Rng::with_seed(3);
     let pools = Pools::of(&ir.guard);
     for hook in [Hook::Xdp, Hook::Ingress] {
         let guard = guarded(ir, &made, hook).unwrap();
-        let loaded = Loaded::new(&guard, ["guard_0"].into_iter());
+        let name = guard.programs.iter().find_map(|p| p.name.as_deref());
+        let name = name.unwrap();
+        let loaded = Loaded::new(&guard, [name].into_iter());
         let mut state = State::new(ir);
         let mut dropped = 0;
         for _ in 0..number("POLC_PACKETS", 2_000) {
             let bytes = frame(&mut rng, &pools);
-            let Some(passes) = loaded.passes("guard_0", &bytes) else {
+            let Some(passes) = loaded.passes(name, &bytes) else {
                 continue;
             };
             let ids = &guard.log_ids;

@@ -76,6 +76,7 @@ helpers! {
     SetRetval = 187 "set_retval",
     XdpGetBuffLen = 188 "xdp_get_buff_len",
     XdpLoadBytes = 189 "xdp_load_bytes",
+    KtimeGetTaiNs = 208 "ktime_get_tai_ns",
 }
 
 impl Helper {

@@ -20,6 +20,8 @@ pub enum Need {
     Loop,
     /// The helper that tells a frame's length.
     FrameLength,
+    /// The clock that tells the time of day.
+    Time,
     /// Jumps of 32 bits.
     FarJumps,
 }
@@ -34,6 +36,7 @@ impl Need {
             Self::ForEach => ("for_each_map_elem", "5.13"),
             Self::Loop => ("bpf_loop", "5.17"),
             Self::FrameLength => ("xdp_get_buff_len", "5.18"),
+            Self::Time => ("ktime_get_tai_ns", "6.1"),
             Self::FarJumps => ("jumps of 32 bits", "6.6"),
         }
     }
@@ -46,6 +49,7 @@ impl Need {
             Insn::Call(Helper::ForEachMapElem) => Self::ForEach,
             Insn::Call(Helper::Loop) => Self::Loop,
             Insn::Call(Helper::XdpGetBuffLen) => Self::FrameLength,
+            Insn::Call(Helper::KtimeGetTaiNs) => Self::Time,
             Insn::JumpFar { .. } => Self::FarJumps,
             _ => return None,
         })

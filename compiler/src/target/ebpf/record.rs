@@ -3,8 +3,12 @@
 //! Only what the rules ask for has a place. A field that a packet can lack has the number behind its
 //! largest one when it is missing, so that no set of its values holds: 65536 is the port of a
 //! packet without ports.
+//!
+//! Numbers of less than eight bytes share places of eight, of which the first byte stays free: of what
+//! is not at the beginning of a place, the verifier knows nothing. It would look at all rules once for
+//! each way in which fields can be missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Reg::R10;
@@ -16,11 +20,6 @@ use crate::ir::DynamicId;
 /// The fields that packets of every protocol can lack: the longest IPv6 packets have no length that
 /// the field could have, and what is not tracked is in no state.
 const CAN_LACK: [Field; 4] = [IP_LENGTH, CT_STATE, CT_MARK, CT_DIRECTION];
-
-/// Where in a place of eight bytes numbers of four, two and one are. What is not at its beginning,
-/// the verifier knows nothing about: it would look at all rules once for each way in which fields can
-/// be missing.
-const PARTS: [i16; 3] = [4, 2, 1];
 
 /// Something that can be known of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,35 +119,44 @@ impl Record {
             places: BTreeMap::new(),
             lowest: top,
         };
-        // Places that have room for a number of a width: of four bytes, of two, of one.
-        let mut room: [Vec<i16>; 3] = Default::default();
-        for item in items {
-            if record.has(item) {
-                continue;
+        let items: BTreeSet<Item> = items.into_iter().collect();
+        let mut open = Vec::new();
+        for width in [Width::W, Width::H, Width::B] {
+            for item in items.iter().filter(|item| item.width() == Some(width)) {
+                let at = record.part(&mut open, width);
+                record.places.insert(*item, at);
             }
-            let part = match item.width() {
-                Some(Width::W) => 0,
-                Some(Width::H) => 1,
-                Some(Width::B) => 2,
-                width => {
-                    let place = record.reserve(if width.is_some() { 8 } else { 16 });
-                    record.places.insert(item, place);
-                    continue;
-                }
+        }
+        for item in items {
+            let size = match item.width() {
+                None => 16,
+                Some(Width::DW) => 8,
+                Some(_) => continue,
             };
-            let shared = room.get_mut(part).and_then(Vec::pop);
-            let place = shared.unwrap_or_else(|| {
-                let place = record.reserve(8);
-                for (other, rooms) in room.iter_mut().enumerate() {
-                    rooms.extend((other != part).then_some(place));
-                }
-                place
-            });
-            record
-                .places
-                .insert(item, place + PARTS.get(part).unwrap_or(&0));
+            let at = record.reserve(size);
+            record.places.insert(item, at);
         }
         record
+    }
+
+    /// Takes a part of a place, of one of the `open` ones if it has room, each of which is said to
+    /// have some bytes in use.
+    fn part(&mut self, open: &mut Vec<(i16, u8)>, width: Width) -> i16 {
+        let parts: &[(i16, u8)] = match width {
+            Width::W => &[(4, 0xf0)],
+            Width::H => &[(2, 0x0c), (4, 0x30), (6, 0xc0)],
+            _ => &[(1, 2), (2, 4), (3, 8), (4, 16), (5, 32), (6, 64), (7, 128)],
+        };
+        for (place, used) in open.iter_mut() {
+            if let Some((at, bytes)) = parts.iter().find(|(_, bytes)| *used & bytes == 0) {
+                *used |= bytes;
+                return *place + at;
+            }
+        }
+        let place = self.reserve(8);
+        let (at, bytes) = parts.first().copied().unwrap_or_default();
+        open.push((place, bytes));
+        place + at
     }
 
     /// The lowest place in use.
@@ -233,4 +241,31 @@ impl Record {
 
 fn width(item: Item) -> Width {
     item.width().unwrap_or(Width::DW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_share_places_and_leave_the_first_byte() {
+        let inside = (0..9).map(|set| Item::Inside { set, dest: false });
+        let halves = [Item::Ingress, Item::Transport, Item::EchoId];
+        let items = [Item::FragmentId, Item::Source].into_iter();
+        let record = Record::of(items.chain(inside).chain(halves));
+        let mut taken = BTreeSet::new();
+        for (item, at) in &record.places {
+            let size = match item.width() {
+                None => 16,
+                Some(Width::W) => 4,
+                Some(Width::H) => 2,
+                _ => 1,
+            };
+            assert!(size == 16 || at.rem_euclid(8) != 0, "{item:?}");
+            assert_eq!(at.rem_euclid(size.min(8)), 0, "{item:?}");
+            assert!((*at..*at + size).all(|byte| taken.insert(byte)), "{item:?}");
+        }
+        // An address, the fragment's number with two of the halves' bytes, and the rest.
+        assert_eq!(record.lowest(), -(16 + 3 * 8));
+    }
 }

@@ -11,7 +11,7 @@ use super::{MOST_EXTENSIONS, Parser};
 use crate::field::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH};
 
 /// No header of a frame begins behind this.
-const FARTHEST: i32 = 0x3fff;
+pub(super) const FARTHEST: i32 = 0x3fff;
 
 const HOP_BY_HOP: i32 = 0;
 const ROUTING: i32 = 43;

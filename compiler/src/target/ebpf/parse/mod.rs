@@ -10,6 +10,8 @@
 
 mod ip;
 mod link;
+mod options;
+mod time;
 mod transport;
 
 use polc_bpf::asm::{Assembler, Label};
@@ -20,7 +22,8 @@ use super::hook::Hook;
 use super::record::{Item, Record};
 use crate::field::{
     DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_DSCP, IP_FRAGMENT,
-    IP_LENGTH, IP_TTL, META_LENGTH, SPORT, TCP_FLAGS, VLAN_ID, VLAN_PCP,
+    IP_LENGTH, IP_TTL, META_LENGTH, SPORT, TCP_FLAGS, TCP_MSS, TIME_DAY, TIME_HOUR, VLAN_ID,
+    VLAN_PCP,
 };
 
 /// The most IPv6 extension headers of a packet.
@@ -43,6 +46,9 @@ const READ: &[Field] = &[
     VLAN_ID,
     VLAN_PCP,
     META_LENGTH,
+    TCP_MSS,
+    TIME_HOUR,
+    TIME_DAY,
 ];
 
 /// Whether a field can be read from a frame.
@@ -111,6 +117,7 @@ pub(super) fn ethernet(
         spare,
         count,
     };
+    parser.time();
     let [v4, v6] = match tags {
         Tags::Read => parser.link(),
         Tags::Other => parser.untagged(),

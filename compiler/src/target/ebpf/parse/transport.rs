@@ -8,7 +8,7 @@ use polc_bpf::insn::Width::B;
 
 use super::super::record::Item;
 use super::Parser;
-use crate::field::{DPORT, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT, TCP_FLAGS};
+use crate::field::{DPORT, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT, TCP_FLAGS, TCP_MSS};
 
 const TCP: i32 = 6;
 
@@ -21,11 +21,10 @@ impl Parser<'_> {
     pub(super) fn transport(&mut self, v6: bool, done: Label) {
         self.record.put(self.asm, Item::Transport, R7);
         let ports = self.record.has_any(&[SPORT, DPORT]);
-        if ports || self.wants(TCP_FLAGS) {
+        if ports || self.record.has_any(&[TCP_FLAGS, TCP_MSS]) {
             let other = self.asm.label("not_tcp");
             self.asm.jump_if(Ne, R9, TCP, other);
             self.tcp(done);
-            self.asm.jump(done);
             self.asm.bind(other);
         }
         if ports {
@@ -73,7 +72,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The header counts when all of it is there, with its options.
+    /// Goes to `done`. The header counts when all of it is there, with its options.
     fn tcp(&mut self, done: Label) {
         self.asm.jump_if(Lt, R8, 20, done);
         self.read(20);
@@ -86,6 +85,11 @@ impl Parser<'_> {
         if self.wants(TCP_FLAGS) {
             self.asm.load(B, R2, R1, 13);
             self.put(TCP_FLAGS, R2);
+        }
+        if self.wants(TCP_MSS) {
+            self.maximum_segment(done);
+        } else {
+            self.asm.jump(done);
         }
     }
 }
