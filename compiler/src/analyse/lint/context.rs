@@ -19,7 +19,7 @@ use crate::source::{FileId, SourceMap, Span};
 pub(super) type Asked = (Vec<Cube>, bool, Moved, Arc<[Region]>);
 
 /// What several lints use, and what takes all processors to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Shared {
     /// [`Context::world`].
     World,

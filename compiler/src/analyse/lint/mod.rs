@@ -21,6 +21,8 @@ mod suppress;
 mod syntax;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod words;
 mod world;
 
