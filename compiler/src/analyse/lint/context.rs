@@ -230,9 +230,9 @@ impl<'a> Context<'a> {
 /// has several processors work at it, and one that waits for the others takes up another lint
 /// meanwhile. If that lint asked for the same thing, it would wait for the lock that is held below
 /// it on its own stack, for ever. As it is, the worst is that two make the same.
-fn once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
+fn once<T>(cell: &OnceLock<T>, work: impl FnOnce() -> T) -> &T {
     cell.get().unwrap_or_else(|| {
-        let made = make();
+        let made = work();
         cell.get_or_init(|| made)
     })
 }

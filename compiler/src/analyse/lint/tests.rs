@@ -11,7 +11,7 @@ use crate::Compilation;
 use crate::diagnostic::Diagnostic;
 
 /// Messages of routers come to a rule of filter: no page has that.
-const STATELESS: &str = "strict icmp\nstateless from 192.0.2.0/24 to host {\n  default deny\n}\n";
+const STATELESS: &str = "strict icmp\nstateless to host {\n  deny icmp\n  default deny\n}\n";
 
 /// The examples of all pages, as far as they compile, and another one.
 fn examples() -> Vec<Compilation> {
