@@ -123,9 +123,17 @@ impl<T: Int> Values<T> {
     }
 
     /// Whether the two share a number.
+    #[inline]
     pub fn intersects(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Range(a, b), Self::Range(c, d)) => a <= d && c <= b,
+            _ => self.intersects_ranges(other),
+        }
+    }
+
+    /// As [`Values::intersects`], which is asked so often of single ranges that they get no call.
+    fn intersects_ranges(&self, other: &Self) -> bool {
+        match (self, other) {
             (Self::Many(many), Self::Range(a, b)) | (Self::Range(a, b), Self::Many(many)) => {
                 let ranges = many.ranges();
                 // Often the one range is wide, and begins before all of the others.
@@ -136,23 +144,32 @@ impl<T: Int> Values<T> {
                 ranges.get(at).is_some_and(|(first, _)| first <= b)
             }
             (Self::Many(a), Self::Many(b)) => a.intersects(b),
+            (Self::Range(a, b), Self::Range(c, d)) => a <= d && c <= b,
         }
     }
 
     /// Whether all of it is in `other`.
+    #[inline]
     pub fn is_subset(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Range(a, b), Self::Range(c, d)) => c <= a && b <= d,
-            (Self::Many(_), Self::Range(c, d)) => {
-                let (a, b) = self.bounds();
-                *c <= a && b <= *d
-            }
+            _ => self.is_subset_of_ranges(other),
+        }
+    }
+
+    /// As [`Values::is_subset`].
+    fn is_subset_of_ranges(&self, other: &Self) -> bool {
+        match (self, other) {
             (Self::Range(a, b), Self::Many(many)) => {
                 let ranges = many.ranges();
                 let at = ranges.partition_point(|(_, last)| last < a);
                 ranges.get(at).is_some_and(|(c, d)| c <= a && b <= d)
             }
             (Self::Many(a), Self::Many(b)) => a.is_subset(b),
+            (_, Self::Range(c, d)) => {
+                let (a, b) = self.bounds();
+                *c <= a && b <= *d
+            }
         }
     }
 

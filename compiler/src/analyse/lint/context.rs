@@ -1,9 +1,7 @@
 //! What a lint sees.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::syntax::{Node, Syntax};
 use super::{Settings, World};
@@ -18,9 +16,18 @@ use crate::source::{FileId, SourceMap, Span};
 
 /// The cubes of a question, whether buckets are empty in it, what steer has done to the flows, and
 /// the regions that this means.
-type Asked = (Vec<Cube>, bool, Moved, Rc<[Region]>);
+pub(super) type Asked = (Vec<Cube>, bool, Moved, Arc<[Region]>);
 
-/// A policy that compiles, and what can be asked about it.
+/// What several lints use, and what takes all processors to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shared {
+    /// [`Context::world`].
+    World,
+    /// [`Context::reach`].
+    Reach,
+}
+
+/// A policy that compiles, and what can be asked about it, by many lints at a time.
 pub struct Context<'a> {
     /// Every text read.
     pub sources: &'a SourceMap,
@@ -31,17 +38,18 @@ pub struct Context<'a> {
     /// What the repository says about lint.
     pub settings: &'a Settings,
     /// Texts that have been parsed for it.
-    trees: RefCell<BTreeMap<FileId, Rc<Syntax>>>,
-    model: OnceCell<Model<'a>>,
-    world: OnceCell<World>,
-    reach: OnceCell<Reach>,
-    sieve: OnceCell<Arc<Sieve>>,
-    /// What the last question was about: most lints ask one of every rule.
-    pub(super) last_asked: RefCell<Option<Asked>>,
+    trees: Mutex<BTreeMap<FileId, Arc<Syntax>>>,
+    model: OnceLock<Model<'a>>,
+    world: OnceLock<World>,
+    reach: OnceLock<Reach>,
+    sieve: OnceLock<Arc<Sieve>>,
+    /// What the last questions were about, the last one at the end: most lints ask one of every
+    /// rule.
+    pub(super) last_asked: Mutex<Vec<Asked>>,
     /// How many rules come from each place.
-    rules_at: OnceCell<BTreeMap<Span, usize>>,
+    rules_at: OnceLock<BTreeMap<Span, usize>>,
     /// Findings that the interpreter does not agree with.
-    pub(super) defects: RefCell<Vec<Diagnostic>>,
+    defects: Mutex<Vec<Diagnostic>>,
 }
 
 impl<'a> Context<'a> {
@@ -57,36 +65,69 @@ impl<'a> Context<'a> {
             policy,
             ir,
             settings,
-            trees: RefCell::default(),
-            model: OnceCell::new(),
-            world: OnceCell::new(),
-            reach: OnceCell::new(),
-            sieve: OnceCell::new(),
-            last_asked: RefCell::default(),
-            rules_at: OnceCell::new(),
-            defects: RefCell::default(),
+            trees: Mutex::default(),
+            model: OnceLock::new(),
+            world: OnceLock::new(),
+            reach: OnceLock::new(),
+            sieve: OnceLock::new(),
+            last_asked: Mutex::default(),
+            rules_at: OnceLock::new(),
+            defects: Mutex::default(),
         }
+    }
+
+    /// Makes what several lints are going to ask for, so that it is not made by each of them.
+    pub(super) fn prepare(&self, world: bool, reach: bool) {
+        if world || reach {
+            self.model();
+        }
+        rayon::join(
+            || world.then(|| self.world()),
+            || reach.then(|| self.reach()),
+        );
     }
 
     /// The policy as sets of packets.
     pub fn model(&self) -> &Model<'a> {
-        self.model.get_or_init(|| Model::new(self.policy, self.ir))
+        once(&self.model, || Model::new(self.policy, self.ir))
     }
 
     /// What comes from the world.
     pub fn world(&self) -> &World {
-        self.world
-            .get_or_init(|| World::of(self.model(), &self.settings.world))
+        once(&self.world, || {
+            World::of(self.model(), &self.settings.world)
+        })
     }
 
     /// Which rules decide anything.
     pub fn reach(&self) -> &Reach {
-        self.reach.get_or_init(|| reach(self.model()))
+        once(&self.reach, || reach(self.model()))
     }
 
     /// The policy's rules, for many packets.
     pub(super) fn sieve(&self) -> Arc<Sieve> {
-        Arc::clone(self.sieve.get_or_init(|| Arc::new(Sieve::new(self.ir))))
+        Arc::clone(once(&self.sieve, || Arc::new(Sieve::new(self.ir))))
+    }
+
+    /// Whether what lints share is there.
+    #[cfg(test)]
+    pub(super) fn has(&self, shared: Shared) -> bool {
+        match shared {
+            Shared::World => self.world.get().is_some(),
+            Shared::Reach => self.reach.get().is_some(),
+        }
+    }
+
+    /// Adds a finding that the interpreter does not agree with.
+    pub(super) fn add_defect(&self, defect: Diagnostic) {
+        let mut defects = self.defects.lock().unwrap_or_else(PoisonError::into_inner);
+        defects.push(defect);
+    }
+
+    /// Takes the findings that the interpreter does not agree with; they are in no order.
+    pub(super) fn take_defects(&self) -> Vec<Diagnostic> {
+        let mut defects = self.defects.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *defects)
     }
 
     /// Whether a place is in the policy's own file: what others use is not judged by one user.
@@ -112,12 +153,13 @@ impl<'a> Context<'a> {
     }
 
     /// The syntax of a file.
-    pub fn syntax(&self, file: FileId) -> Rc<Syntax> {
-        let mut trees = self.trees.borrow_mut();
-        let tree = trees
-            .entry(file)
-            .or_insert_with(|| Rc::new(Syntax::of(self.text(file))));
-        Rc::clone(tree)
+    pub fn syntax(&self, file: FileId) -> Arc<Syntax> {
+        let trees = || self.trees.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = trees().get(&file).cloned();
+        known.unwrap_or_else(|| {
+            let tree = Arc::new(Syntax::of(self.text(file)));
+            Arc::clone(trees().entry(file).or_insert(tree))
+        })
     }
 
     /// What stands around a place: items, groups and statements, the innermost first. Of a rule's
@@ -129,7 +171,7 @@ impl<'a> Context<'a> {
     /// Whether several rules of the IR come from this place: it is in a template, and a change
     /// there changes all of them.
     pub fn is_shared(&self, span: Span) -> bool {
-        let rules_at = self.rules_at.get_or_init(|| {
+        let rules_at = once(&self.rules_at, || {
             let mut rules_at = BTreeMap::new();
             for (_, rule) in self.ir.rules() {
                 *rules_at.entry(rule.span).or_default() += 1;
@@ -180,6 +222,19 @@ impl<'a> Context<'a> {
         let blank_line = paragraph && next.starts_with('\n');
         edit(span, first, end + line + usize::from(blank_line))
     }
+}
+
+/// What a cell holds, made if it holds nothing yet.
+///
+/// It is made before the cell is locked, unlike [`OnceLock::get_or_init`] does it: what is made here
+/// has several processors work at it, and one that waits for the others takes up another lint
+/// meanwhile. If that lint asked for the same thing, it would wait for the lock that is held below
+/// it on its own stack, for ever. As it is, the worst is that two make the same.
+fn once<T>(cell: &OnceLock<T>, work: impl FnOnce() -> T) -> &T {
+    cell.get().unwrap_or_else(|| {
+        let made = work();
+        cell.get_or_init(|| made)
+    })
 }
 
 fn edit(place: Span, start: usize, end: usize) -> Edit {

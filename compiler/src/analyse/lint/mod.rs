@@ -21,10 +21,15 @@ mod suppress;
 mod syntax;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod words;
 mod world;
 
-use register::{lint, page};
+use rayon::prelude::*;
+
+use context::Shared;
+use register::{Lint, lint, page};
 
 pub use crate::diagnostic::{Meta, Persona, Precision};
 pub use context::Context;
@@ -40,33 +45,33 @@ use crate::Compilation;
 use crate::diagnostic::{self, Diagnostic};
 
 register::lints! {
-    mod any_any_allow;
-    mod default_allow;
-    mod no_established_accept;
-    mod source_port_trust;
+    mod any_any_allow: World, Reach;
+    mod default_allow: World, Reach;
+    mod no_established_accept: World;
+    mod source_port_trust: World, Reach;
     mod proxy_down_unstated;
     mod proxy_loop;
     mod redirect_loop;
     mod limit_huge;
     mod contradictory_match;
     mod always_true_match;
-    mod plaintext_service;
-    mod amplifier_open;
-    mod global_limit;
-    mod proxy_without_rate;
-    mod proxy_includes_local;
+    mod plaintext_service: World, Reach;
+    mod amplifier_open: World, Reach;
+    mod global_limit: World, Reach;
+    mod proxy_without_rate: World, Reach;
+    mod proxy_includes_local: World;
     mod limit_on_established;
     mod unbounded_keys;
     mod management_not_protected;
     mod missing_owner;
     mod no_tests;
-    mod silent_drop;
+    mod silent_drop: World;
     mod accept_is_not_final;
-    mod unreachable_rule;
-    mod shadowed_opposite;
-    mod mostly_shadowed;
-    mod redundant_rule;
-    mod conflicting_rules;
+    mod unreachable_rule: Reach;
+    mod shadowed_opposite: Reach;
+    mod mostly_shadowed: Reach;
+    mod redundant_rule: Reach;
+    mod conflicting_rules: Reach;
     mod v4_mapped_literal;
     mod magic_number;
     mod todo_allow;
@@ -74,27 +79,27 @@ register::lints! {
     mod dead_block;
     mod duplicate_rule;
     mod mergeable_rules;
-    mod order_sensitive_pair;
+    mod order_sensitive_pair: Reach;
     mod log_without_limit;
     mod unused_definition;
     mod overlapping_set_elements;
     mod kernel_floor;
-    mod world_to_admin_port;
-    mod wide_source;
-    mod wide_port_range;
-    mod bogon_source_accepted;
-    mod no_antispoof;
-    mod loopback_address_off_lo;
-    mod invalid_state_accepted;
-    mod egress_unrestricted;
-    mod metadata_endpoint_open;
-    mod fragment_bypass;
-    mod v4_only_hole;
-    mod v6_only_hole;
-    mod asymmetric_families;
-    mod nd_blocked;
-    mod pmtud_blocked;
-    mod echo_unlimited;
+    mod world_to_admin_port: World, Reach;
+    mod wide_source: World, Reach;
+    mod wide_port_range: World, Reach;
+    mod bogon_source_accepted: World, Reach;
+    mod no_antispoof: World, Reach;
+    mod loopback_address_off_lo: World, Reach;
+    mod invalid_state_accepted: World, Reach;
+    mod egress_unrestricted: World, Reach;
+    mod metadata_endpoint_open: World, Reach;
+    mod fragment_bypass: World;
+    mod v4_only_hole: World, Reach;
+    mod v6_only_hole: World, Reach;
+    mod asymmetric_families: World, Reach;
+    mod nd_blocked: World, Reach;
+    mod pmtud_blocked: World, Reach;
+    mod echo_unlimited: World, Reach;
 }
 
 register::pages! {
@@ -133,12 +138,9 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
     let mut suppressed = Vec::new();
     if let Some(ir) = &compilation.ir {
         let cx = Context::new(&compilation.sources, &compilation.policy, ir, settings);
-        for lint in LINTS {
-            if settings.wants(lint.meta) {
-                (lint.check)(&cx, &mut findings);
-            }
-        }
-        findings.extend(cx.defects.take());
+        let wanted = LINTS.iter().filter(|lint| settings.wants(lint.meta));
+        findings.extend(check(&cx, &wanted.collect::<Vec<_>>()));
+        findings.extend(cx.take_defects());
         findings.retain_mut(|finding| settings.admits(finding));
         diagnostic::sort(&mut findings);
         suppressed = suppress::suppress(&cx, &mut findings);
@@ -148,4 +150,33 @@ pub fn lint(compilation: &Compilation, settings: &Settings) -> Report {
         findings,
         suppressed,
     }
+}
+
+/// Runs lints on all processors. What they find is in their order, whoever comes first.
+///
+/// What two of them ask for, and what keeps all processors busy by itself, is made before they
+/// begin; meanwhile those run that do without.
+fn check(cx: &Context, lints: &[&Lint]) -> Vec<Diagnostic> {
+    let shared = |what| lints.iter().filter(|l| l.asks.contains(&what)).count() > 1;
+    let found = |lint: &Lint| {
+        let mut found = Vec::new();
+        (lint.check)(cx, &mut found);
+        found
+    };
+    let run = |alone: bool| -> Vec<(usize, Vec<Diagnostic>)> {
+        let lints = lints.par_iter().enumerate().with_max_len(1);
+        let lints = lints.filter(|(_, lint)| lint.asks.is_empty() == alone);
+        lints.map(|(at, lint)| (at, found(lint))).collect()
+    };
+    let alone = || {
+        if lints.len() > 1 {
+            cx.syntax(cx.policy.file);
+        }
+        run(true)
+    };
+    let prepare = || cx.prepare(shared(Shared::World), shared(Shared::Reach));
+    let (mut all, ()) = rayon::join(alone, prepare);
+    all.extend(run(false));
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().flat_map(|(_, found)| found).collect()
 }

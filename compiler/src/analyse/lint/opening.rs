@@ -1,8 +1,9 @@
 //! Which rules let flows in, and through: from the world, from its interfaces, from anywhere.
 
-use std::rc::Rc;
+use std::sync::{Arc, PoisonError};
 
 use super::Context;
+use super::context::Asked;
 use super::index::Lines;
 use super::words::words;
 use super::world::{Way, chosen, filter_view, moves};
@@ -15,6 +16,9 @@ use crate::packet::{Region, Values};
 
 /// The most pieces that one question looks at.
 const PIECES: u64 = 3_000;
+
+/// How many questions are kept with what they are about.
+const QUESTIONS: usize = 32;
 
 /// Where flows come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,19 +169,23 @@ impl Context<'_> {
         question.origin != Origin::World || self.world().sends(self.model(), region)
     }
 
-    /// What a question is about, before steer has moved it.
-    fn asked(&self, question: Question, moved: Moved) -> Rc<[Region]> {
-        let mut last = self.last_asked.borrow_mut();
-        if let Some((asked, empty, of, regions)) = &*last
-            && *empty == question.empty
-            && *of == moved
-            && asked == question.asked
-        {
-            return Rc::clone(regions);
+    /// What a question is about, before steer has moved it. Nobody has to wait while it is worked
+    /// out.
+    fn asked(&self, question: Question, moved: Moved) -> Arc<[Region]> {
+        let last = || {
+            let last = self.last_asked.lock();
+            last.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(regions) = known(&mut last(), question, moved) {
+            return regions;
         }
-        let regions: Rc<[Region]> = self.worked_out(question, moved).into();
+        let regions: Arc<[Region]> = self.worked_out(question, moved).into();
         let asked = question.asked.to_vec();
-        *last = Some((asked, question.empty, moved, Rc::clone(&regions)));
+        let mut last = last();
+        if last.len() >= QUESTIONS {
+            last.remove(0);
+        }
+        last.push((asked, question.empty, moved, Arc::clone(&regions)));
         regions
     }
 
@@ -220,10 +228,13 @@ impl Context<'_> {
                 let Some(target) = target.intersection(arriving) else {
                     continue;
                 };
-                let mut closed = closed(&target);
-                let denied = world.denied.iter();
-                closed.extend(denied.filter(|d| d.intersects(&target)));
-                if let Some(region) = hole(model, &target, &closed, &mut budget)? {
+                let closed = |target: &Region| {
+                    let denied = world.denied.iter().filter(|d| d.intersects(target));
+                    let mut closed = closed(target);
+                    closed.extend(denied);
+                    closed
+                };
+                if let Some(region) = hole(model, &target, closed, &mut budget)? {
                     let example = self.shown(id, &region);
                     return Ok(example.map(|example| Opening { region, example }));
                 }
@@ -244,9 +255,11 @@ impl Context<'_> {
         };
         let mut budget = Budget::new(PIECES);
         for target in line.regions.iter().flat_map(|r| meets(r, asked)) {
-            let earlier = guard.earlier(at, &target).into_iter();
-            let earlier: Vec<&Region> = earlier.map(|(_, region)| region).collect();
-            if let Some(region) = hole(self.model(), &target, &earlier, &mut budget)? {
+            let earlier = |target: &Region| {
+                let earlier = guard.earlier(at, target).into_iter();
+                earlier.map(|(_, region)| region).collect()
+            };
+            if let Some(region) = hole(self.model(), &target, earlier, &mut budget)? {
                 let stage = Stage::Guard;
                 let example = self.shown(RuleId { stage, index }, &region);
                 return Ok(example.map(|example| Opening { region, example }));
@@ -282,18 +295,32 @@ impl Context<'_> {
     }
 }
 
-/// Points of a region that are in none of some others: one that reads well, if it will do.
-fn hole(
+/// What a question is about, if it is among the last ones. It is the last one then.
+fn known(last: &mut Vec<Asked>, question: Question, moved: Moved) -> Option<Arc<[Region]>> {
+    let is = |(asked, empty, of, _): &Asked| {
+        *empty == question.empty && *of == moved && asked == question.asked
+    };
+    let at = last.iter().rposition(is)?;
+    let found = last.remove(at);
+    let regions = Arc::clone(&found.3);
+    last.push(found);
+    Some(regions)
+}
+
+/// Points of a region that are in none of some others, of which `closed` gives those that meet a
+/// region: one that reads well, if it will do. Mostly it will, and few others meet a point.
+fn hole<'c>(
     model: &Model,
     target: &Region,
-    closed: &[&Region],
+    closed: impl Fn(&Region) -> Vec<&'c Region>,
     budget: &mut Budget,
 ) -> Result<Option<Region>, OutOfBudget> {
     let plain = model.plain(target);
-    if !closed.iter().any(|other| other.contains(&plain)) {
-        return Ok(Some(Region::point(&plain)));
+    let point = Region::point(&plain);
+    if !closed(&point).iter().any(|other| other.contains(&plain)) {
+        return Ok(Some(point));
     }
-    match cover(target, closed, budget)? {
+    match cover(target, &closed(target), budget)? {
         Cover::Hole(region) => Ok(Some(region)),
         Cover::Whole(_) => Ok(None),
     }

@@ -1,5 +1,6 @@
 //! The register of lints, and of the compiler's codes that have a page.
 
+use super::context::Shared;
 use super::{Context, LINTS, Meta, PAGES};
 use crate::diagnostic::Diagnostic;
 use crate::resolve::nearest;
@@ -7,6 +8,8 @@ use crate::resolve::nearest;
 /// A lint.
 pub(super) struct Lint {
     pub(super) meta: &'static Meta,
+    /// What it may ask for that others ask for, too.
+    pub(super) asks: &'static [Shared],
     /// Adds what it finds.
     pub(super) check: fn(&Context, &mut Vec<Diagnostic>),
 }
@@ -34,13 +37,17 @@ pub fn lookup(word: &str) -> Result<&'static Meta, String> {
     })
 }
 
-/// Declares the modules of lints and lists them.
+/// Declares the modules of lints and lists them, each with what it may ask for.
 macro_rules! lints {
-    ($(mod $lint:ident;)*) => {
+    ($(mod $lint:ident $(: $($shared:ident),+)?;)*) => {
         $(mod $lint;)*
 
         static LINTS: &[register::Lint] = &[
-            $(register::Lint { meta: &$lint::LINT, check: $lint::check }),*
+            $(register::Lint {
+                meta: &$lint::LINT,
+                asks: &[$($(context::Shared::$shared),+)?],
+                check: $lint::check,
+            }),*
         ];
     };
 }

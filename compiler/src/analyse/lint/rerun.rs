@@ -40,7 +40,7 @@ impl Context<'_> {
             );
             let defect = Diagnostic::error(Code::Internal, title, rule.span)
                 .help("this is a defect of polc: please report it with the policy");
-            self.defects.borrow_mut().push(defect);
+            self.add_defect(defect);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Silences findings that a comment answers for, and judges those comments.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use polc_grammar::ast;
 
@@ -98,7 +98,7 @@ fn read(cx: &Context, file: FileId, problems: &mut Vec<Diagnostic>) -> Vec<Suppr
     if !cx.text(file).contains("polc:") {
         return Vec::new();
     }
-    let syntax: Rc<Syntax> = cx.syntax(file);
+    let syntax: Arc<Syntax> = cx.syntax(file);
     let mut out = Vec::new();
     for comment in &syntax.comments {
         let within = |range: std::ops::Range<usize>| {

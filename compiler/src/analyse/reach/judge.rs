@@ -123,13 +123,19 @@ impl<'m> Rows<'m> {
 
     /// The earlier lines that meet a line, with how much of it they mean, the largest first.
     fn shares(&self, line: &Line, around: &Around) -> Vec<Share> {
-        let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut shares: Vec<Share> = Vec::new();
         for (region, before) in self.regions(line).zip(&around.before) {
-            for row in before.iter().filter_map(|row| self.all.get(*row)) {
-                *shares.entry(row.line).or_default() += region.share(&row.region);
-            }
+            let rows = before.iter().filter_map(|row| self.all.get(*row));
+            shares.extend(rows.map(|row| (row.line, region.share(&row.region))));
         }
-        let mut shares: Vec<Share> = shares.into_iter().collect();
+        shares.sort_by_key(|(line, _)| *line);
+        shares.dedup_by(|next, sum| {
+            let same = next.0 == sum.0;
+            if same {
+                sum.1 += next.1;
+            }
+            same
+        });
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         shares
     }
