@@ -91,6 +91,7 @@ impl Filter {
 /// An entry of a manifest.
 pub(crate) fn program(name: &str, hook: ProgramHook, pattern: &str) -> ProgramEntry {
     ProgramEntry {
+        bare: None,
         name: Some(name.to_owned()),
         hook,
         pattern: pattern.to_owned(),

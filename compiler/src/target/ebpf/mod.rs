@@ -17,6 +17,7 @@ mod guard;
 mod hook;
 mod iface;
 mod limit;
+mod link;
 mod list;
 mod log;
 mod look;
@@ -113,6 +114,8 @@ pub struct Programs {
 pub struct Attached {
     /// Its name in the object; none for interfaces that no rule speaks of.
     pub name: Option<String>,
+    /// The name of the one that does the same with frames that begin with the header of IP.
+    pub bare: Option<String>,
     /// Where the kernel meets it.
     pub hook: Hook,
     /// The interfaces: those that the pattern means and no earlier one of the hook does.
