@@ -5,7 +5,8 @@
 //! plan of reading them, which `lookup` turns into instructions, and `act` does what the answer says.
 //!
 //! Programs are specialised: what no rule asks for is not read, and there is a program for each
-//! class of interfaces that rules tell apart.
+//! class of interfaces that rules tell apart, once for Ethernet and once for frames without a header of
+//! the link: both read the same tables.
 
 mod act;
 mod build;
