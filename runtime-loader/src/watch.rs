@@ -16,7 +16,8 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::access::AccessError;
 use crate::apply::{Applied, ApplyError, ApplyOptions, Changes, Renewed, renew};
-use crate::netlink::{RouteConnection, is_errno, link};
+use crate::netlink::link::{self, Layer};
+use crate::netlink::{RouteConnection, is_errno};
 use crate::netns::Netns;
 use crate::routing::{self, RoutingError};
 use crate::store::StoreError;
@@ -61,7 +62,7 @@ pub enum End {
 }
 
 /// What of an interface decides which programs it has.
-type Traits = (u32, String, [bool; 3]);
+type Traits = (u32, String, Layer, [bool; 2]);
 
 /// Keeps the programs that were committed last in force at all interfaces of a namespace, until it is
 /// stopped. `tell` hears of everything that it does.
@@ -133,7 +134,7 @@ fn forget(news: &Socket) -> io::Result<()> {
 fn traits(connection: &mut RouteConnection) -> io::Result<Vec<Traits>> {
     let interfaces = link::all(connection)?.into_iter();
     Ok(interfaces
-        .map(|i| (i.index, i.name, [i.up, i.ethernet, i.port]))
+        .map(|i| (i.index, i.name, i.layer, [i.up, i.port]))
         .collect())
 }
 

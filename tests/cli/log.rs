@@ -64,6 +64,7 @@ fn bundle() -> Bundle {
         log_id: Some(7),
     };
     let program = ProgramEntry {
+        bare: None,
         name: Some("filter".to_owned()),
         hook: ProgramHook::Egress,
         stage: ProgramStage::Filter,

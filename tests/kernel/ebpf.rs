@@ -152,7 +152,7 @@ fn an_interface_that_comes_later_is_missed() {
 }
 
 #[test]
-fn packets_without_ethernet_headers_are_not_guarded_in_silence() {
+fn packets_that_no_program_reads_are_not_guarded_in_silence() {
     if !possible() {
         return;
     }
@@ -163,6 +163,12 @@ fn packets_without_ethernet_headers_are_not_guarded_in_silence() {
         bench.router().output("ip", &arguments).expect("done")
     };
     let all = programs("guard { deny udp/81  default allow }");
+    let mut manifest = all.manifest().clone();
+    for program in &mut manifest.programs {
+        program.bare = None;
+    }
+    let object = all.bytes("policy.o").expect("an object").to_vec();
+    let all = Bundle::new(manifest, [("policy.o".to_owned(), object)].into()).expect("a bundle");
     ip("tuntap add mode tun name tun9");
     ip("link set tun9 up");
     let refused = bench.try_apply(&all).expect_err("it cannot be guarded");

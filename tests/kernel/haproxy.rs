@@ -1,24 +1,13 @@
 //! HAProxy as Debian ships it, as the transparent proxy.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use polc_runtime_loader::lab::{Client, Outcome};
 use tempfile::NamedTempFile;
 
-use crate::harness::{Bench, has_program, loopback, possible};
-
-/// A process that is ended with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::harness::{Bench, Process, has_program, loopback, possible};
 
 const CONFIG: &str = "
 global

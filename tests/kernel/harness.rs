@@ -1,7 +1,7 @@
 //! A router with a policy in force.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use polc_bundle::Bundle;
 use polc_compiler::diagnostic::human::{self, Style};
@@ -18,6 +18,17 @@ pub(crate) struct Bench {
     pub(crate) topology: Topology,
     target: &'static str,
     state: TempDir,
+}
+
+/// A process that ends with the test.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Makes each function a test on each target that is named before it.

@@ -11,6 +11,7 @@
     reason = "a test stops at the first thing that is wrong"
 )]
 
+mod bare;
 mod connections;
 mod dnat;
 mod ebpf;

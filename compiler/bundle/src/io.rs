@@ -319,6 +319,7 @@ mod tests {
         let mut manifest = sample().manifest;
         manifest.programs = vec![crate::ProgramEntry {
             name: Some("filter_0".into()),
+            bare: Some("filter_0_ip".into()),
             hook: crate::ProgramHook::Egress,
             stage: crate::ProgramStage::Filter,
             pattern: "eth*".into(),
@@ -329,7 +330,13 @@ mod tests {
             number: 3,
         }];
         let full = to_yaml(&manifest).unwrap();
-        for line in ["hook: egress", "state:", "classes:", "number: 3"] {
+        for line in [
+            "hook: egress",
+            "bare: filter_0_ip",
+            "state:",
+            "classes:",
+            "number: 3",
+        ] {
             assert!(full.contains(line), "{line}: {full}");
             assert!(!plain.contains(line), "{line}: {plain}");
         }

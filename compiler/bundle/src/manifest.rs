@@ -165,6 +165,10 @@ pub struct ProgramEntry {
     /// Its name in the object; none for interfaces that no rule speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The name of the one that does the same with frames that have no Ethernet header and begin with
+    /// that of IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bare: Option<String>,
     /// Where it runs.
     pub hook: ProgramHook,
     /// What part of the policy it is: programs of one hook run in the order of the stages.

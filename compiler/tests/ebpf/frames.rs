@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 use polc_compiler::field::{Field, TIME_DAY, TIME_HOUR};
+use polc_compiler::interpret::frame::{Frame, Link};
 use polc_compiler::ir::{Cube, Rule};
 
 /// Numbers at which a policy changes its mind.
@@ -97,6 +98,16 @@ pub(crate) fn frame(rng: &mut Rng, pools: &Pools) -> Vec<u8> {
         out[at] ^= 1 << rng.u8(..8);
     }
     out
+}
+
+/// A frame, half the time as an interface without Ethernet headers has it; such have no tags.
+pub(crate) fn either<'f>(rng: &mut Rng, frame: &'f [u8]) -> Frame<'f> {
+    let untagged = matches!(frame.get(12..14), Some([0x08, 0x00] | [0x86, 0xdd]));
+    if untagged && rng.bool() {
+        Frame::whole(Link::Raw, &frame[14..])
+    } else {
+        Frame::whole(Link::Ethernet, frame)
+    }
 }
 
 fn ethernet(rng: &mut Rng, pools: &Pools, v6: bool) -> Vec<u8> {

@@ -12,13 +12,13 @@ use polc_compiler::ir::{Ir, Rate, Rule, Stage, TimeUnit};
 use polc_compiler::packet::Pattern;
 use polc_compiler::target::{
     self,
-    ebpf::{self, Hook, Programs},
+    ebpf::{self, Attached, Hook, Programs},
 };
 use polc_compiler::{Compilation, Files, Options, compile};
 use polc_generator::{Feature, Shape, valid_policy};
 
-use super::frames::{Pools, frame, time};
-use super::kernel::{Entry, Loaded, possible};
+use super::frames::{Pools, either, frame, time};
+use super::kernel::{Entry, LEAST, Loaded, names, possible, program_for};
 
 /// No file can be read.
 struct NoFiles;
@@ -90,13 +90,13 @@ struct Judged {
 fn judged(
     ir: &Ir,
     (state, ids): (&mut State, &BTreeMap<Arc<str>, u32>),
-    (iface, bytes): (&str, &[u8]),
+    (iface, frame): (&str, &Frame),
 ) -> Judged {
     let unjudged = |passes| Judged {
         passes,
         logged: Vec::new(),
     };
-    let parsed = match parse(&Frame::whole(Link::Ethernet, bytes)) {
+    let parsed = match parse(frame) {
         Ok(parsed) => parsed,
         Err(FrameError::NotIp { .. }) => return unjudged(true),
         Err(_) => return unjudged(false),
@@ -127,7 +127,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     let (policies, packets) = (number("POLC_POLICIES", 40), number("POLC_PACKETS", 2_000));
     let mut rng = Rng::with_seed(number("POLC_SEED", 1));
     let (mut count, mut dropped, mut logged, mut verified) = (0u64, 0u64, 0, 0);
-    let (mut maps, mut sets) = (0, 0);
+    let (mut maps, mut sets, mut bare) = (0, 0, 0u64);
     for _ in 0..policies {
         let shape = shape(if rng.bool() { 8 } else { 40 });
         let seed = rng.u64(..);
@@ -148,23 +148,22 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         let ir = timeless(made.ir.as_ref().unwrap());
         let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
         let guard = guarded(&ir, &made, hook).unwrap();
-        let programs: Vec<(&str, &Pattern)> = guard
-            .programs
-            .iter()
-            .filter_map(|program| Some((program.name.as_deref()?, &program.pattern)))
-            .collect();
-        let loaded = Loaded::new(&guard, programs.iter().map(|(name, _)| *name));
+        let programs = guard.programs.iter().filter(|entry| entry.name.is_some());
+        let programs: Vec<&Attached> = programs.collect();
+        let loaded = Loaded::new(&guard, names(&guard));
         verified = verified.max(loaded.verified);
         maps += guard.state.len();
         sets += guard.sets.len();
         let pools = Pools::of(&ir.guard);
         let mut state = State::new(&ir);
         for at in 0..packets {
-            let (name, pattern) = programs[rng.usize(..programs.len())];
-            let iface = name_of(pattern);
+            let entry = programs[rng.usize(..programs.len())];
+            let iface = name_of(&entry.pattern);
             let bytes = frame(&mut rng, &pools);
-            let Some(passes) = loaded.passes(name, &bytes) else {
-                assert_eq!(hook, Hook::Ingress);
+            let frame = either(&mut rng, &bytes);
+            let name = program_for(entry, &frame).unwrap();
+            let Some(passes) = loaded.passes(name, frame.bytes) else {
+                assert!(hook == Hook::Ingress || frame.length < LEAST);
                 continue;
             };
             let entries = loaded.logged();
@@ -172,30 +171,31 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
                 passes,
                 logged: entries.iter().map(|entry| entry.id).collect(),
             };
-            let expected = judged(&ir, (&mut state, &guard.log_ids), (&iface, &bytes));
+            let expected = judged(&ir, (&mut state, &guard.log_ids), (&iface, &frame));
             assert_eq!(
                 got,
                 expected,
-                "packet {at} of {hook:?}, in {iface}: {bytes:02x?}\n{:?}\n{:?}\n{:?}\n{text}\n{}",
-                parse(&Frame::whole(Link::Ethernet, &bytes)),
+                "packet {at} of {hook:?}, in {iface}, by {name}: {bytes:02x?}\n{:?}\n{:?}\n{:?}\n{text}\n{}",
+                parse(&frame),
                 ir.buckets,
                 ir.dynamic,
                 guard.listing
             );
             for entry in entries {
-                describes(&entry, &bytes);
+                describes(&entry, &frame);
             }
             count += 1;
             dropped += u64::from(!got.passes);
             logged += got.logged.len();
+            bare += u64::from(frame.link == Link::Raw);
         }
     }
     eprintln!(
-        "{policies} policies with {maps} maps of state and {sets} tables of sets, {count} frames, {dropped} dropped, {logged} log \
-         entries, 0 mismatches; the verifier looked at up to {verified} instructions"
+        "{policies} policies with {maps} maps of state and {sets} tables of sets, {count} frames, {bare} of them without Ethernet \
+         header, {dropped} dropped, {logged} log entries, 0 mismatches; the verifier looked at up to {verified} instructions"
     );
     assert!(dropped > count / 10 && dropped < count * 9 / 10);
-    assert!(sets > 0);
+    assert!(sets > 0 && bare > count / 10);
 }
 
 fn guarded(ir: &Ir, made: &Compilation, hook: Hook) -> Result<Programs, Vec<Diagnostic>> {
@@ -216,8 +216,8 @@ pub(crate) fn large_set(rules: &[Rule]) -> usize {
 }
 
 /// Whether a log entry is about a frame.
-fn describes(entry: &Entry, bytes: &[u8]) {
-    let parsed = parse(&Frame::whole(Link::Ethernet, bytes)).unwrap();
+fn describes(entry: &Entry, frame: &Frame) {
+    let parsed = parse(frame).unwrap();
     let packet = parsed.packet(Place::Host, Place::Host);
     let field = |field| packet.field(field).unwrap_or(0);
     let [_, family, protocol, _] = entry.numbers;
@@ -262,18 +262,19 @@ fn front_line(path: &str, options: &Options) {
     let pools = Pools::of(&ir.guard);
     for hook in [Hook::Xdp, Hook::Ingress] {
         let guard = guarded(ir, &made, hook).unwrap();
-        let name = guard.programs.iter().find_map(|p| p.name.as_deref());
-        let name = name.unwrap();
-        let loaded = Loaded::new(&guard, [name].into_iter());
+        let loaded = Loaded::new(&guard, names(&guard));
         let mut state = State::new(ir);
         let mut dropped = 0;
         for _ in 0..number("POLC_PACKETS", 2_000) {
             let bytes = frame(&mut rng, &pools);
-            let Some(passes) = loaded.passes(name, &bytes) else {
+            let frame = either(&mut rng, &bytes);
+            let mut programs = guard.programs.iter();
+            let program = programs.find_map(|attached| program_for(attached, &frame));
+            let Some(passes) = loaded.passes(program.unwrap(), frame.bytes) else {
                 continue;
             };
             let ids = &guard.log_ids;
-            let expected = judged(ir, (&mut state, ids), ("eth0", &bytes));
+            let expected = judged(ir, (&mut state, ids), ("eth0", &frame));
             assert_eq!(passes, expected.passes, "{bytes:02x?}");
             dropped += u32::from(!passes);
         }

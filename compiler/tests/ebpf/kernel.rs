@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
-use polc_compiler::target::ebpf::Programs;
+use polc_compiler::interpret::frame::{Frame, Link};
+use polc_compiler::target::ebpf::{Attached, Programs};
 use polc_runtime_loader::fill_set;
 
 /// Whether kernel tests can run. Missing root is an error in CI.
@@ -71,6 +72,25 @@ impl Entry {
 const XDP: [u32; 2] = [1, 2];
 /// `TCX_DROP`, `TCX_NEXT`
 const TCX: [u32; 2] = [2, u32::MAX];
+
+/// The program of an entry that reads a frame.
+pub(crate) fn program_for<'p>(entry: &'p Attached, frame: &Frame) -> Option<&'p str> {
+    let name = match frame.link {
+        Link::Raw => &entry.bare,
+        _ => &entry.name,
+    };
+    name.as_deref()
+}
+
+/// The names of all programs.
+pub(crate) fn names(made: &Programs) -> impl Iterator<Item = &str> {
+    let entries = made.programs.iter();
+    let names = entries.flat_map(|entry| [entry.name.as_deref(), entry.bare.as_deref()]);
+    names.flatten()
+}
+
+/// Tests of all programs refuse frames that end before an Ethernet header could.
+pub(crate) const LEAST: usize = 14;
 
 /// Tests of programs for packets refuse frames that end before an IP header could.
 const SHORTEST: usize = 54;

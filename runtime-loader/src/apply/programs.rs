@@ -243,7 +243,7 @@ impl<'b> Plan<'b> {
 
 /// Checks that the kernel and the interfaces can have what is wanted of them.
 fn check(netns: &Netns, manifest: &Manifest, wanted: &[Wanted]) -> Result<(), EbpfError> {
-    if let Some(odd) = wanted.iter().find(|wanted| !wanted.ethernet) {
+    if let Some(odd) = wanted.iter().find(|wanted| !wanted.readable) {
         return Err(EbpfError::NotEthernet {
             interface: odd.interface.clone(),
             program: odd.program.clone(),

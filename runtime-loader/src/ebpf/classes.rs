@@ -76,6 +76,7 @@ fn read(map: &Numbers) -> Result<BTreeMap<u32, u32>, MapError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::link::Layer;
 
     #[test]
     fn the_first_pattern_gives_the_number() {
@@ -87,7 +88,7 @@ mod tests {
             index,
             name: name.to_owned(),
             up: true,
-            ethernet: true,
+            layer: Layer::Ethernet,
             port: false,
             program: None,
             attached: None,

@@ -62,7 +62,10 @@ pub(crate) fn object(bundle: &Bundle) -> Result<&[u8], BundleProblem> {
 /// The names of a bundle's programs.
 pub(crate) fn names(manifest: &Manifest) -> BTreeSet<&str> {
     let programs = manifest.programs.iter();
-    programs.filter_map(|p| p.name.as_deref()).collect()
+    programs
+        .flat_map(|p| [p.name.as_deref(), p.bare.as_deref()])
+        .flatten()
+        .collect()
 }
 
 /// Pins loaded programs, their counters and numbers of interfaces in place of what is pinned there.
@@ -115,7 +118,11 @@ fn program<'e>(
     let program = loaded.program_mut(name).ok_or_else(missing)?;
     let for_frames = matches!(program, Loaded::Xdp(_));
     let mut entries = manifest.programs.iter();
-    let fits = entries
-        .all(|e| e.name.as_deref() != Some(name) || (e.hook == ProgramHook::Xdp) == for_frames);
+    let fits = entries.all(|entry| {
+        let named = [&entry.name, &entry.bare]
+            .iter()
+            .any(|n| n.as_deref() == Some(name));
+        !named || (entry.hook == ProgramHook::Xdp) == for_frames
+    });
     if fits { Ok(program) } else { Err(missing()) }
 }

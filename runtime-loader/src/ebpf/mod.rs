@@ -120,7 +120,9 @@ pub enum EbpfError {
         source: Box<ProgramError>,
     },
     /// A program is for an interface whose frames it cannot read.
-    #[error("`{program}` cannot read the packets of `{interface}`: they have no Ethernet header")]
+    #[error(
+        "`{program}` cannot read the packets of `{interface}`: they begin with neither an Ethernet nor an IP header"
+    )]
     NotEthernet {
         /// The interface.
         interface: String,

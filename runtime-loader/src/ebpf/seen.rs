@@ -9,7 +9,7 @@ use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 use super::pins::{Pins, Point};
 use super::{EbpfError, classes, load, program, sets};
 use crate::netlink::RouteConnection;
-use crate::netlink::link::{self, Interface};
+use crate::netlink::link::{self, Interface, Layer};
 use crate::netns::Netns;
 
 /// The hooks in the order in which they get their programs. What leaves is seen first, so that its
@@ -50,7 +50,7 @@ pub(crate) struct Wanted {
     pub(crate) interface: String,
     pub(crate) program: String,
     /// Whether the program could read its frames.
-    pub(crate) ethernet: bool,
+    pub(crate) readable: bool,
 }
 
 impl Seen {
@@ -121,13 +121,15 @@ impl Seen {
         }
     }
 
-    /// What each hook should run, in the order in which they are changed. An interface without
-    /// Ethernet headers that is down carries nothing, and should run nothing.
+    /// What each hook should run, in the order in which they are changed. An interface with
+    /// frames that no program reads carries nothing while it is down, and should run nothing.
     pub(crate) fn wanted(&self, manifest: &Manifest) -> Vec<Wanted> {
-        let interfaces = self.interfaces.iter();
-        let used: Vec<&Interface> = interfaces.filter(|i| i.ethernet || i.up).collect();
         let at = |(hook, stage)| {
-            used.iter().filter_map(move |interface| {
+            self.interfaces.iter().filter_map(move |interface| {
+                let entry = choose(&manifest.programs, (hook, stage), interface)?;
+                let program = program_for(entry, interface.layer);
+                let readable = program.is_some();
+                (readable || interface.up).then_some(())?;
                 Some(Wanted {
                     point: Point {
                         index: interface.index,
@@ -135,8 +137,8 @@ impl Seen {
                         stage,
                     },
                     interface: interface.name.clone(),
-                    program: choose(&manifest.programs, (hook, stage), interface)?.to_owned(),
-                    ethernet: interface.ethernet,
+                    program: program.or(entry.name.as_deref())?.to_owned(),
+                    readable,
                 })
             })
         };
@@ -215,36 +217,43 @@ pub(crate) fn means(pattern: &str, interface: &str) -> bool {
     }
 }
 
-/// The program for a point of an interface: that of the point's first pattern that means its name.
+/// The program of an entry that reads such frames, if one does.
+fn program_for(entry: &ProgramEntry, layer: Layer) -> Option<&str> {
+    match layer {
+        Layer::Ethernet => entry.name.as_deref(),
+        Layer::Bare => entry.bare.as_deref(),
+        Layer::Other => None,
+    }
+}
+
+/// What a point of an interface should run, if anything: that of the point's first pattern that means
+/// its name.
 /// What a port hands on is its bridge's, bond's or team's packet and is judged there; the port has a
 /// program for packets only where it is named in full.
 fn choose<'m>(
     programs: &'m [ProgramEntry],
     (hook, stage): (ProgramHook, ProgramStage),
     interface: &Interface,
-) -> Option<&'m str> {
+) -> Option<&'m ProgramEntry> {
     let here = programs.iter().filter(|entry| entry.hook == hook);
     let mut here = here.filter(|entry| entry.stage == stage);
     let first = here.find(|entry| means(&entry.pattern, &interface.name))?;
     if interface.port && hook != ProgramHook::Xdp && first.pattern != interface.name {
         return None;
     }
-    first.name.as_deref()
+    first.name.is_some().then_some(first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A point; which stage it is makes no difference as long as entries are of it.
-    const XDP: (ProgramHook, ProgramStage) = (ProgramHook::Xdp, ProgramStage::Filter);
-
     fn interface(name: &str) -> Interface {
         Interface {
             index: 1,
             name: name.to_owned(),
             up: true,
-            ethernet: true,
+            layer: Layer::Ethernet,
             port: false,
             program: None,
             attached: None,
@@ -254,10 +263,21 @@ mod tests {
     fn entry(name: Option<&str>, hook: ProgramHook, pattern: &str) -> ProgramEntry {
         ProgramEntry {
             name: name.map(str::to_owned),
+            bare: name.map(|name| format!("{name}_ip")),
             hook,
             stage: ProgramStage::Filter,
             pattern: pattern.to_owned(),
         }
+    }
+
+    /// The name of the program that is chosen.
+    fn chosen<'m>(
+        programs: &'m [ProgramEntry],
+        hook: ProgramHook,
+        interface: &Interface,
+    ) -> Option<&'m str> {
+        let point = (hook, ProgramStage::Filter);
+        program_for(choose(programs, point, interface)?, interface.layer)
     }
 
     #[test]
@@ -273,14 +293,26 @@ mod tests {
             entry(Some("wan"), "eth*"),
             entry(Some("rest"), "*"),
         ];
-        let chosen = ["eth0", "eth1", "eth2", "wg0", "lo"]
-            .map(|name| choose(&programs, XDP, &interface(name)));
-        assert_eq!(chosen, [Some("one"), None, Some("wan"), Some("rest"), None]);
+        let names = ["eth0", "eth1", "eth2", "wg0", "lo"]
+            .map(|name| chosen(&programs, ProgramHook::Xdp, &interface(name)));
+        assert_eq!(names, [Some("one"), None, Some("wan"), Some("rest"), None]);
         let own = [entry(Some("own"), "lo")];
         let lo = interface("lo");
-        assert_eq!(choose(&own, XDP, &lo), Some("own"));
-        assert_eq!(choose(&own, (ProgramHook::Ingress, XDP.1), &lo), None);
-        assert_eq!(choose(&[], XDP, &lo), None);
+        assert_eq!(chosen(&own, ProgramHook::Xdp, &lo), Some("own"));
+        assert_eq!(chosen(&own, ProgramHook::Ingress, &lo), None);
+        assert_eq!(chosen(&[], ProgramHook::Xdp, &lo), None);
+    }
+
+    #[test]
+    fn what_frames_begin_with_says_which_program_reads_them() {
+        let of = |layer| Interface {
+            layer,
+            ..interface("wg0")
+        };
+        let entries = [entry(Some("p"), ProgramHook::Xdp, "*")];
+        let chosen = [Layer::Ethernet, Layer::Bare, Layer::Other]
+            .map(|layer| chosen(&entries, ProgramHook::Xdp, &of(layer)));
+        assert_eq!(chosen, [Some("p"), Some("p_ip"), None]);
     }
 
     #[test]
@@ -295,9 +327,9 @@ mod tests {
             (ProgramHook::Egress, None),
         ] {
             let wide = [entry(Some("p"), hook, "eth*")];
-            assert_eq!(choose(&wide, (hook, XDP.1), &port), by_pattern);
+            assert_eq!(chosen(&wide, hook, &port), by_pattern);
             let named = [entry(Some("p"), hook, "eth0")];
-            assert_eq!(choose(&named, (hook, XDP.1), &port), Some("p"));
+            assert_eq!(chosen(&named, hook, &port), Some("p"));
         }
     }
 }

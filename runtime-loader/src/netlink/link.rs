@@ -31,14 +31,41 @@ pub(crate) struct Interface {
     pub(crate) name: String,
     /// Whether it is administratively up.
     pub(crate) up: bool,
-    /// Whether its frames begin with an Ethernet header.
-    pub(crate) ethernet: bool,
+    /// What its frames begin with.
+    pub(crate) layer: Layer,
     /// Whether it is a port of a bridge, bond or team, whose packets its frames become.
     pub(crate) port: bool,
     /// The program's number.
     pub(crate) program: Option<u32>,
     /// How it runs it.
     pub(crate) attached: Option<XdpAttached>,
+}
+
+/// What the frames of an interface begin with, both ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// The header of Ethernet.
+    Ethernet,
+    /// That of IP.
+    Bare,
+    /// Another one, or sometimes another one.
+    Other,
+}
+
+impl Layer {
+    /// That of interfaces of a type. Packets that a GRE tunnel sends can have the header of the tunnel.
+    fn of(kind: LinkLayerType) -> Self {
+        match kind {
+            LinkLayerType::Ether | LinkLayerType::Loopback => Self::Ethernet,
+            LinkLayerType::None
+            | LinkLayerType::Ppp
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Rawip => Self::Bare,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// One end of a veth pair to be made.
@@ -94,10 +121,7 @@ fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
         index: link.header.index,
         name: String::new(),
         up: link.header.flags.contains(LinkFlags::Up),
-        ethernet: matches!(
-            link.header.link_layer_type,
-            LinkLayerType::Ether | LinkLayerType::Loopback
-        ),
+        layer: Layer::of(link.header.link_layer_type),
         port: false,
         program: None,
         attached: None,
@@ -225,6 +249,26 @@ pub(crate) fn remove(connection: &mut RouteConnection, name: &str) -> io::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tunnels_of_ip_have_no_header_of_their_own() {
+        for (number, layer) in [
+            (1, Layer::Ethernet),
+            (772, Layer::Ethernet),
+            (65534, Layer::Bare),
+            (512, Layer::Bare),
+            (519, Layer::Bare),
+            (768, Layer::Bare),
+            (769, Layer::Bare),
+            (776, Layer::Bare),
+            (778, Layer::Other),
+            (823, Layer::Other),
+            (280, Layer::Other),
+            (60000, Layer::Other),
+        ] {
+            assert_eq!(Layer::of(number.into()), layer, "{number}");
+        }
+    }
 
     #[test]
     fn a_vrf_has_no_ports() {

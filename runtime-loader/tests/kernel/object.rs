@@ -95,6 +95,7 @@ pub(crate) fn program(name: &str, hook: ProgramHook, pattern: &str) -> ProgramEn
             ProgramHook::Xdp => ProgramStage::Guard,
             _ => ProgramStage::Filter,
         },
+        bare: None,
         name: Some(name.to_owned()),
         hook,
         pattern: pattern.to_owned(),

@@ -1,5 +1,6 @@
 //! The object: programs of all stages, their tables and their maps.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use polc_bpf::asm::{Program, SourceLine};
@@ -8,6 +9,7 @@ use polc_bpf::object::Object;
 use polc_bundle::ProgramStage;
 
 use super::iface::Classes;
+use super::link::{Each, Link};
 use super::state::State;
 use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, log};
 use crate::diagnostic::Diagnostic;
@@ -78,7 +80,7 @@ impl<'b> Build<'b> {
             let counter = |rule| counter(&self.counted, Stage::Guard, rule);
             let made = guard::program(&mut self.state, &classes, &rules, &frame, &counter);
             let made = made.map_err(|error| vec![failed(&error, ir)])?;
-            self.add(hook, made.program, made.data);
+            self.add(hook, &made.programs, made.data);
             self.attach(Some(name), (hook, ProgramStage::Guard), pattern);
         }
         Ok(())
@@ -119,7 +121,7 @@ impl<'b> Build<'b> {
                 };
                 let made = filter::program(&mut self.state, &asked)
                     .map_err(|error| vec![failed(&error, ir)])?;
-                self.add(hook, made.program, made.data);
+                self.add(hook, &made.programs, made.data);
                 self.attach(Some(name), (hook, ProgramStage::Filter), pattern);
             }
         }
@@ -158,13 +160,21 @@ impl<'b> Build<'b> {
         })
     }
 
-    fn add(&mut self, hook: Hook, program: Program, data: Vec<(String, Vec<u8>)>) {
-        self.listing.push_str(&program.to_string());
-        self.needs.note(&program);
+    fn add(&mut self, hook: Hook, programs: &Each<Program>, data: Vec<(String, Vec<u8>)>) {
+        let Each { ethernet, bare } = programs;
+        self.listing.push_str(&ethernet.to_string());
+        let [name, other] = [ethernet, bare].map(Program::name);
+        let _ = writeln!(
+            self.listing,
+            "{other}(): as {name}, for frames without Ethernet header"
+        );
         for (name, bytes) in data {
             self.object.data(name, bytes);
         }
-        self.object.program(hook.section(), program);
+        for program in [ethernet, bare] {
+            self.needs.note(program);
+            self.object.program(hook.section(), program.clone());
+        }
     }
 
     fn attach(
@@ -174,6 +184,7 @@ impl<'b> Build<'b> {
         pattern: &Pattern,
     ) {
         self.programs.push(Attached {
+            bare: name.as_deref().map(|name| Link::Bare.program(name)),
             name,
             hook,
             stage,

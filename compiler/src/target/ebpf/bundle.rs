@@ -125,6 +125,7 @@ fn rules(ir: &Ir, sources: &SourceMap, programs: &Programs) -> Vec<RuleEntry> {
 fn entries(programs: &Programs) -> Vec<ProgramEntry> {
     let entry = |program: &super::Attached| ProgramEntry {
         name: program.name.clone(),
+        bare: program.bare.clone(),
         hook: match program.hook {
             Hook::Xdp => ProgramHook::Xdp,
             Hook::Ingress => ProgramHook::Ingress,

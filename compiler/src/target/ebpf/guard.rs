@@ -6,6 +6,7 @@ use polc_bpf::insn::Reg::R0;
 use super::act::{self, Actions, Outcome};
 use super::hook::Hook;
 use super::iface::Classes;
+use super::link::{Each, Link};
 use super::list::{List, ListError, Maker, Places};
 use super::parse::{self, Exits, Tags};
 use super::record::Record;
@@ -15,9 +16,9 @@ use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6};
 use crate::ir::{Cube, Ir, Rule, Side};
 use crate::packet::{Families, IntervalSet};
 
-/// A program, and the data that it reads.
+/// Programs, and the data that they read.
 pub(super) struct Guard {
-    pub(super) program: Program,
+    pub(super) programs: Each<Program>,
     pub(super) data: Vec<(String, Vec<u8>)>,
 }
 
@@ -31,9 +32,9 @@ pub(super) struct Frame<'f> {
     pub(super) line_of: &'f dyn Fn(&Rule) -> Option<SourceLine>,
 }
 
-/// The program of these rules. `counter` gives a rule's counter.
+/// The programs of these rules. `counter` gives a rule's counter.
 ///
-/// It is one that kernels before 6.6 load, unless it is too long for that.
+/// They are such as kernels before 6.6 load, unless they are too long for that.
 pub(super) fn program(
     state: &mut State,
     classes: &Classes,
@@ -59,12 +60,12 @@ pub(super) fn program(
         ],
         actions: maker.actions,
     };
-    let program = match made.write(frame).finish(Isa::V3) {
-        Err(AsmError::TooFar { .. }) => made.write(frame).finish(Isa::V4)?,
-        other => other?,
-    };
+    let programs = Each::try_make(|link| match made.write(frame, link).finish(Isa::V3) {
+        Err(AsmError::TooFar { .. }) => made.write(frame, link).finish(Isa::V4),
+        other => other,
+    })?;
     let data = made.lists.into_iter().flat_map(List::into_data).collect();
-    Ok(Guard { program, data })
+    Ok(Guard { programs, data })
 }
 
 /// What a program is written from.
@@ -74,10 +75,10 @@ struct Made {
 }
 
 impl Made {
-    fn write(&self, frame: &Frame) -> Assembler {
+    fn write(&self, frame: &Frame, link: Link) -> Assembler {
         let hook = frame.hook;
         let mut record = Record::of(self.lists.iter().flat_map(List::wanted));
-        let mut asm = Assembler::new(frame.name);
+        let mut asm = Assembler::new(&link.program(frame.name));
         let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::filled));
         if let Some(line) = &frame.line {
             asm.at(line);
@@ -90,7 +91,7 @@ impl Made {
             other,
             malformed,
         };
-        parse::ethernet(&mut asm, hook, Tags::Read, &mut record, exits);
+        parse::frame(&mut asm, (hook, link), Tags::Read, &mut record, exits);
         let most = self.lists.iter().map(List::slots).max().unwrap_or(0);
         let slots = record.reserve(8 * i16::from(most));
         let keys = self.lists.iter().map(List::key_size).max();
@@ -133,10 +134,13 @@ impl Made {
             asm.exit();
         };
         self.actions.write(&mut asm, &record, key, &end);
-        for (label, outcome) in [(other, Outcome::Pass), (malformed, Outcome::Drop)] {
-            asm.bind(label);
-            end(&mut asm, outcome);
+        // Without a link header, nothing is said to be something else than IP.
+        if link == Link::Ethernet {
+            asm.bind(other);
+            end(&mut asm, Outcome::Pass);
         }
+        asm.bind(malformed);
+        end(&mut asm, Outcome::Drop);
         asm
     }
 }

@@ -5,7 +5,8 @@
 //! plan of reading them, which `lookup` turns into instructions, and `act` does what the answer says.
 //!
 //! Programs are specialised: what no rule asks for is not read, and there is a program for each
-//! class of interfaces that rules tell apart.
+//! class of interfaces that rules tell apart, once for Ethernet and once for frames without a header of
+//! the link: both read the same tables.
 
 mod act;
 mod build;
@@ -17,6 +18,7 @@ mod guard;
 mod hook;
 mod iface;
 mod limit;
+mod link;
 mod list;
 mod log;
 mod look;
@@ -113,6 +115,8 @@ pub struct Programs {
 pub struct Attached {
     /// Its name in the object; none for interfaces that no rule speaks of.
     pub name: Option<String>,
+    /// The name of the one that does the same with frames that begin with the header of IP.
+    pub bare: Option<String>,
     /// Where the kernel meets it.
     pub hook: Hook,
     /// Which part of the policy it is, or would be.

@@ -27,6 +27,7 @@ use self::program::{Direction, Filter};
 use super::act::Actions;
 use super::hook::Hook;
 use super::iface::Classes;
+use super::link::Each;
 use super::list::{List, ListError, Maker};
 use super::parse;
 use super::state::State;
@@ -50,9 +51,9 @@ const INPUT: &str = "to this host";
 const OUTPUT: &str = "from this host";
 const FORWARD: &str = "through this host";
 
-/// A program, and the data that it reads.
+/// Programs, and the data that they read.
 pub(super) struct Made {
-    pub(super) program: Program,
+    pub(super) programs: Each<Program>,
     pub(super) data: Vec<(String, Vec<u8>)>,
 }
 
@@ -123,7 +124,7 @@ pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
     own || hook == Hook::Egress && governs.forward
 }
 
-/// The program for a class of interfaces.
+/// The programs for a class of interfaces.
 pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListError> {
     let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
@@ -190,11 +191,11 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         actions: maker.actions,
         flows: &asked.maps.flows,
     };
-    let program = filter.program()?;
+    let programs = Each::try_make(|link| filter.program(link))?;
     let directions = filter.directions.into_iter();
     let lists = directions.flat_map(|d| d.lists.into_iter().chain(d.stateless));
     let data = lists.flatten().flat_map(List::into_data).collect();
-    Ok(Made { program, data })
+    Ok(Made { programs, data })
 }
 
 /// The rules that can hold in a direction, with their places, and of each the cubes that can.

@@ -9,6 +9,7 @@ use polc_bpf::insn::Width::{DW, W};
 use super::super::act::{Actions, Outcome};
 use super::super::hook::Hook;
 use super::super::limit::{self, Functions, Limit};
+use super::super::link::Link;
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
 use super::super::record::{Item, Record};
@@ -64,10 +65,10 @@ struct Exit {
 }
 
 impl Filter<'_> {
-    /// The program: one that kernels before 6.6 load, unless it is too long for that.
-    pub(super) fn program(&self) -> Result<Program, AsmError> {
-        match self.write().finish(Isa::V3) {
-            Err(AsmError::TooFar { .. }) => self.write().finish(Isa::V4),
+    /// The program for such frames: one that kernels before 6.6 load, unless it is too long for that.
+    pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
+        match self.write(link).finish(Isa::V3) {
+            Err(AsmError::TooFar { .. }) => self.write(link).finish(Isa::V4),
             other => other,
         }
     }
@@ -77,8 +78,8 @@ impl Filter<'_> {
         directions.flat_map(|d| d.lists.iter().chain(&d.stateless).flatten())
     }
 
-    fn write(&self) -> Assembler {
-        let mut asm = Assembler::new(self.name);
+    fn write(&self, link: Link) -> Assembler {
+        let mut asm = Assembler::new(&link.program(self.name));
         let makers = Makers::write(&mut asm, self.lists().flat_map(List::filled));
         if let Some(line) = &self.line {
             asm.at(line);
@@ -100,7 +101,8 @@ impl Filter<'_> {
         let wanted = self.lists().flat_map(List::wanted);
         let record = Record::of(Stack::items(wanted));
         // What the parser keeps beside is nobody's any more when it is done.
-        parse::ethernet(&mut asm, self.hook, Tags::Other, &mut record.clone(), exits);
+        let kept = &mut record.clone();
+        parse::frame(&mut asm, (self.hook, link), Tags::Other, kept, exits);
         let slots = self.lists().map(List::slots).max().unwrap_or(0);
         let rejects = self
             .actions
@@ -127,7 +129,7 @@ impl Filter<'_> {
             }
         }
         asm.bind(packet);
-        self.not_ours(&mut asm, exit.next);
+        self.not_ours(&mut asm, link, exit.next);
         if !limits.is_empty() {
             // What is never tracked has no key.
             for word in (0..KEY).step_by(8) {
@@ -156,13 +158,13 @@ impl Filter<'_> {
         asm.bind(unknown);
         self.classify(&mut asm, &stack, (&makers, &limits), decided, exit);
         asm.part("act");
-        self.act(&mut asm, &stack, decided, exit);
+        self.act(&mut asm, link, &stack, decided, exit);
         asm
     }
 
-    /// What an interface sees that is for another machine.
-    fn not_ours(&self, asm: &mut Assembler, next: Label) {
-        if self.hook == Hook::Ingress {
+    /// What an interface sees that is for another machine, which only link headers say.
+    fn not_ours(&self, asm: &mut Assembler, link: Link, next: Label) {
+        if self.hook == Hook::Ingress && link == Link::Ethernet {
             asm.load(W, R1, R6, SKB_PKTTYPE);
             asm.jump_if(Eq, R1, OTHER_HOST, next);
         }
@@ -253,7 +255,7 @@ impl Filter<'_> {
     }
 
     /// What follows from the answer in `R0`.
-    fn act(&self, asm: &mut Assembler, stack: &Stack, decided: Label, exit: Exit) {
+    fn act(&self, asm: &mut Assembler, link: Link, stack: &Stack, decided: Label, exit: Exit) {
         if self.lists().next().is_some() {
             asm.bind(decided);
             let rejects = self
@@ -279,6 +281,7 @@ impl Filter<'_> {
                 asm.bind(answer);
                 let answer = reject::Answer {
                     hook: self.hook,
+                    link,
                     flows: self.flows,
                     stack,
                     drop: exit.drop,

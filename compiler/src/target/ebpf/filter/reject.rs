@@ -12,6 +12,7 @@ use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{AluOp, Helper, Reg, SwapBits, Width};
 
 use super::super::hook::Hook;
+use super::super::link::Link;
 use super::super::record::Item;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
 use super::flows::{Flows, REJECTED, number};
@@ -20,14 +21,12 @@ use super::stack::Stack;
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;
 
-/// An Ethernet header.
-const ETHERNET: i32 = 14;
 const TCP_HEADER: i16 = 20;
 const ICMP_HEADER: i16 = 8;
 /// What an error quotes of a packet behind its IP header.
 const QUOTED: i16 = 8;
 
-/// The longest answer, without its Ethernet header: an ICMPv6 error.
+/// The longest answer, without a link header: an ICMPv6 error.
 pub(super) const LONGEST: i16 = 40 + ICMP_HEADER + 40 + QUOTED;
 
 /// For how long the answer may pass, in nanoseconds.
@@ -73,6 +72,7 @@ pub(super) fn choose(asm: &mut Assembler, stack: &Stack, reject: Reject, answer:
 /// Sends the answer that was chosen; goes to `drop` where there is none.
 pub(super) struct Answer<'a> {
     pub(super) hook: Hook,
+    pub(super) link: Link,
     pub(super) flows: &'a Flows,
     pub(super) stack: &'a Stack,
     pub(super) drop: Label,
@@ -179,7 +179,7 @@ impl Answer<'_> {
         let header = header(v6);
         let at = self.stack.area + header;
         let quoted = at + ICMP_HEADER;
-        asm.mov(R2, ETHERNET);
+        asm.mov(R2, self.link.size());
         self.load(asm, quoted, header);
         self.stack.record.get(asm, R2, Item::Transport);
         asm.jump_if(Eq, R2, 0, self.drop);
@@ -233,11 +233,11 @@ impl Answer<'_> {
         fold(asm);
         asm.store(H, R10, at + header + checksum, R0);
         asm.mov(R1, R6);
-        asm.mov(R2, ETHERNET + i32::from(whole));
+        asm.mov(R2, self.link.size() + i32::from(whole));
         asm.mov(R3, 0);
         asm.call(Helper::SkbChangeTail);
         asm.jump_if(Ne, R0, 0, self.drop);
-        self.store(asm, ETHERNET, at, whole);
+        self.store(asm, self.link.size(), at, whole);
     }
 
     /// The IP header: from where the packet was for to where it came from.
@@ -298,24 +298,12 @@ impl Answer<'_> {
         if self.hook == Hook::Egress {
             asm.load(W, R1, R6, SKB_INGRESS);
             asm.jump_if(Eq, R1, 0, own);
-            for argument in [R2, R3, R4] {
-                asm.mov(argument, 0);
-            }
-            asm.call(Helper::RedirectNeigh);
-            asm.exit();
+            self.send_on(asm);
             asm.bind(own);
         }
-        let at = self.stack.area;
-        asm.mov(R2, 0);
-        self.load(asm, at, 12);
-        for offset in [0, 2, 4] {
-            let (to, from) = (at + offset, at + offset + 6);
-            asm.load(H, R1, R10, to);
-            asm.load(H, R2, R10, from);
-            asm.store(H, R10, to, R2);
-            asm.store(H, R10, from, R1);
+        if self.link == Link::Ethernet {
+            self.swap_stations(asm);
         }
-        self.store(asm, 0, at, 12);
         asm.load(W, R1, R6, SKB_INTERFACE);
         asm.mov(
             R2,
@@ -327,6 +315,39 @@ impl Answer<'_> {
         );
         asm.call(Helper::Redirect);
         asm.exit();
+    }
+
+    /// Sends it by the interface in `R1`, whose frames may begin in another way.
+    fn send_on(&self, asm: &mut Assembler) {
+        if self.link == Link::Bare {
+            // What the kernel sends on so has an Ethernet header, which it takes off.
+            asm.mov(R1, R6);
+            asm.mov(R2, Link::Ethernet.size());
+            asm.mov(R3, 0);
+            asm.call(Helper::SkbChangeHead);
+            asm.jump_if(Ne, R0, 0, self.drop);
+            asm.load(W, R1, R6, SKB_INGRESS);
+        }
+        for argument in [R2, R3, R4] {
+            asm.mov(argument, 0);
+        }
+        asm.call(Helper::RedirectNeigh);
+        asm.exit();
+    }
+
+    /// The station that has sent the frame is the one that gets it.
+    fn swap_stations(&self, asm: &mut Assembler) {
+        let at = self.stack.area;
+        asm.mov(R2, 0);
+        self.load(asm, at, 12);
+        for offset in [0, 2, 4] {
+            let (to, from) = (at + offset, at + offset + 6);
+            asm.load(H, R1, R10, to);
+            asm.load(H, R2, R10, from);
+            asm.store(H, R10, to, R2);
+            asm.store(H, R10, from, R1);
+        }
+        self.store(asm, 0, at, 12);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ethernet and VLAN tags.
+//! Ethernet and VLAN tags, or nothing.
 
 use polc_bpf::asm::Label;
 use polc_bpf::insn::Cond::{Eq, Gt, Ne};
@@ -23,7 +23,7 @@ const IPV6: i32 = 0x86dd;
 
 impl Parser<'_> {
     /// Reads up to the IP header, and goes to one of the labels that it returns, IPv4 and IPv6.
-    pub(super) fn link(&mut self) -> [Label; 2] {
+    pub(super) fn ethernet(&mut self) -> [Label; 2] {
         self.asm.note("ethernet");
         self.asm.mov(R7, 0);
         self.read(14);
@@ -58,7 +58,7 @@ impl Parser<'_> {
         self.family()
     }
 
-    /// As [`Parser::link`], for the packet of an interface: what has a tag is another one's, and goes
+    /// As [`Parser::ethernet`], for the packet of an interface: what has a tag is another one's, and goes
     /// to `other`.
     pub(super) fn untagged(&mut self) -> [Label; 2] {
         self.asm.note("ethernet");
@@ -101,10 +101,25 @@ impl Parser<'_> {
 
     /// Tells the families by the type in `R9`.
     fn family(&mut self) -> [Label; 2] {
+        self.either([IPV4, IPV6], self.exits.other)
+    }
+
+    /// As [`Parser::ethernet`], where IP begins at once.
+    pub(super) fn bare(&mut self) -> [Label; 2] {
+        self.asm.note("no link header");
+        self.asm.mov(R7, 0);
+        self.read(1);
+        self.asm.load(Width::B, R9, R1, 0);
+        self.asm.alu(AluOp::Rsh, R9, 4);
+        self.either([4, 6], self.exits.malformed)
+    }
+
+    /// Goes where the number in `R9` says, which stands for IPv4 or IPv6, or for neither.
+    fn either(&mut self, [four, six]: [i32; 2], neither: Label) -> [Label; 2] {
         let families = [self.asm.label("ipv4"), self.asm.label("ipv6")];
         let [v4, v6] = families;
-        self.asm.jump_if(Eq, R9, IPV4, v4);
-        self.asm.jump_if(Ne, R9, IPV6, self.exits.other);
+        self.asm.jump_if(Eq, R9, four, v4);
+        self.asm.jump_if(Ne, R9, six, neither);
         self.asm.jump(v6);
         families
     }

@@ -19,6 +19,7 @@ use polc_bpf::insn::Reg::{R1, R6, R10};
 use polc_bpf::insn::{Reg, SwapBits, Width};
 
 use super::hook::Hook;
+use super::link::Link;
 use super::record::{Item, Record};
 use crate::field::{
     DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_DSCP, IP_FRAGMENT,
@@ -85,7 +86,7 @@ struct Parser<'p> {
     count: i16,
 }
 
-/// What the parser takes for a packet.
+/// What the parser takes for a packet, of frames that can have tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tags {
     /// What is behind VLAN tags, too.
@@ -94,10 +95,10 @@ pub(super) enum Tags {
     Other,
 }
 
-/// Writes the parser of a frame with an Ethernet header. The context is in `R1`.
-pub(super) fn ethernet(
+/// Writes the parser of a frame. The context is in `R1`.
+pub(super) fn frame(
     asm: &mut Assembler,
-    hook: Hook,
+    (hook, link): (Hook, Link),
     tags: Tags,
     record: &mut Record,
     exits: Exits,
@@ -118,9 +119,10 @@ pub(super) fn ethernet(
         count,
     };
     parser.time();
-    let [v4, v6] = match tags {
-        Tags::Read => parser.link(),
-        Tags::Other => parser.untagged(),
+    let [v4, v6] = match (link, tags) {
+        (Link::Ethernet, Tags::Read) => parser.ethernet(),
+        (Link::Ethernet, Tags::Other) => parser.untagged(),
+        (Link::Bare, _) => parser.bare(),
     };
     parser.ip4(v4);
     parser.ip6(v6);
