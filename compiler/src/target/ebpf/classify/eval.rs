@@ -66,6 +66,10 @@ impl Run<'_> {
             Step::Search { .. } => self.search(step),
             Step::Bucket { .. } => self.bucket(step),
             Step::FirstCommon { .. } => self.first_common(step),
+            Step::Least { to, of } => {
+                let least = of.iter().map(|slot| self.get(*slot)).min()?;
+                self.set(*to, least)
+            }
             Step::Match { tests, answer } => {
                 let mut hold = true;
                 for test in tests {

@@ -247,6 +247,13 @@ pub enum Step {
         /// The result without a common bit.
         none: u32,
     },
+    /// `to =` the smallest of the slots.
+    Least {
+        /// What is written.
+        to: Slot,
+        /// What is compared: none of them has more than 31 bits.
+        of: Vec<Slot>,
+    },
     /// Ends with `answer` if all tests hold.
     Match {
         /// The tests.

@@ -12,7 +12,7 @@ mod test;
 mod vectors;
 
 use polc_bpf::asm::{Assembler, Label, SourceLine};
-use polc_bpf::insn::Cond::{Lt, Sge};
+use polc_bpf::insn::Cond::{Le, Lt, Sge};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R10};
 use polc_bpf::insn::{AluOp, Reg, Width as Bytes};
 
@@ -104,7 +104,8 @@ fn written(step: &Step) -> Option<Slot> {
         Step::Set { to, .. }
         | Step::Load { to, .. }
         | Step::Bucket { to, .. }
-        | Step::FirstCommon { to, .. } => Some(*to),
+        | Step::FirstCommon { to, .. }
+        | Step::Least { to, .. } => Some(*to),
         Step::Descend { .. } | Step::Search { .. } => asked(step),
         Step::Match { .. } | Step::Answer { .. } => None,
     }
@@ -131,6 +132,7 @@ impl Lookup<'_> {
             Step::Search { .. } => self.search(asm, step, way),
             Step::Bucket { .. } => self.bucket(asm, step),
             Step::FirstCommon { .. } => self.first_common(asm, step),
+            Step::Least { of, .. } => self.least(asm, of, way),
             Step::Match { tests, answer } => {
                 let next = asm.label("next");
                 for test in tests {
@@ -155,6 +157,22 @@ impl Lookup<'_> {
     fn get(&self, asm: &mut Assembler, slot: Slot, way: &Way) {
         if way.held != Some(slot) {
             asm.load(Bytes::DW, R0, R10, self.place(slot));
+        }
+    }
+
+    /// `R0 =` the smallest of the slots. Changes `R1`.
+    fn least(&self, asm: &mut Assembler, of: &[Slot], way: &Way) {
+        let held = |slot: &Slot| Some(*slot) == way.held;
+        let first = of.iter().position(held).unwrap_or(0);
+        if let Some(slot) = of.get(first) {
+            self.get(asm, *slot, way);
+        }
+        for (_, slot) in of.iter().enumerate().filter(|(at, _)| *at != first) {
+            let smaller = asm.label("smaller");
+            asm.load(Bytes::DW, R1, R10, self.place(*slot));
+            asm.jump_if(Le, R0, R1, smaller);
+            asm.mov(R0, R1);
+            asm.bind(smaller);
         }
     }
 
