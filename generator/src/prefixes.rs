@@ -57,8 +57,8 @@ const TRIES: usize = 1000;
 pub fn networks4(count: usize, seed: u64) -> Vec<(Ipv4Addr, u8)> {
     let mut dice = Dice::new(seed);
     let places = places4(&mut dice);
-    let networks = networks(&mut dice, (32, &LENGTHS4, count), |dice, len| {
-        let upper = if len > 16 && dice.chance(80) {
+    let networks = networks(&mut dice, (32, &LENGTHS4, count), |dice, (len, crowded)| {
+        let upper = if len > 16 && !crowded && dice.chance(80) {
             busy(dice, &places)
         } else {
             256 + dice.bits() % (223 << 8)
@@ -90,25 +90,32 @@ pub fn hosts4(count: usize, seed: u64) -> Vec<Ipv4Addr> {
 pub fn networks6(count: usize, seed: u64) -> Vec<(Ipv6Addr, u8)> {
     let mut dice = Dice::new(seed);
     let places: Vec<u32> = (0..PLACES).map(|_| place6(&mut dice)).collect();
-    let networks = networks(&mut dice, (128, &LENGTHS6, count), |dice, len| {
-        let upper = if len > 32 {
-            busy(dice, &places)
-        } else {
-            place6(dice)
-        };
-        // Numbers are given out from the start of what a place has.
-        let within = dice.bits() >> (dice.bits() % 13);
-        u128::from(u64::from(upper) << 32 | u64::from(within)) << 64
-    });
+    let networks = networks(
+        &mut dice,
+        (128, &LENGTHS6, count),
+        |dice, (len, crowded)| {
+            let upper = if len > 32 && !crowded {
+                busy(dice, &places)
+            } else if len > 32 {
+                dice.pick(&places).copied().unwrap_or_default()
+            } else {
+                place6(dice)
+            };
+            // Numbers are given out from the start of what a place has.
+            let within = dice.bits() >> if crowded { 0 } else { dice.bits() % 13 };
+            u128::from(u64::from(upper) << 32 | u64::from(within)) << 64
+        },
+    );
     let networks = networks.into_iter();
     networks.map(|(addr, len)| (addr.into(), len)).collect()
 }
 
-/// Networks of so many bits, in order, each at an address that `address` proposes for its length.
+/// Networks of so many bits, in order, each at an address that `address` proposes for its length,
+/// and for whether its first choices were taken.
 fn networks(
     dice: &mut Dice,
     (bits, lengths, count): (u8, &[(u32, u8)], usize),
-    mut address: impl FnMut(&mut Dice, u8) -> u128,
+    mut address: impl FnMut(&mut Dice, (u8, bool)) -> u128,
 ) -> BTreeMap<u128, u8> {
     let mut lens: Vec<u8> = (0..count).map(|_| dice.weighted(lengths, bits)).collect();
     // The large ones find no room later.
@@ -120,8 +127,8 @@ fn networks(
     };
     let mut out: BTreeMap<u128, u8> = BTreeMap::new();
     for len in lens {
-        let found = (0..TRIES).find_map(|_| {
-            let first = address(dice, len) & !host(len);
+        let found = (0..TRIES).find_map(|tried| {
+            let first = address(dice, (len, tried > 1)) & !host(len);
             let behind = first.saturating_add(host(len)).saturating_add(1);
             let before = out.range(..=behind).next_back();
             let free = before.is_none_or(|(other, len)| (other | host(*len)) + 1 < first);
