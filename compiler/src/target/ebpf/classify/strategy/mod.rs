@@ -189,8 +189,8 @@ fn among<'s>(
                 let plan = draft.finish(strategy, Packing::Shared);
                 let steps = ahead.into_iter().chain(plan.steps).collect();
                 return Ok(Plan {
-                    notes,
                     steps,
+                    notes,
                     ..plan
                 });
             }

@@ -100,16 +100,14 @@ impl<'a> Sides<'a> {
             let record = part.emit(&mut draft, &records, outer);
             firsts.push(tables.emit(&mut draft, record, inner));
         }
-        let slot = match firsts.as_slice() {
-            [answer] => *answer,
-            _ => {
-                let first = draft.slot();
-                let (to, of) = (first, firsts);
-                draft.push(Step::Least { to, of });
-                rules.push(default);
-                let rules = draft.table(Data::narrow(rules));
-                load(&mut draft, rules, vec![Term::slot(first, 1)])
-            }
+        let slot = if let [answer] = firsts.as_slice() {
+            *answer
+        } else {
+            let (to, of) = (draft.slot(), firsts);
+            draft.push(Step::Least { to, of });
+            rules.push(default);
+            let rules = draft.table(Data::narrow(rules));
+            load(&mut draft, rules, vec![Term::slot(to, 1)])
         };
         draft.push(Step::Answer { slot });
         within(draft, limits.product_bytes)
