@@ -125,6 +125,29 @@ fn a_first_row_about_another_field() {
     assert!(rows.iter().skip(1).all(Option::is_none));
 }
 
+/// The last level of a set's table has a bit for each entry, whatever the two answers are.
+#[test]
+fn a_set_of_networks_is_bits() {
+    for spec in [FieldSpec::address4("a"), FieldSpec::address6("a")] {
+        let nets = (0..5000u128).map(|n| {
+            let first = n * 12_347 << (spec.bits - 26);
+            (first, first | spec.max() >> (20 + n % 5))
+        });
+        let set = Values::Many(nets.collect());
+        for (inside, outside) in [(1, 0), (3, 7), (70_000, 5)] {
+            let rows = vec![row(vec![set.clone()], inside)];
+            let problem = Problem::new(vec![spec.clone()], rows, outside).unwrap();
+            let plan = only("direct", &problem, &Limits::default()).unwrap();
+            assert_sound(&plan);
+            let bit = |step: &Step| matches!(step, Step::Bit { .. });
+            assert!(plan.steps.iter().any(bit), "{:?}", plan.steps);
+            for point in points(&problem, 9, 5000) {
+                assert_eq!(plan.eval(&point), Some(problem.first_match(&point)));
+            }
+        }
+    }
+}
+
 /// Lists of rows of all pairs of addresses are too many, but not those of narrow and of wide rows.
 #[test]
 fn rows_for_any_address_are_a_part_of_their_own() {

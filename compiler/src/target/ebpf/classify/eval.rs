@@ -63,6 +63,13 @@ impl Run<'_> {
                 table,
                 part,
             } => self.descend(*slot, *flag, *table, *part),
+            Step::Bit {
+                slot,
+                flag,
+                table,
+                part,
+                values,
+            } => self.bit((*slot, *flag), (*table, *part), *values),
             Step::Search { .. } => self.search(step),
             Step::Bucket { .. } => self.bucket(step),
             Step::FirstCommon { .. } => self.first_common(step),
@@ -137,6 +144,26 @@ impl Run<'_> {
         }
         let value = self.read(table, from << part.bits | self.part(part)?)?;
         self.set(slot, value)
+    }
+
+    fn bit(
+        &mut self,
+        (slot, flag): (Slot, u64),
+        (table, part): (TableId, Part),
+        [zero, one]: [u32; 2],
+    ) -> Option<()> {
+        let from = self.get(slot);
+        if from & flag == 0 {
+            return Some(());
+        }
+        let index = from << part.bits | self.part(part)?;
+        let word = self.read(table, index >> 6)?;
+        let value = if word >> (index & 63) & 1 == 0 {
+            zero
+        } else {
+            one
+        };
+        self.set(slot, value.into())
     }
 
     fn search(&mut self, step: &Step) -> Option<()> {

@@ -177,6 +177,20 @@ pub enum Step {
         /// The position in the block.
         part: Part,
     },
+    /// If `slot` has the flag: a bit of a block. With `i = slot << part.bits | part`, it is bit
+    /// `i & 63` of `table[i >> 6 & mask]`, an entry of 64 bits, and `slot` becomes `values[bit]`.
+    Bit {
+        /// What is asked and written.
+        slot: Slot,
+        /// The bit of the slot that is asked for.
+        flag: u64,
+        /// Blocks of `2^part.bits` bits.
+        table: TableId,
+        /// The position in the block: 6 bits or more.
+        part: Part,
+        /// The smaller value, and the larger one.
+        values: [u32; 2],
+    },
     /// If `slot` has the flag: a binary search in a chunk of sorted keys.
     ///
     /// The chunk begins at `base = slot & !flag`. With `n = keys[base] >> low`, its keys are

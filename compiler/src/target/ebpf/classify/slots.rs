@@ -104,6 +104,7 @@ fn read(step: &mut Step, mut each: impl FnMut(&mut Slot)) {
         Step::Answer { slot } => each(slot),
         Step::Set { .. }
         | Step::Descend { .. }
+        | Step::Bit { .. }
         | Step::Search { .. }
         | Step::Bucket { .. }
         | Step::Match { .. } => {}
@@ -118,7 +119,9 @@ fn written(step: &mut Step) -> Option<&mut Slot> {
         | Step::Bucket { to, .. }
         | Step::FirstCommon { to, .. }
         | Step::Least { to, .. } => Some(to),
-        Step::Descend { slot, .. } | Step::Search { slot, .. } => Some(slot),
+        Step::Descend { slot, .. } | Step::Bit { slot, .. } | Step::Search { slot, .. } => {
+            Some(slot)
+        }
         Step::Match { .. } | Step::Answer { .. } => None,
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Registers: `R6` is the context and kept, all others are changed.
 
+mod bit;
 mod bucket;
 mod search;
 mod test;
@@ -93,7 +94,9 @@ struct Way {
 /// The slot that a step asks for a flag.
 fn asked(step: &Step) -> Option<Slot> {
     match step {
-        Step::Descend { slot, .. } | Step::Search { slot, .. } => Some(*slot),
+        Step::Descend { slot, .. } | Step::Bit { slot, .. } | Step::Search { slot, .. } => {
+            Some(*slot)
+        }
         _ => None,
     }
 }
@@ -106,7 +109,7 @@ fn written(step: &Step) -> Option<Slot> {
         | Step::Bucket { to, .. }
         | Step::FirstCommon { to, .. }
         | Step::Least { to, .. } => Some(*to),
-        Step::Descend { .. } | Step::Search { .. } => asked(step),
+        Step::Descend { .. } | Step::Bit { .. } | Step::Search { .. } => asked(step),
         Step::Match { .. } | Step::Answer { .. } => None,
     }
 }
@@ -129,6 +132,7 @@ impl Lookup<'_> {
                 asm.alu(AluOp::Or, R0, R1);
                 self.entry(asm, R0, *table, R0);
             }
+            Step::Bit { .. } => self.bit(asm, step, way),
             Step::Search { .. } => self.search(asm, step, way),
             Step::Bucket { .. } => self.bucket(asm, step),
             Step::FirstCommon { .. } => self.first_common(asm, step),
