@@ -114,7 +114,7 @@ pub(crate) fn of_networks(networks: &[(IpAddr, u8)], seed: u64) -> Vec<Header> {
     (0..TRACE).map(header).collect()
 }
 
-/// An IPv6 address of 2000::/3.
+/// An IPv6 address of `2000::/3`.
 fn unicast(rng: &mut Rng) -> u128 {
     rng.u128(..) >> 3 | 1 << 125
 }

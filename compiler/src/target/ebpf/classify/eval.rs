@@ -210,6 +210,7 @@ impl Run<'_> {
             ways,
             buckets,
             seed,
+            hit,
             miss,
         } = step
         else {
@@ -229,7 +230,8 @@ impl Run<'_> {
                 same = same && self.read(*keys, at)? == *word;
             }
             if same {
-                let value = values.map_or(Some(1), |table| self.read(table, entry))?;
+                let value =
+                    values.map_or(Some(u64::from(*hit)), |table| self.read(table, entry))?;
                 return self.set(*to, value);
             }
         }

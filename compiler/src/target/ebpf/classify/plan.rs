@@ -224,7 +224,7 @@ pub enum Step {
     ///
     /// Bucket `b` has the entries `b * ways` to `b * ways + ways - 1`; word `j` of entry `e` is
     /// `keys[e * words.len() + j]`. When all words of an entry are equal to the key's, the result
-    /// is `values[e]`, or 1 without such a table; when no entry is, the result is `miss`.
+    /// is `values[e]`, or `hit` without such a table; when no entry is, the result is `miss`.
     Bucket {
         /// What is written.
         to: Slot,
@@ -240,6 +240,8 @@ pub enum Step {
         buckets: u32,
         /// What the hash begins with.
         seed: u64,
+        /// The result for keys that are there, when it is the same for all.
+        hit: u32,
         /// The result for keys that are not there.
         miss: u32,
     },

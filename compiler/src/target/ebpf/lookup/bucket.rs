@@ -19,6 +19,7 @@ impl Lookup<'_> {
             ways,
             buckets,
             seed,
+            hit,
             miss,
             ..
         } = step
@@ -69,7 +70,7 @@ impl Lookup<'_> {
                 asm.add(R7, R3);
                 self.entry(asm, R0, *values, R7);
             }
-            None => asm.mov(R0, 1),
+            None => asm.load_wide(R0, u64::from(*hit)),
         }
         asm.bind(done);
     }
