@@ -1,7 +1,7 @@
 //! Headers, and what the interpreter makes of them.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use fastrand::Rng;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
@@ -15,6 +15,7 @@ use crate::driver::{HEADER, Header, TRACE};
 const IFACE: &str = "eth0";
 
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// The five fields of a packet.
 struct Packet5 {
@@ -32,7 +33,7 @@ impl Packet5 {
             dest: rng.u32(..),
             sport: rng.u16(..),
             dport: rng.u16(..),
-            proto: [TCP, 17][rng.usize(..2)],
+            proto: [TCP, UDP][rng.usize(..2)],
         }
     }
 
@@ -84,18 +85,51 @@ pub(crate) fn of_filters(filters: &[Filter], seed: u64) -> Vec<Header> {
     (0..TRACE).map(packet).map(|p| p.header()).collect()
 }
 
-/// A trace: every other source is in a network, the others are random.
-pub(crate) fn of_networks(networks: &[(Ipv4Addr, u8)], seed: u64) -> Vec<Header> {
+/// A trace: every other source is in a network, the others are random, of the families that networks
+/// are of.
+pub(crate) fn of_networks(networks: &[(IpAddr, u8)], seed: u64) -> Vec<Header> {
     let mut rng = Rng::with_seed(seed);
-    let packet = |at: u32| {
-        let mut packet = Packet5::random(&mut rng);
-        if at.is_multiple_of(2) {
-            let network = networks[rng.usize(..networks.len())];
-            packet.source = within(&mut rng, network);
+    let header = |at: u32| {
+        let (addr, len) = networks[rng.usize(..networks.len())];
+        let inside = at.is_multiple_of(2);
+        match addr {
+            IpAddr::V4(addr) => {
+                let mut packet = Packet5::random(&mut rng);
+                if inside {
+                    packet.source = within(&mut rng, (addr, len));
+                }
+                packet.header()
+            }
+            IpAddr::V6(addr) => {
+                let host = u128::MAX.checked_shr(len.into()).unwrap_or(0);
+                let source = if inside {
+                    u128::from(addr) | rng.u128(..) & host
+                } else {
+                    unicast(&mut rng)
+                };
+                header6(source, &mut rng)
+            }
         }
-        packet
     };
-    (0..TRACE).map(packet).map(|p| p.header()).collect()
+    (0..TRACE).map(header).collect()
+}
+
+/// An IPv6 address of `2000::/3`.
+fn unicast(rng: &mut Rng) -> u128 {
+    rng.u128(..) >> 3 | 1 << 125
+}
+
+/// A datagram: there is no room for more than its ports.
+fn header6(source: u128, rng: &mut Rng) -> Header {
+    let mut out = [0; HEADER as usize];
+    out[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+    out[18..20].copy_from_slice(&u16::from(HEADER - 54).to_be_bytes());
+    out[20..22].copy_from_slice(&[UDP, 64]);
+    out[22..38].copy_from_slice(&source.to_be_bytes());
+    out[38..54].copy_from_slice(&unicast(rng).to_be_bytes());
+    out[54..56].copy_from_slice(&rng.u16(..).to_be_bytes());
+    out[56..58].copy_from_slice(&rng.u16(..).to_be_bytes());
+    out
 }
 
 /// Whether the interpreter lets a header pass guard.

@@ -1,63 +1,73 @@
 //! Lists of networks and hosts, as large as routing tables and blocklists are.
 //!
-//! Lengths are distributed as in the routing tables of the day: three in five IPv4 networks are a
-//! /24, half of the IPv6 networks a /48. Most of them are in few places, as addresses are given out.
+//! Lengths are distributed as in the routing tables of the day: two in three IPv4 networks are a /24,
+//! half of the IPv6 networks a /48. Most of them are in few places, as addresses are given out.
+//! Networks have gaps between them and none is in another one, as in lists of what belongs to
+//! somebody: a set of them has as many ranges as the list has lines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::dice::Dice;
 
-/// Shares of prefix lengths in parts of ten thousand.
-const LENGTHS4: [(u32, u8); 15] = [
-    (2, 8),
-    (2, 11),
+/// Shares of prefix lengths in parts of a hundred thousand, the shortest first.
+const LENGTHS4: [(u32, u8); 14] = [
+    (1, 11),
     (4, 12),
-    (7, 13),
-    (13, 14),
-    (20, 15),
-    (140, 16),
-    (90, 17),
-    (140, 18),
-    (250, 19),
-    (450, 20),
-    (500, 21),
-    (1200, 22),
-    (1000, 23),
-    (6100, 24),
+    (10, 13),
+    (25, 14),
+    (50, 15),
+    (700, 16),
+    (500, 17),
+    (900, 18),
+    (2_000, 19),
+    (4_200, 20),
+    (5_000, 21),
+    (12_000, 22),
+    (10_000, 23),
+    (64_610, 24),
 ];
 const LENGTHS6: [(u32, u8); 14] = [
-    (400, 29),
-    (1300, 32),
-    (100, 33),
-    (100, 34),
-    (300, 36),
-    (100, 38),
-    (800, 40),
-    (100, 42),
-    (700, 44),
-    (300, 46),
-    (100, 47),
-    (4800, 48),
-    (200, 56),
-    (600, 64),
+    (3_000, 29),
+    (12_000, 32),
+    (1_000, 33),
+    (1_000, 34),
+    (6_000, 36),
+    (1_000, 38),
+    (9_000, 40),
+    (2_000, 42),
+    (9_000, 44),
+    (4_000, 46),
+    (3_000, 47),
+    (48_000, 48),
+    (700, 56),
+    (300, 64),
 ];
+
+/// The first 12 bits of what registries give out.
+const REGISTRIES: [u32; 6] = [0x240, 0x260, 0x280, 0x2a0, 0x2a1, 0x2c0];
 
 /// How many places networks are in.
 const PLACES: usize = 40_000;
 
-/// So many different IPv4 networks.
+/// How often a place is looked for that is free.
+const TRIES: usize = 1000;
+
+/// So many IPv4 networks, or as many as there is room for.
 pub fn networks4(count: usize, seed: u64) -> Vec<(Ipv4Addr, u8)> {
     let mut dice = Dice::new(seed);
     let places = places4(&mut dice);
-    let mut out = BTreeSet::new();
-    while out.len() < count {
-        let len = dice.weighted(&LENGTHS4, 24);
-        let host = u32::MAX.checked_shr(len.into()).unwrap_or(0);
-        let addr = busy(&mut dice, &places) << 16 | dice.bits() & 0xffff;
-        out.insert((Ipv4Addr::from(addr & !host), len));
-    }
-    out.into_iter().collect()
+    let networks = networks(&mut dice, (32, &LENGTHS4, count), |dice, (len, crowded)| {
+        let upper = if len > 16 && !crowded && dice.chance(80) {
+            busy(dice, &places)
+        } else {
+            256 + dice.bits() % (223 << 8)
+        };
+        u128::from(upper << 16 | dice.bits() & 0xffff)
+    });
+    let address = |addr| Ipv4Addr::from(u32::try_from(addr).unwrap_or_default());
+    let networks = networks.into_iter();
+    networks.map(|(addr, len)| (address(addr), len)).collect()
 }
 
 /// So many different IPv4 hosts, a quarter of them anywhere.
@@ -76,23 +86,59 @@ pub fn hosts4(count: usize, seed: u64) -> Vec<Ipv4Addr> {
     out.into_iter().collect()
 }
 
-/// So many different IPv6 networks.
+/// So many IPv6 networks, or as many as there is room for.
 pub fn networks6(count: usize, seed: u64) -> Vec<(Ipv6Addr, u8)> {
     let mut dice = Dice::new(seed);
-    let places: Vec<u32> = (0..PLACES / 2)
-        .map(|_| 0x2000_0000 | dice.bits() & 0x0fff_fff8)
-        .collect();
-    let mut out = BTreeSet::new();
-    while out.len() < count {
-        let len = dice.weighted(&LENGTHS6, 48);
-        let host = u128::MAX.checked_shr(len.into()).unwrap_or(0);
-        let upper = u64::from(busy(&mut dice, &places)) << 32;
-        // Numbers are given out from the start of what a place has.
-        let within = u64::from(dice.bits() & 0xffff) << 16 << (dice.bits() % 8);
-        let addr = u128::from(upper | within | u64::from(dice.bits() & 0xf)) << 64;
-        out.insert((Ipv6Addr::from(addr & !host), len));
+    let places: Vec<u32> = (0..PLACES).map(|_| place6(&mut dice)).collect();
+    let networks = networks(
+        &mut dice,
+        (128, &LENGTHS6, count),
+        |dice, (len, crowded)| {
+            let upper = if len > 32 && !crowded {
+                busy(dice, &places)
+            } else if len > 32 {
+                dice.pick(&places).copied().unwrap_or_default()
+            } else {
+                place6(dice)
+            };
+            // Numbers are given out from the start of what a place has.
+            let within = dice.bits() >> if crowded { 0 } else { dice.bits() % 13 };
+            u128::from(u64::from(upper) << 32 | u64::from(within)) << 64
+        },
+    );
+    let networks = networks.into_iter();
+    networks.map(|(addr, len)| (addr.into(), len)).collect()
+}
+
+/// Networks of so many bits, in order, each at an address that `address` proposes for its length,
+/// and for whether its first choices were taken.
+fn networks(
+    dice: &mut Dice,
+    (bits, lengths, count): (u8, &[(u32, u8)], usize),
+    mut address: impl FnMut(&mut Dice, (u8, bool)) -> u128,
+) -> BTreeMap<u128, u8> {
+    let mut lens: Vec<u8> = (0..count).map(|_| dice.weighted(lengths, bits)).collect();
+    // The large ones find no room later.
+    lens.sort_unstable();
+    let host = |len: u8| {
+        u128::MAX
+            .checked_shr((128 - bits + len).into())
+            .unwrap_or(0)
+    };
+    let mut out: BTreeMap<u128, u8> = BTreeMap::new();
+    for len in lens {
+        let found = (0..TRIES).find_map(|tried| {
+            let first = address(dice, (len, tried > 1)) & !host(len);
+            let behind = first.saturating_add(host(len)).saturating_add(1);
+            let before = out.range(..=behind).next_back();
+            let free = before.is_none_or(|(other, len)| (other | host(*len)) + 1 < first);
+            free.then_some(first)
+        });
+        if let Some(first) = found {
+            out.insert(first, len);
+        }
     }
-    out.into_iter().collect()
+    out
 }
 
 fn places4(dice: &mut Dice) -> Vec<u32> {
@@ -104,6 +150,12 @@ fn places4(dice: &mut Dice) -> Vec<u32> {
         }
     }
     places
+}
+
+/// A /32 of a registry.
+fn place6(dice: &mut Dice) -> u32 {
+    let registry = dice.pick(&REGISTRIES).copied().unwrap_or_default();
+    registry << 20 | dice.bits() & 0xf_ffff
 }
 
 /// One of the places, the first ones more often.
@@ -122,10 +174,29 @@ mod tests {
         assert_eq!(networks4(500, 1).len(), 500);
         assert_eq!(hosts4(500, 1), hosts4(500, 1));
         assert_ne!(networks6(500, 1), networks6(500, 2));
-        let long = networks4(2000, 3)
-            .iter()
-            .filter(|(_, len)| *len == 24)
-            .count();
-        assert!((1000..1500).contains(&long), "{long}");
+        let networks = networks4(2000, 3);
+        let long = networks.iter().filter(|(_, len)| *len == 24).count();
+        assert!((1200..1400).contains(&long), "{long}");
+    }
+
+    #[test]
+    fn networks_have_gaps_between_them() {
+        let range = |(addr, len): (Ipv4Addr, u8)| {
+            let first = u32::from(addr);
+            (first, first | u32::MAX.checked_shr(len.into()).unwrap_or(0))
+        };
+        let ranges: Vec<_> = networks4(50_000, 1).into_iter().map(range).collect();
+        assert!(ranges.is_sorted_by(|a, b| a.1 + 1 < b.0));
+        let networks = networks6(50_000, 1).into_iter();
+        let ends = |(addr, len): (Ipv6Addr, u8)| {
+            let first = u128::from(addr);
+            (
+                first,
+                first | u128::MAX.checked_shr(len.into()).unwrap_or(0),
+            )
+        };
+        let ranges: Vec<_> = networks.map(ends).collect();
+        assert!(ranges.is_sorted_by(|a, b| a.1 + 1 < b.0));
+        assert_eq!(ranges.len(), 50_000);
     }
 }

@@ -1,7 +1,8 @@
 //! Every strategy on random problems.
 
 use polc_compiler::packet::{IntervalSet, Region, Values};
-use polc_compiler::target::ebpf::classify::strategy::{Refusal, names};
+use polc_compiler::target::ebpf::classify::plan::Step;
+use polc_compiler::target::ebpf::classify::strategy::{Refusal, names, rows_of_steps};
 use polc_compiler::target::ebpf::classify::{FieldSpec, Limits, Plan, Problem, Row, choose, only};
 use proptest::prelude::*;
 
@@ -98,11 +99,86 @@ fn many_classes() {
             assert_eq!(plan.eval(&point), Some(n + 1));
         }
     }
-    rows.insert(0, row(vec![host(7), Values::one(1)], 99));
+    rows.push(row(vec![host(7), Values::one(1)], 99));
     let problem = Problem::new(fields, rows, 0).unwrap();
     // With a second field they are too many for what there is: no plan rather than a huge one.
     let refused = choose(&problem, &Limits::default()).unwrap_err();
     assert_eq!(refused.rows, 70_001);
+}
+
+/// The only row that asks for a field is compared before the tables are read.
+#[test]
+fn a_first_row_about_another_field() {
+    let fields = vec![FieldSpec::address4("a"), FieldSpec::number("b", 8)];
+    let host = |n: u32| Values::one((n * 1000).into());
+    let mut rows = vec![row(vec![host(7), Values::one(3)], 9999)];
+    rows.extend((0..1000).map(|n| row(vec![host(n), fields[1].full()], n + 1)));
+    let problem = Problem::new(fields, rows, 0).unwrap();
+    let limits = Limits::default();
+    let plan = choose(&problem, &limits).unwrap();
+    assert_eq!(plan.strategy, "direct");
+    assert_eq!(plan.eval(&[7000, 3]), Some(9999));
+    assert_eq!(plan.eval(&[7000, 4]), Some(8));
+    assert_eq!(plan.eval(&[7001, 3]), Some(0));
+    let rows = rows_of_steps(&problem, &plan, &limits);
+    assert_eq!(rows.first(), Some(&Some(0)));
+    assert!(rows.iter().skip(1).all(Option::is_none));
+}
+
+/// The last level of a set's table has a bit for each entry, whatever the two answers are.
+#[test]
+fn a_set_of_networks_is_bits() {
+    for spec in [FieldSpec::address4("a"), FieldSpec::address6("a")] {
+        let nets = (0..5000u128).map(|n| {
+            let first = n * 12_347 << (spec.bits - 26);
+            (first, first | spec.max() >> (20 + n % 5))
+        });
+        let set = Values::Many(nets.collect());
+        for (inside, outside) in [(1, 0), (3, 7), (70_000, 5)] {
+            let rows = vec![row(vec![set.clone()], inside)];
+            let problem = Problem::new(vec![spec.clone()], rows, outside).unwrap();
+            let plan = only("direct", &problem, &Limits::default()).unwrap();
+            assert_sound(&plan);
+            let bit = |step: &Step| matches!(step, Step::Bit { .. });
+            assert!(plan.steps.iter().any(bit), "{:?}", plan.steps);
+            for point in points(&problem, 9, 5000) {
+                assert_eq!(plan.eval(&point), Some(problem.first_match(&point)));
+            }
+        }
+    }
+}
+
+/// Lists of rows of all pairs of addresses are too many, but not those of narrow and of wide rows.
+#[test]
+fn rows_for_any_address_are_a_part_of_their_own() {
+    let fields = vec![
+        FieldSpec::address4("a"),
+        FieldSpec::address4("b"),
+        FieldSpec::port("c"),
+    ];
+    let any = || fields[0].full();
+    let host = |n: u32| Values::one((n * 1000).into());
+    let port = |n: u32| Values::one((n % 97).into());
+    let mut rows = Vec::new();
+    for n in 0..400 {
+        rows.push(row(vec![host(n), host(n * 7 % 400), port(n)], 3 * n));
+        rows.push(row(vec![host(n), any(), port(n * 3)], 3 * n + 1));
+        rows.push(row(vec![any(), host(n), port(n * 5)], 3 * n + 2));
+    }
+    let problem = Problem::new(fields.clone(), rows, 5000).unwrap();
+    let limits = Limits::default();
+    for bytes in [limits.product_bytes, 2 << 20] {
+        let limits = Limits {
+            product_bytes: bytes,
+            ..limits.clone()
+        };
+        let plan = only("product", &problem, &limits).unwrap();
+        let least = |step: &Step| matches!(step, Step::Least { .. });
+        assert!(plan.steps.iter().any(least), "{:?}", plan.steps);
+        for point in points(&problem, 5, 20_000) {
+            assert_eq!(plan.eval(&point), Some(problem.first_match(&point)));
+        }
+    }
 }
 
 #[test]

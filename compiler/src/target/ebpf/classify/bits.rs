@@ -34,24 +34,42 @@ impl Bits {
         had != 0
     }
 
+    /// The numbers of both, as a set.
+    #[must_use]
+    pub(super) fn both(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
+    }
+
     /// The words.
     pub(super) fn words(&self) -> &[u64] {
         &self.0
     }
 
-    /// The numbers, in order.
-    pub(super) fn ones(&self) -> impl Iterator<Item = usize> {
-        ones(self.0.iter().copied())
+    /// The words that are not 0, with their places.
+    pub(super) fn sparse(&self) -> Sparse {
+        let words = self.0.iter().copied().enumerate();
+        Sparse(words.filter(|(_, word)| *word != 0).collect())
     }
 
-    /// The numbers of both, in order.
-    pub(super) fn common(&self, other: &Self) -> impl Iterator<Item = usize> {
-        ones(self.0.iter().zip(&other.0).map(|(a, b)| a & b))
+    /// The numbers, in order.
+    pub(super) fn ones(&self) -> impl Iterator<Item = usize> {
+        ones(self.0.iter().copied().enumerate())
     }
 }
 
-fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
-    words.enumerate().flat_map(|(at, word)| {
+/// A set of few numbers, to be compared with many sets.
+pub(super) struct Sparse(Vec<(usize, u64)>);
+
+impl Sparse {
+    /// The numbers of both, in order.
+    pub(super) fn common(&self, other: &Bits) -> impl Iterator<Item = usize> {
+        let word = |at: usize| other.0.get(at).copied().unwrap_or_default();
+        ones(self.0.iter().map(move |(at, own)| (*at, own & word(*at))))
+    }
+}
+
+fn ones(words: impl Iterator<Item = (usize, u64)>) -> impl Iterator<Item = usize> {
+    words.flat_map(|(at, word)| {
         let rest = |word: &u64| Some(word & (word - 1)).filter(|word| *word != 0);
         let first = Some(word).filter(|word| *word != 0);
         let words = std::iter::successors(first, rest);
@@ -68,7 +86,7 @@ mod tests {
         let (a, b) = (Bits::of(100, [64, 1, 99]), Bits::of(100, [99, 1, 2]));
         assert_eq!(a.words(), [2, 1 | 1 << 35]);
         assert_eq!(a.ones().collect::<Vec<_>>(), [1, 64, 99]);
-        assert_eq!(a.common(&b).collect::<Vec<_>>(), [1, 99]);
+        assert_eq!(a.sparse().common(&b).collect::<Vec<_>>(), [1, 99]);
         let mut rest = a.clone();
         assert!(rest.remove(&b) && !rest.remove(&b));
         assert_eq!(rest.ones().collect::<Vec<_>>(), [64]);

@@ -5,6 +5,7 @@
 //! free, and the blob has 65,536 bytes in place of 81,920.
 
 use super::plan::{Plan, Slot, Step, Table, TableId, Width};
+use super::slots::compact;
 
 /// Marks a reference among entries that are not yet written.
 pub(super) const FLAG: u32 = 1 << 31;
@@ -187,7 +188,8 @@ impl Draft {
 
     /// Writes the tables as another blob for a plan that there is. `None` when they do not fit, or
     /// when the steps of that plan do not read them right.
-    pub(super) fn refill(self, plan: &Plan) -> Option<Vec<u8>> {
+    pub(super) fn refill(mut self, plan: &Plan) -> Option<Vec<u8>> {
+        compact(&mut self.steps);
         let same = self.tables.len() == plan.tables.len()
             && self.steps.len() == plan.steps.len()
             && plan.steps.iter().zip(&self.steps).all(|(a, b)| reads(a, b));
@@ -203,7 +205,8 @@ impl Draft {
     }
 
     /// Writes the blob.
-    pub(super) fn finish(self, strategy: &'static str, packing: Packing) -> Plan {
+    pub(super) fn finish(mut self, strategy: &'static str, packing: Packing) -> Plan {
+        let slots = compact(&mut self.steps);
         let (offsets, size) = place(&self.tables, packing);
         let mut blob = vec![0; size];
         let mut tables = Vec::with_capacity(self.tables.len());
@@ -222,7 +225,7 @@ impl Draft {
             steps: self.steps,
             tables,
             blob,
-            slots: self.slots,
+            slots,
             notes: Vec::new(),
         }
     }

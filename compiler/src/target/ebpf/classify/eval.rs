@@ -63,9 +63,20 @@ impl Run<'_> {
                 table,
                 part,
             } => self.descend(*slot, *flag, *table, *part),
+            Step::Bit {
+                slot,
+                flag,
+                table,
+                part,
+                values,
+            } => self.bit((*slot, *flag), (*table, *part), *values),
             Step::Search { .. } => self.search(step),
             Step::Bucket { .. } => self.bucket(step),
             Step::FirstCommon { .. } => self.first_common(step),
+            Step::Least { to, of } => {
+                let least = of.iter().map(|slot| self.get(*slot)).min()?;
+                self.set(*to, least)
+            }
             Step::Match { tests, answer } => {
                 let mut hold = true;
                 for test in tests {
@@ -135,6 +146,26 @@ impl Run<'_> {
         self.set(slot, value)
     }
 
+    fn bit(
+        &mut self,
+        (slot, flag): (Slot, u64),
+        (table, part): (TableId, Part),
+        [zero, one]: [u32; 2],
+    ) -> Option<()> {
+        let from = self.get(slot);
+        if from & flag == 0 {
+            return Some(());
+        }
+        let index = from << part.bits | self.part(part)?;
+        let word = self.read(table, index >> 6)?;
+        let value = if word >> (index & 63) & 1 == 0 {
+            zero
+        } else {
+            one
+        };
+        self.set(slot, value.into())
+    }
+
     fn search(&mut self, step: &Step) -> Option<()> {
         let Step::Search {
             slot,
@@ -179,6 +210,7 @@ impl Run<'_> {
             ways,
             buckets,
             seed,
+            hit,
             miss,
         } = step
         else {
@@ -198,7 +230,8 @@ impl Run<'_> {
                 same = same && self.read(*keys, at)? == *word;
             }
             if same {
-                let value = values.map_or(Some(1), |table| self.read(table, entry))?;
+                let value =
+                    values.map_or(Some(u64::from(*hit)), |table| self.read(table, entry))?;
                 return self.set(*to, value);
             }
         }

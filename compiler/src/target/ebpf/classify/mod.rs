@@ -35,6 +35,7 @@ pub mod plan;
 mod pool;
 pub mod problem;
 pub mod set;
+mod slots;
 pub mod stage;
 pub mod strategy;
 

@@ -82,6 +82,13 @@ impl Partition {
         self.values.iter().copied().max().unwrap_or_default()
     }
 
+    /// The smaller and the larger value, if there are two.
+    pub(super) fn two_values(&self) -> Option<[u32; 2]> {
+        let (low, high) = (self.values.iter().min()?, self.values.iter().max()?);
+        let two = low < high && self.values.iter().all(|v| v == low || v == high);
+        two.then_some([*low, *high])
+    }
+
     /// First and last number and value of each piece, in order.
     pub fn pieces(&self) -> impl Iterator<Item = (u128, u128, u32)> {
         let ends = self.starts.iter().skip(1).map(|next| next - 1);

@@ -177,6 +177,20 @@ pub enum Step {
         /// The position in the block.
         part: Part,
     },
+    /// If `slot` has the flag: a bit of a block. With `i = slot << part.bits | part`, it is bit
+    /// `i & 63` of `table[i >> 6 & mask]`, an entry of 64 bits, and `slot` becomes `values[bit]`.
+    Bit {
+        /// What is asked and written.
+        slot: Slot,
+        /// The bit of the slot that is asked for.
+        flag: u64,
+        /// Blocks of `2^part.bits` bits.
+        table: TableId,
+        /// The position in the block: 6 bits or more.
+        part: Part,
+        /// The smaller value, and the larger one.
+        values: [u32; 2],
+    },
     /// If `slot` has the flag: a binary search in a chunk of sorted keys.
     ///
     /// The chunk begins at `base = slot & !flag`. With `n = keys[base] >> low`, its keys are
@@ -210,7 +224,7 @@ pub enum Step {
     ///
     /// Bucket `b` has the entries `b * ways` to `b * ways + ways - 1`; word `j` of entry `e` is
     /// `keys[e * words.len() + j]`. When all words of an entry are equal to the key's, the result
-    /// is `values[e]`, or 1 without such a table; when no entry is, the result is `miss`.
+    /// is `values[e]`, or `hit` without such a table; when no entry is, the result is `miss`.
     Bucket {
         /// What is written.
         to: Slot,
@@ -226,6 +240,8 @@ pub enum Step {
         buckets: u32,
         /// What the hash begins with.
         seed: u64,
+        /// The result for keys that are there, when it is the same for all.
+        hit: u32,
         /// The result for keys that are not there.
         miss: u32,
     },
@@ -246,6 +262,13 @@ pub enum Step {
         summary: u32,
         /// The result without a common bit.
         none: u32,
+    },
+    /// `to =` the smallest of the slots.
+    Least {
+        /// What is written.
+        to: Slot,
+        /// What is compared: none of them has more than 31 bits.
+        of: Vec<Slot>,
     },
     /// Ends with `answer` if all tests hold.
     Match {

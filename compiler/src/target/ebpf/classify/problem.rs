@@ -159,6 +159,15 @@ impl Problem {
         self.default
     }
 
+    /// The same problem without its first rows.
+    pub(super) fn behind(&self, count: usize) -> Self {
+        Self {
+            fields: self.fields.clone(),
+            rows: self.rows.iter().skip(count).cloned().collect(),
+            default: self.default,
+        }
+    }
+
     /// The same problem with the numbers of the rows, from 0, as their answers.
     #[must_use]
     pub fn numbered(&self) -> Self {

@@ -2,14 +2,15 @@
 
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Cond::Ne;
-use polc_bpf::insn::Reg::{R0, R1, R2, R7, R8, R9};
-use polc_bpf::insn::{AluOp, Reg};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R7, R8, R9};
+use polc_bpf::insn::{AluOp, Reg, Width as Bytes};
 
-use super::super::classify::plan::{HASH_FACTOR, HASH_SHIFT, Step};
+use super::super::classify::plan::{HASH_FACTOR, HASH_SHIFT, Step, Width};
 use super::{Lookup, and, multiply};
 
 impl Lookup<'_> {
-    /// `R7` is the first entry of the bucket, `R8` and `R9` are the words of the key.
+    /// `R7` is the bucket, `R8` and `R9` are the words of the key. The entries of a bucket are at
+    /// fixed distances from its first one, which is masked: two instructions compare one.
     pub(super) fn bucket(&self, asm: &mut Assembler, step: &Step) {
         let Step::Bucket {
             words,
@@ -18,10 +19,14 @@ impl Lookup<'_> {
             ways,
             buckets,
             seed,
+            hit,
             miss,
             ..
         } = step
         else {
+            return;
+        };
+        let Some(table) = self.plan.table(*keys).copied() else {
             return;
         };
         let registers: &[Reg] = &[R8, R9];
@@ -32,28 +37,41 @@ impl Lookup<'_> {
             mix(asm, *word);
         }
         and(asm, R7, *buckets);
-        if *ways > 1 {
-            multiply(asm, R7, u32::from(*ways));
-        }
-        let done = asm.label("done");
-        for _ in 0..*ways {
+        let count = u32::try_from(key.len()).unwrap_or(1);
+        asm.mov(R2, R7);
+        multiply(asm, R2, u32::from(*ways) * count * table.width.bytes());
+        asm.load_data(R1, self.data, table.offset);
+        asm.add(R1, R2);
+        let width = match table.width {
+            Width::U64 => Bytes::DW,
+            _ => Bytes::W,
+        };
+        let size = i16::try_from(table.width.bytes()).unwrap_or(8);
+        let [done, found] = ["done", "found"].map(|name| asm.label(name));
+        let mut at = 0;
+        for way in 0..*ways {
             let other = asm.label("other");
-            for (offset, word) in (0..).zip(&key) {
-                asm.mov(R2, R7);
-                multiply(asm, R2, u32::try_from(key.len()).unwrap_or(1));
-                asm.add(R2, offset);
-                self.entry(asm, R0, *keys, R2);
+            for word in &key {
+                asm.load(width, R0, R1, at);
                 asm.jump_if(Ne, R0, *word, other);
+                at += size;
             }
-            match values {
-                Some(values) => self.entry(asm, R0, *values, R7),
-                None => asm.mov(R0, 1),
-            }
-            asm.jump(done);
+            asm.mov(R3, i32::from(way));
+            asm.jump(found);
             asm.bind(other);
-            asm.add(R7, 1);
+            at = size * i16::try_from(key.len()).unwrap_or(1) * i16::from(way + 1);
         }
         asm.load_wide(R0, u64::from(*miss));
+        asm.jump(done);
+        asm.bind(found);
+        match values {
+            Some(values) => {
+                multiply(asm, R7, u32::from(*ways));
+                asm.add(R7, R3);
+                self.entry(asm, R0, *values, R7);
+            }
+            None => asm.load_wide(R0, u64::from(*hit)),
+        }
         asm.bind(done);
     }
 }

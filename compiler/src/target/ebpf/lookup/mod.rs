@@ -6,13 +6,14 @@
 //!
 //! Registers: `R6` is the context and kept, all others are changed.
 
+mod bit;
 mod bucket;
 mod search;
 mod test;
 mod vectors;
 
 use polc_bpf::asm::{Assembler, Label, SourceLine};
-use polc_bpf::insn::Cond::{Lt, Sge};
+use polc_bpf::insn::Cond::{Le, Lt, Sge};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R10};
 use polc_bpf::insn::{AluOp, Reg, Width as Bytes};
 
@@ -120,7 +121,9 @@ struct Way {
 /// The slot that a step asks for a flag.
 fn asked(step: &Step) -> Option<Slot> {
     match step {
-        Step::Descend { slot, .. } | Step::Search { slot, .. } => Some(*slot),
+        Step::Descend { slot, .. } | Step::Bit { slot, .. } | Step::Search { slot, .. } => {
+            Some(*slot)
+        }
         _ => None,
     }
 }
@@ -131,8 +134,9 @@ fn written(step: &Step) -> Option<Slot> {
         Step::Set { to, .. }
         | Step::Load { to, .. }
         | Step::Bucket { to, .. }
-        | Step::FirstCommon { to, .. } => Some(*to),
-        Step::Descend { .. } | Step::Search { .. } => asked(step),
+        | Step::FirstCommon { to, .. }
+        | Step::Least { to, .. } => Some(*to),
+        Step::Descend { .. } | Step::Bit { .. } | Step::Search { .. } => asked(step),
         Step::Match { .. } | Step::Answer { .. } => None,
     }
 }
@@ -155,9 +159,11 @@ impl Lookup<'_> {
                 asm.alu(AluOp::Or, R0, R1);
                 self.entry(asm, R0, *table, R0);
             }
+            Step::Bit { .. } => self.bit(asm, step, way),
             Step::Search { .. } => self.search(asm, step, way),
             Step::Bucket { .. } => self.bucket(asm, step),
             Step::FirstCommon { .. } => self.first_common(asm, step),
+            Step::Least { of, .. } => self.least(asm, of, way),
             Step::Match { tests, answer } => {
                 let next = asm.label("next");
                 for test in tests {
@@ -182,6 +188,22 @@ impl Lookup<'_> {
     fn get(&self, asm: &mut Assembler, slot: Slot, way: &Way) {
         if way.held != Some(slot) {
             asm.load(Bytes::DW, R0, R10, self.place(slot));
+        }
+    }
+
+    /// `R0 =` the smallest of the slots. Changes `R1`.
+    fn least(&self, asm: &mut Assembler, of: &[Slot], way: &Way) {
+        let held = |slot: &Slot| Some(*slot) == way.held;
+        let first = of.iter().position(held).unwrap_or(0);
+        if let Some(slot) = of.get(first) {
+            self.get(asm, *slot, way);
+        }
+        for (_, slot) in of.iter().enumerate().filter(|(at, _)| *at != first) {
+            let smaller = asm.label("smaller");
+            asm.load(Bytes::DW, R1, R10, self.place(*slot));
+            asm.jump_if(Le, R0, R1, smaller);
+            asm.mov(R0, R1);
+            asm.bind(smaller);
         }
     }
 

@@ -1,6 +1,6 @@
-//! Hosts in buckets, each of one line of the cache or half of one: one read, whatever the number.
+//! Hosts in buckets, each of one line of the cache: one read, whatever the number.
 //!
-//! 192.0.2.1 is looked for in the one bucket that its hash selects, by comparing all eight keys in
+//! 192.0.2.1 is looked for in the one bucket that its hash selects, by comparing the sixteen keys in
 //! it. Free entries of a bucket hold a key that belongs in another bucket, so that they never
 //! match. The number of buckets is doubled until none overflows.
 
@@ -14,7 +14,7 @@ use super::{Change, Estimate, Growth, NoRoom, Order, Patcher, Results, StageKind
 pub struct Shape {
     /// The keys.
     pub keys: TableId,
-    /// The values of the keys, unless all are 1.
+    /// The values of the keys, unless all are the same.
     pub values: Option<TableId>,
     /// How many words a key has.
     pub words: u8,
@@ -54,14 +54,21 @@ impl Hosts {
         }
         Some(Self { keys, miss })
     }
+
+    /// The value of all of them, if it is the same.
+    fn same(&self) -> Option<u32> {
+        let first = self.keys.first()?.1;
+        let same = self.keys.iter().all(|(_, value)| *value == first);
+        same.then_some(first)
+    }
 }
 
 pub(super) fn estimate(partition: &Partition) -> Option<Estimate> {
     let hosts = Hosts::of(partition)?;
     Some(Estimate {
         kind: StageKind::Bucket,
-        // About one host in a bucket of eight.
-        bytes: hosts.keys.len().next_power_of_two() * 32,
+        // About four hosts in a bucket of sixteen.
+        bytes: hosts.keys.len().next_power_of_two() * 16,
         reads: 1,
     })
 }
@@ -69,7 +76,7 @@ pub(super) fn estimate(partition: &Partition) -> Option<Estimate> {
 /// The words of a key, and how many keys are in a bucket.
 fn layout(field: u16, bits: u8) -> (Vec<Part>, u8) {
     match bits {
-        0..=32 => (vec![part(field, 0, bits)], 8),
+        0..=32 => (vec![part(field, 0, bits)], 16),
         33..=64 => (vec![part(field, 0, bits)], 4),
         _ => (vec![part(field, 64, bits - 64), part(field, 0, 64)], 4),
     }
@@ -105,10 +112,14 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         largest: order.largest,
         references: 0,
     };
-    let single = order.largest <= 1 && hosts.miss == 0;
+    // All have the same value, and will have.
+    let same = match order.growth {
+        Growth::Spare => (order.largest <= 1 && hosts.miss == 0).then_some(1),
+        Growth::Fixed => hosts.same(),
+    };
     let shape = Shape {
         keys: draft.table(keys),
-        values: (!single).then(|| draft.table(results.data(filled.values))),
+        values: (same.is_none()).then(|| draft.table(results.data(filled.values))),
         words: count,
         ways,
         buckets: filled.buckets,
@@ -124,6 +135,7 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         ways,
         buckets: shape.buckets,
         seed: shape.seed,
+        hit: same.unwrap_or_default(),
         miss: shape.miss,
     });
     Ok((to, super::Shape::Bucket(shape)))

@@ -4,12 +4,15 @@
 //! refers to a block of 256, of which entry 2 is 1. Nothing is longer than 24 bits, so that there is
 //! no third level. IPv6 goes on in steps of 8 bits as far as anything begins there, to 64 bits;
 //! the rest is in chunks (see [`Tails`]). Blocks with the same entries are one block.
+//!
+//! Where there are only two values, the blocks of the last level have a bit for each entry: the
+//! networks of a set, however many, are 2 MB.
 
 use std::hash::BuildHasher;
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::super::draft::{Draft, FLAG};
+use super::super::draft::{Data, Draft, FLAG};
 use super::super::partition::Partition;
 use super::super::plan::{Slot, Step, TableId, Term, Width};
 use super::cuts::{Cuts, Head};
@@ -64,13 +67,24 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
         .skip(1)
         .map(|(blocks, _)| *blocks)
         .chain([tails]);
-    let bytes = |((blocks, bits), below): (&(usize, u8), usize)| {
+    let last = levels.iter().rposition(|(blocks, _)| *blocks > 0);
+    let packed = last.filter(|last| *last > 0 && tails == 0 && partition.two_values().is_some());
+    let bytes = |(at, ((blocks, bits), below)): (usize, (&(usize, u8), usize))| {
+        if packed == Some(at) {
+            return (blocks << bits) / 8;
+        }
         let largest = below.max(partition.largest() as usize) as u64;
         (blocks << bits) * Width::holding(largest * 2 + 1).bytes() as usize
     };
     Estimate {
         kind: StageKind::Multibit,
-        bytes: levels.iter().zip(below).map(bytes).sum::<usize>() + tails * 12,
+        bytes: levels
+            .iter()
+            .zip(below)
+            .enumerate()
+            .map(bytes)
+            .sum::<usize>()
+            + tails * 12,
         reads: levels.iter().filter(|(blocks, _)| *blocks > 0).count(),
     }
 }
@@ -101,6 +115,11 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         .iter()
         .map(|level| level.room(order.growth))
         .collect();
+    // Tails would be referred to.
+    let fixed = order.growth == Growth::Fixed && tails.tables.is_none();
+    let packed = order.partition.two_values();
+    let packed = packed.filter(|_| fixed && levels.len() > 1);
+    let last = levels.len() - 1;
     let mut places = Vec::new();
     for (at, level) in levels.into_iter().enumerate() {
         let below = rooms
@@ -114,8 +133,12 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
             None => tails.results,
         };
         let room = rooms.get(at).copied().unwrap_or_default() << level.bits;
+        let data = match packed.filter(|_| at == last) {
+            Some([zero, _]) => Data::wide(pack(&level.entries, zero)),
+            None => results.data(level.entries).with_room(room),
+        };
         places.push(Level {
-            table: draft.table(results.data(level.entries).with_room(room)),
+            table: draft.table(data),
             shift: tails.shift + level.shift,
             bits: level.bits,
         });
@@ -124,12 +147,21 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         levels: places,
         tails,
     };
-    let slot = shape.steps(draft, order.field);
+    let slot = shape.steps(draft, order.field, packed);
     Ok((slot, super::Shape::Multibit(shape)))
 }
 
+/// A bit for each entry: whether it is the larger of two values.
+fn pack(entries: &[u32], zero: u32) -> Vec<u64> {
+    let word = |entries: &[u32]| {
+        let bits = (0u32..).zip(entries).filter(|(_, entry)| **entry != zero);
+        bits.fold(0, |word, (bit, _)| word | 1 << bit)
+    };
+    entries.chunks(64).map(word).collect()
+}
+
 impl Shape {
-    fn steps(&self, draft: &mut Draft, field: u16) -> Slot {
+    fn steps(&self, draft: &mut Draft, field: u16, packed: Option<[u32; 2]>) -> Slot {
         let (slot, mut flag) = (draft.slot(), 0);
         for (at, level) in self.levels.iter().enumerate() {
             let part = part(field, level.shift, level.bits);
@@ -139,11 +171,20 @@ impl Shape {
                     table: level.table,
                     index: vec![Term::part(part)],
                 },
-                _ => Step::Descend {
-                    slot,
-                    flag,
-                    table: level.table,
-                    part,
+                _ => match packed.filter(|_| at + 1 == self.levels.len()) {
+                    Some(values) => Step::Bit {
+                        slot,
+                        flag,
+                        table: level.table,
+                        part,
+                        values,
+                    },
+                    None => Step::Descend {
+                        slot,
+                        flag,
+                        table: level.table,
+                        part,
+                    },
                 },
             });
             flag = draft.flag(level.table);

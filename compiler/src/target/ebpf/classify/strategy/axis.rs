@@ -17,6 +17,7 @@ use super::super::analysis::{Analysis, Column};
 use super::super::bits::Bits;
 use super::super::draft::{Data, Draft};
 use super::super::plan::{Slot, Step, Term};
+use super::tables::Inner;
 use super::{Refusal, look_up};
 
 /// One or more fields.
@@ -81,7 +82,7 @@ impl Axis {
         let (mut vectors, mut rows) = (Vec::new(), Vec::new());
         let mut table = Vec::with_capacity(self.classes() * other.classes());
         let size = analysis.rows.len();
-        for a in &self.vectors {
+        for a in self.vectors.iter().map(Bits::sparse) {
             for b in &other.vectors {
                 later.count(a.common(b), &mut rows);
                 if let Some(class) = known.get(rows.as_slice()) {
@@ -147,7 +148,8 @@ pub(super) fn pairs(cells: usize, rows: usize, limits: &Limits) -> Result<(), us
     if cells > limit { Err(limit) } else { Ok(()) }
 }
 
-fn check(bytes: usize, limit: usize) -> Result<(), Refusal> {
+/// Refuses so many bytes if there is no room for them.
+pub(super) fn check(bytes: usize, limit: usize) -> Result<(), Refusal> {
     if bytes > limit {
         return Err(Refusal::Bytes { bytes, limit });
     }
@@ -217,8 +219,17 @@ impl Later {
         }
     }
 
+    /// What is asked of the fields of an axis.
+    pub(super) fn inner(&self, axis: &Axis) -> Inner {
+        Inner {
+            cover: self.cover(axis),
+            all: Bits::of(axis.classes(), 0..axis.classes()),
+            classes: axis.classes(),
+        }
+    }
+
     /// The classes of an axis that some row has that asks the same, for each thing asked.
-    pub(super) fn cover(&self, axis: &Axis) -> Vec<Bits> {
+    fn cover(&self, axis: &Axis) -> Vec<Bits> {
         let mut cover = vec![Bits::none(axis.classes()); self.seen.len()];
         for (class, rows) in axis.vectors.iter().enumerate() {
             let groups = rows.ones().filter_map(|row| self.group.get(row));

@@ -1,6 +1,7 @@
 //! Ways to make a plan, and the choice among them.
 //!
-//! A strategy is a file with one function, which looks at the analysis and makes an `Offer`: about
+//! Before any of them, the first rows are compared one by one if they ask for a field that no other
+//! row asks for (see `ahead`). A strategy is a file with one function, which looks at the analysis and makes an `Offer`: about
 //! how long a lookup takes, and what builds it. `ALL` has a line for each.
 //!
 //! For example, 10,000 rows whose sources and destinations have 4,000 classes each: `straight`
@@ -8,11 +9,14 @@
 //! 16 million entries. `vectors` builds, and the plan's notes say why the others
 //! did not, naming the two fields.
 
+mod ahead;
 mod axis;
 mod blame;
 mod direct;
+mod parts;
 mod product;
 mod straight;
+mod tables;
 mod vectors;
 
 pub use blame::Blame;
@@ -137,6 +141,14 @@ pub fn rows_of_steps(problem: &Problem, plan: &Plan, limits: &Limits) -> Vec<Opt
     {
         return Vec::new();
     }
+    if plan.strategy != "straight" {
+        let mut ahead = 0..;
+        let row = |step: &Step| match step {
+            Step::Match { .. } => ahead.next(),
+            _ => None,
+        };
+        return plan.steps.iter().map(row).collect();
+    }
     let Ok(numbered) = only(plan.strategy, &problem.numbered(), limits) else {
         return Vec::new();
     };
@@ -158,7 +170,8 @@ fn among<'s>(
     problem: &Problem,
     limits: &Limits,
 ) -> Result<Plan, Unbuildable> {
-    let analysis = Analysis::of(problem);
+    let (ahead, rest) = ahead::split(problem, limits);
+    let analysis = Analysis::of(&rest);
     let (mut offers, mut notes) = (Vec::new(), Vec::new());
     for strategy in strategies {
         match (strategy.propose)(&analysis, limits) {
@@ -174,7 +187,12 @@ fn among<'s>(
         match (offer.build)() {
             Ok(draft) => {
                 let plan = draft.finish(strategy, Packing::Shared);
-                return Ok(Plan { notes, ..plan });
+                let steps = ahead.into_iter().chain(plan.steps).collect();
+                return Ok(Plan {
+                    steps,
+                    notes,
+                    ..plan
+                });
             }
             Err(why) => notes.push(Note { strategy, why }),
         }
