@@ -1,7 +1,7 @@
 //! A case: a policy that is compiled, built, loaded, judged and measured, and printed in a line.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use polc_compiler::ir::Ir;
@@ -14,7 +14,7 @@ use polc_generator::filters::{self, Action, Filter};
 
 use crate::driver::{Driver, Header};
 use crate::programs::Measured;
-use crate::trace;
+use crate::{refill, trace};
 
 const BUILDS: usize = 3;
 const ROUNDS: usize = 25;
@@ -59,6 +59,8 @@ struct Times {
     own: f64,
     beside: f64,
     until_loaded: Duration,
+    program: Measured,
+    guard: Programs,
 }
 
 /// What programs are measured with and against.
@@ -100,7 +102,7 @@ impl Bench {
                 return None;
             }
         };
-        let program = match Measured::new(&guard.object, name_of(&guard)) {
+        let program = match Measured::new(&guard.object, name_of(&guard), &guard.sets) {
             Ok(program) => program,
             Err(refusal) => {
                 println!("{line}  {}: {refusal}", strategy(&guard));
@@ -117,7 +119,7 @@ impl Bench {
         let _ = write!(
             line,
             "{:>10}{:>9.1}{:>9}{judged:>8}{differences:>6}{:>8.1}{:>8.1}{:>7.2}  {}",
-            guard.object.len(),
+            guard.object.len() + guard.sets.iter().map(|set| set.bytes.len()).sum::<usize>(),
             program.loading.as_secs_f64() * 1e3,
             program.verified(),
             own - empty,
@@ -130,6 +132,8 @@ impl Bench {
             own: own - parse,
             beside: other - parse,
             until_loaded: compiling + building + program.loading,
+            program,
+            guard,
         })
     }
 
@@ -153,17 +157,10 @@ impl Bench {
 
     /// A set, against a trie of the kernel with the same networks.
     pub(crate) fn networks(&mut self, name: &str, networks: &[(IpAddr, u8)]) {
-        let list = networks
-            .iter()
-            .fold(String::new(), |mut text, (addr, len)| {
-                let _ = writeln!(text, "{addr}/{len}");
-                text
-            });
-        let text = "policy sets\nset bad = file(\"list.txt\")\n\
-                    guard {\n  deny from @bad\n  default allow\n}\ndefault deny\n";
         let trie = Measured::trie(networks);
         let trace = trace::of_networks(networks, SEED);
-        if let Some(times) = self.case(name, (text, &List(list)), &trace, Some(&trie)) {
+        let policy = (SETS, &list(networks.iter()));
+        if let Some(mut times) = self.case(name, policy, &trace, Some(&trie)) {
             println!(
                 "{:<20}{:>37.1}{:>40.1}   the trie takes {:.1} times as long",
                 "  kernel's trie",
@@ -171,8 +168,54 @@ impl Bench {
                 times.beside,
                 times.beside / times.own
             );
+            replace_one(&mut times, networks);
         }
     }
+}
+
+/// A policy with one set.
+const SETS: &str = "policy sets\nset bad = file(\"list.txt\")\n\
+                    guard {\n  deny from @bad\n  default allow\n}\ndefault deny\n";
+
+fn list<'n>(networks: impl Iterator<Item = &'n (IpAddr, u8)>) -> List {
+    List(networks.fold(String::new(), |mut text, (addr, len)| {
+        let _ = writeln!(text, "{addr}/{len}");
+        text
+    }))
+}
+
+/// Replaces a host beside the networks by another one.
+fn replace_one(times: &mut Times, networks: &[(IpAddr, u8)]) {
+    let (first, last): (IpAddr, IpAddr) = match networks.first() {
+        Some((IpAddr::V6(_), _)) => (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::from_bits(9).into()),
+        _ => (
+            Ipv4Addr::new(127, 0, 0, 1).into(),
+            Ipv4Addr::new(127, 0, 0, 9).into(),
+        ),
+    };
+    let with = |addr: IpAddr| {
+        let all = if addr.is_ipv4() { 32 } else { 128 };
+        let more = [(addr, all)];
+        let (ir, sources) = compiled(SETS, &list(networks.iter().chain(&more)));
+        ebpf::guard(&ir, &sources, Hook::Xdp, &BuildOptions::default()).unwrap()
+    };
+    let [one, other] = [first, last].map(with);
+    let changed = one.sets.iter().zip(&other.sets).find(|(a, b)| a != b);
+    let Some((one_set, other_set)) =
+        changed.filter(|_| one.object == other.object && one.object == times.guard.object)
+    else {
+        println!("  (another program, or no table of its own)");
+        return;
+    };
+    times.program.refill(one_set);
+    let header = trace::from(first);
+    let refill = refill::measure(&mut times.program, [one_set, other_set], &header);
+    println!(
+        "{:<20}one element replaced: in force after {:.2} ms, settled after {:.2} ms",
+        "",
+        refill.in_force.as_secs_f64() * 1e3,
+        refill.settled.as_secs_f64() * 1e3,
+    );
 }
 
 /// The program for interfaces that no rule names.
@@ -186,6 +229,15 @@ fn name_of(guard: &Programs) -> &str {
 
 /// How the program classifies, from its listing; IPv6 only if that is another way.
 fn strategy(guard: &Programs) -> String {
+    let mut tables = guard.sets.iter().filter_map(|set| {
+        let note = guard.listing.split(&format!("{}: ", set.map)).nth(1)?;
+        note.lines().next()
+    });
+    if let Some(first) = tables.next() {
+        return tables.fold(format!("table: {first}"), |text, next| {
+            format!("{text}, {next}")
+        });
+    }
     let notes = guard
         .listing
         .split(&format!("{}():", name_of(guard)))

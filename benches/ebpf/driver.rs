@@ -63,7 +63,7 @@ impl Driver {
             Shape::new(MapType::ProgArray, 4, 4, 1),
         ));
         object.program(Section::Xdp, driver());
-        let loaded = load(&object.write().unwrap(), "driver").unwrap();
+        let loaded = load(&object.write().unwrap(), "driver", &[]).unwrap();
         Self { loaded }
     }
 

@@ -8,7 +8,9 @@
 //! interleaved rounds, in nanoseconds for a packet: `all` is what a program takes above an empty one, and
 //! `rules` what it takes above one that only reads the five fields. The ratio is to the empty program,
 //! with the reading of the trace in both; for sets, another one is to a trie of the kernel with the
-//! same networks.
+//! same networks. Where the set has a table of its own, one of its networks is replaced by another one
+//! while the program runs: until a packet is judged by the new contents, and until the call returns,
+//! which waits until no packet is judged by the old ones.
 
 #![expect(
     clippy::print_stdout,
@@ -22,6 +24,7 @@
 mod cases;
 mod driver;
 mod programs;
+mod refill;
 mod trace;
 
 use std::net::IpAddr;

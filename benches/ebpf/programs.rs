@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
+
 use aya::programs::{ProgramError, ProgramFd, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
 use polc_bpf::asm::{Assembler, Isa, Label, Program};
 use polc_bpf::insn::Cond::{Eq, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R7, R10};
@@ -14,6 +16,8 @@ use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{Helper, SwapBits};
 use polc_bpf::map::{Map, MapFlags, MapType, Shape};
 use polc_bpf::object::{Object, Section};
+use polc_compiler::target::ebpf::SetData;
+use polc_runtime_loader::fill_set;
 
 use crate::driver::HEADER;
 
@@ -37,10 +41,10 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    /// Loads a program; or says why the kernel does not take it, in a line.
-    pub(crate) fn new(object: &[u8], name: &str) -> Result<Self, String> {
+    /// Loads a program and what is in sets; or says why the kernel does not take it, in a line.
+    pub(crate) fn new(object: &[u8], name: &str, sets: &[SetData]) -> Result<Self, String> {
         let start = Instant::now();
-        let loaded = load(object, name).map_err(|error| {
+        let loaded = load(object, name, sets).map_err(|error| {
             let error = error.to_string();
             let refusal = error.lines().find(|line| line.starts_with("BPF program"));
             refusal.unwrap_or(&error).to_owned()
@@ -55,7 +59,7 @@ impl Measured {
     /// One of the programs below.
     fn of(program: Program, maps: impl IntoIterator<Item = Map>) -> Self {
         let name = program.name().to_owned();
-        Self::new(&object(maps, program).unwrap(), &name).unwrap()
+        Self::new(&object(maps, program).unwrap(), &name, &[]).unwrap()
     }
 
     /// Does nothing.
@@ -97,6 +101,18 @@ impl Measured {
         program.fd().unwrap()
     }
 
+    /// Gives a set other contents.
+    pub(crate) fn refill(&mut self, set: &SetData) {
+        fill_set(&mut self.loaded, &set.map, &set.bytes).unwrap();
+    }
+
+    /// Another handle of the program.
+    pub(crate) fn handle(&self) -> Xdp {
+        let program: &Xdp = self.loaded.program(&self.name).unwrap().try_into().unwrap();
+        let info = program.info().unwrap();
+        Xdp::from_program_info(info, self.name.clone().into(), XdpAttachType::Interface).unwrap()
+    }
+
     /// How many instructions the verifier has looked at.
     pub(crate) fn verified(&self) -> u32 {
         let program: &Xdp = self.loaded.program(&self.name).unwrap().try_into().unwrap();
@@ -105,8 +121,11 @@ impl Measured {
     }
 }
 
-pub(crate) fn load(object: &[u8], name: &str) -> Result<Ebpf, ProgramError> {
+pub(crate) fn load(object: &[u8], name: &str, sets: &[SetData]) -> Result<Ebpf, ProgramError> {
     let mut loaded = EbpfLoader::new().load(object).unwrap();
+    for set in sets {
+        fill_set(&mut loaded, &set.map, &set.bytes).unwrap();
+    }
     let program: &mut Xdp = loaded.program_mut(name).unwrap().try_into()?;
     program.load()?;
     Ok(loaded)

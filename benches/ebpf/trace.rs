@@ -85,6 +85,19 @@ pub(crate) fn of_filters(filters: &[Filter], seed: u64) -> Vec<Header> {
     (0..TRACE).map(packet).map(|p| p.header()).collect()
 }
 
+/// The header of a packet from an address.
+pub(crate) fn from(source: IpAddr) -> Header {
+    let mut rng = Rng::with_seed(1);
+    match source {
+        IpAddr::V4(source) => {
+            let mut packet = Packet5::random(&mut rng);
+            packet.source = source.into();
+            packet.header()
+        }
+        IpAddr::V6(source) => header6(source.into(), &mut rng),
+    }
+}
+
 /// A trace: every other source is in a network, the others are random, of the families that networks
 /// are of.
 pub(crate) fn of_networks(networks: &[(IpAddr, u8)], seed: u64) -> Vec<Header> {

@@ -230,6 +230,7 @@ impl Look {
     pub(super) fn write(&self, asm: &mut Assembler, places: &Places, v6: bool) {
         let plan = self.large.table.plan();
         let base = places.slots + 8 * i16::from(plan.slots);
+        asm.note(&format!("{}: {}", self.large.map, plan.strategy));
         asm.store(W, R10, places.key, 0);
         asm.load_map(R1, &self.large.map);
         only_entry(asm, places.key, places.closed);

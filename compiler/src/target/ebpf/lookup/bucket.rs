@@ -40,7 +40,7 @@ impl Lookup<'_> {
         let count = u32::try_from(key.len()).unwrap_or(1);
         asm.mov(R2, R7);
         multiply(asm, R2, u32::from(*ways) * count * table.width.bytes());
-        asm.load_data(R1, self.data, table.offset);
+        self.tables.address(asm, R1, table.offset);
         asm.add(R1, R2);
         let width = match table.width {
             Width::U64 => Bytes::DW,
