@@ -130,7 +130,7 @@ fn a_first_row_about_another_field() {
 fn a_set_of_networks_is_bits() {
     for spec in [FieldSpec::address4("a"), FieldSpec::address6("a")] {
         let nets = (0..5000u128).map(|n| {
-            let first = n * 12_347 << (spec.bits - 26);
+            let first = (n * 12_347) << (spec.bits - 26);
             (first, first | spec.max() >> (20 + n % 5))
         });
         let set = Values::Many(nets.collect());
