@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use polc_compiler::packet::{IntervalSet, Region, Values};
-use polc_compiler::target::ebpf::classify::stage::{Change, StageKind};
+use polc_compiler::target::ebpf::classify::stage::StageKind;
 use polc_compiler::target::ebpf::classify::{
     AddressTable, FieldSpec, Limits, Partition, Plan, Problem, Row, choose, only,
 };
@@ -217,37 +217,7 @@ fn set(name: &str, spec: &FieldSpec, ranges: &[(u128, u128)]) {
             own,
             naive,
         );
-        patches(&table, &asked);
     }
-}
-
-/// The time and the bytes of changes of one element.
-fn patches(table: &AddressTable, asked: &[u128]) {
-    let mut blob = table.plan().blob.clone();
-    let (mut made, mut longest, mut bytes) = (0, Duration::ZERO, 0);
-    for number in asked.iter().take(200) {
-        let value = 1 - table.plan().eval(&[*number]).expect("it is whole");
-        let change = Change {
-            first: *number,
-            last: *number,
-            value,
-        };
-        let start = Instant::now();
-        let Ok(writes) = table.patch(&blob, change) else {
-            continue;
-        };
-        longest = longest.max(start.elapsed());
-        made += 1;
-        bytes += writes.iter().map(|w| w.bytes.len()).sum::<usize>();
-        for write in &writes {
-            write.apply(&mut blob);
-        }
-    }
-    let each = bytes / made.max(1);
-    let longest = longest.as_secs_f64() * 1e6;
-    println!(
-        "    {made} of 200 hosts changed in place, {each} bytes and at most {longest:.0} µs each"
-    );
 }
 
 /// A file of addresses, or of filters.

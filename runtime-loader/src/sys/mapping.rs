@@ -16,6 +16,9 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
+/// Bytes that are written at once.
+const PAGE: usize = 4096;
+
 /// Memory that is shared with the kernel until it is dropped.
 struct Mapping {
     start: NonNull<c_void>,
@@ -42,7 +45,7 @@ impl Drop for Mapping {
 }
 
 /// Writes `bytes` at the beginning of the values of an array that can be mapped (it was made with
-/// `BPF_F_MMAPABLE`) and that no program reads yet.
+/// `BPF_F_MMAPABLE`), that is still empty, and that no program reads yet.
 ///
 /// # Errors
 ///
@@ -52,10 +55,17 @@ pub(crate) fn write(map: impl AsFd, bytes: &[u8]) -> io::Result<()> {
         return Ok(());
     };
     let mapping = Mapping::new(map, length)?;
-    // SAFETY: as many bytes were mapped for writing, and new memory overlaps with no other.
-    unsafe {
-        let to = mapping.start.as_ptr().cast::<u8>();
-        to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+    let start = mapping.start.as_ptr().cast::<u8>();
+    for (number, page) in bytes.chunks(PAGE).enumerate() {
+        // A new map is all zeroes, and tables have much room that is not used.
+        if page.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        // SAFETY: as many bytes were mapped for writing, and new memory overlaps with no other.
+        unsafe {
+            let to = start.add(number * PAGE);
+            to.copy_from_nonoverlapping(page.as_ptr(), page.len());
+        }
     }
     Ok(())
 }

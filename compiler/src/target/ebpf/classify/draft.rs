@@ -105,18 +105,6 @@ impl Data {
         self.room * self.width.bytes() as usize
     }
 
-    /// The same entries in the width and room of a table that there is; `None` when they do not
-    /// fit.
-    fn fit(self, table: &Table) -> Option<Self> {
-        let room = table.mask as usize + 1;
-        let fits = self.width <= table.width && self.len() <= room;
-        fits.then_some(Self {
-            width: table.width,
-            room,
-            ..self
-        })
-    }
-
     fn write(&self, to: &mut [u8]) {
         match &self.entries {
             Entries::Plain(entries) => write(to, self.width, entries.iter().map(|v| (*v).into())),
@@ -163,12 +151,6 @@ impl Draft {
         self.tables.get(usize::from(table.0)).map_or(0, Data::flag)
     }
 
-    /// How many entries each table has.
-    pub(super) fn used(&self) -> Vec<u32> {
-        let used = self.tables.iter().map(|data| u32::try_from(data.len()));
-        used.map(|count| count.unwrap_or(u32::MAX)).collect()
-    }
-
     /// A slot that no step has used.
     pub(super) fn slot(&mut self) -> Slot {
         let slot = Slot(self.slots);
@@ -184,24 +166,6 @@ impl Draft {
     /// How large the blob will be.
     pub(super) fn bytes(&self, packing: Packing) -> usize {
         place(&self.tables, packing).1
-    }
-
-    /// Writes the tables as another blob for a plan that there is. `None` when they do not fit, or
-    /// when the steps of that plan do not read them right.
-    pub(super) fn refill(mut self, plan: &Plan) -> Option<Vec<u8>> {
-        compact(&mut self.steps);
-        let same = self.tables.len() == plan.tables.len()
-            && self.steps.len() == plan.steps.len()
-            && plan.steps.iter().zip(&self.steps).all(|(a, b)| reads(a, b));
-        if !same {
-            return None;
-        }
-        let mut blob = vec![0; plan.blob.len()];
-        for (data, table) in self.tables.into_iter().zip(&plan.tables) {
-            let (data, offset) = (data.fit(table)?, table.offset as usize);
-            data.write(blob.get_mut(offset..offset + data.bytes())?);
-        }
-        Some(blob)
     }
 
     /// Writes the blob.
@@ -229,24 +193,6 @@ impl Draft {
             notes: Vec::new(),
         }
     }
-}
-
-/// Whether a step reads right what was made for another one, but for the widths of tables.
-fn reads(step: &Step, made_for: &Step) -> bool {
-    let plain = |step: &Step| {
-        let mut step = step.clone();
-        match &mut step {
-            Step::Search { flag, rounds, .. } => (*flag, *rounds) = (0, 0),
-            Step::Descend { flag, .. } => *flag = 0,
-            _ => {}
-        }
-        step
-    };
-    let rounds = |step: &Step| match step {
-        Step::Search { rounds, .. } => *rounds,
-        _ => 0,
-    };
-    plain(step) == plain(made_for) && rounds(made_for) <= rounds(step)
 }
 
 /// The offset of every table, and the size of the blob.

@@ -20,11 +20,10 @@
 //! it cannot; the cheapest that can be built within the [`Limits`] is taken. They share the
 //! [`analysis`] of the problem and the [`stage`]s, which look single fields up.
 //!
-//! **Large sets.** A set that only one field asks for is an [`AddressTable`]: it
-//! has a blob of its own, which in the kernel is a map of its own within a map of maps. Its contents
-//! can be replaced as a whole (another blob for the same steps takes the place of the first at once)
-//! or in part (a few bytes are written into the map), and the program stays. Small sets are not
-//! worth a map: as sets of a row they become part of the classes of their field.
+//! **Large sets.** A set that only one field asks for is an [`AddressTable`]: it has a blob of its own,
+//! which in the kernel is a map of its own within a map of maps. Another blob for the same steps takes
+//! its place at once, and the program stays. Small sets are not worth a map: as sets of a row they
+//! become part of the classes of their field.
 
 pub mod analysis;
 mod bits;

@@ -4,18 +4,11 @@
 
 use super::super::draft::{Data, Draft};
 use super::super::partition::Partition;
-use super::super::plan::{Slot, Step, TableId, Term, Width};
-use super::{Change, Estimate, NoRoom, Order, Patcher, StageKind, Unfit, part};
+use super::super::plan::{Slot, Step, Term, Width};
+use super::{Estimate, Order, StageKind, Unfit, part};
 
 /// The widest field: a port, and one more number for packets without ports.
 pub(super) const WIDEST: u8 = 17;
-
-/// Where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// The entries.
-    pub table: TableId,
-}
 
 pub(super) fn estimate(bits: u8, partition: &Partition) -> Estimate {
     let width = Width::holding(partition.largest().into());
@@ -26,7 +19,7 @@ pub(super) fn estimate(bits: u8, partition: &Partition) -> Estimate {
     }
 }
 
-pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
+pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<Slot, Unfit> {
     let bits = order.partition.bits();
     if bits > WIDEST {
         return Err(Unfit::Bits(bits));
@@ -40,14 +33,5 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
     let (table, to) = (draft.table(Data::of(entries, width)), draft.slot());
     let index = vec![Term::part(part(order.field, 0, bits))];
     draft.push(Step::Load { to, table, index });
-    Ok((to, super::Shape::Array(Shape { table })))
-}
-
-impl Shape {
-    pub(super) fn patch(self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
-        let count = usize::try_from(change.last - change.first).map_err(|_| NoRoom::Full)?;
-        let first = u64::try_from(change.first).map_err(|_| NoRoom::Full)?;
-        let entries = vec![u64::from(change.value); count.saturating_add(1).min(1 << WIDEST)];
-        patcher.write(self.table, first, &entries)
-    }
+    Ok(to)
 }

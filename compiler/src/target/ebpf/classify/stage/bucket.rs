@@ -6,27 +6,8 @@
 
 use super::super::draft::{Data, Draft};
 use super::super::partition::Partition;
-use super::super::plan::{Part, Slot, Step, TableId, Width, hash};
-use super::{Change, Estimate, Growth, NoRoom, Order, Patcher, Results, StageKind, Unfit, part};
-
-/// Where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// The keys.
-    pub keys: TableId,
-    /// The values of the keys, unless all are the same.
-    pub values: Option<TableId>,
-    /// How many words a key has.
-    pub words: u8,
-    /// How many entries a bucket has.
-    pub ways: u8,
-    /// The number of buckets less one.
-    pub buckets: u32,
-    /// What the hash begins with.
-    pub seed: u64,
-    /// The value of all other numbers.
-    pub miss: u32,
-}
+use super::super::plan::{Part, Slot, Step, Width, hash};
+use super::{Estimate, Growth, Order, Results, StageKind, Unfit, part};
 
 /// More numbers for each piece than this are not hosts.
 const RUN: usize = 4;
@@ -90,17 +71,11 @@ fn words(key: u128, count: u8) -> Vec<u64> {
     }
 }
 
-pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
+pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<Slot, Unfit> {
     let hosts = Hosts::of(order.partition).ok_or(Unfit::Hosts)?;
     let (parts, ways) = layout(order.field, order.partition.bits());
     let count = u8::try_from(parts.len()).unwrap_or(2);
-    let filled = match order.like {
-        Some(super::Shape::Bucket(like)) => {
-            Filled::with(&hosts, count, ways, like.buckets + 1, like.seed)
-        }
-        _ => Filled::of(&hosts, count, ways, order.growth),
-    };
-    let filled = filled.ok_or(Unfit::Hosts)?;
+    let filled = Filled::of(&hosts, count, ways, order.growth).ok_or(Unfit::Hosts)?;
     let keys = match order.partition.bits() {
         0..=32 => {
             let narrow = |key: &u64| u32::try_from(*key).unwrap_or_default();
@@ -117,28 +92,23 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         Growth::Spare => (order.largest <= 1 && hosts.miss == 0).then_some(1),
         Growth::Fixed => hosts.same(),
     };
-    let shape = Shape {
-        keys: draft.table(keys),
-        values: (same.is_none()).then(|| draft.table(results.data(filled.values))),
-        words: count,
-        ways,
-        buckets: filled.buckets,
-        seed: filled.seed,
-        miss: hosts.miss,
-    };
+    let keys = draft.table(keys);
+    let values = same
+        .is_none()
+        .then(|| draft.table(results.data(filled.values)));
     let to = draft.slot();
     draft.push(Step::Bucket {
         to,
         words: parts,
-        keys: shape.keys,
-        values: shape.values,
+        keys,
+        values,
         ways,
-        buckets: shape.buckets,
-        seed: shape.seed,
+        buckets: filled.buckets,
+        seed: filled.seed,
         hit: same.unwrap_or_default(),
-        miss: shape.miss,
+        miss: hosts.miss,
     });
-    Ok((to, super::Shape::Bucket(shape)))
+    Ok(to)
 }
 
 /// Buckets with their keys.
@@ -208,48 +178,4 @@ fn filler(seed: u64, buckets: u32, bucket: u32, count: u8) -> Vec<u64> {
         |key: &Vec<u64>| hash(seed, key.iter().copied()) & u64::from(buckets) != u64::from(bucket);
     let keys = (0..).map(|key| words(key, count));
     keys.take(1 << 16).find(elsewhere).unwrap_or_default()
-}
-
-impl Shape {
-    /// Keys of one word are written at once. A reader that meets the two words of a longer key
-    /// half written takes it for one that is not there.
-    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
-        if change.last - change.first >= RUN as u128 * 64 {
-            return Err(NoRoom::Kind);
-        }
-        (change.first..=change.last).try_for_each(|key| self.put(patcher, key, change.value))
-    }
-
-    fn put(&self, patcher: &mut Patcher<'_>, key: u128, value: u32) -> Result<(), NoRoom> {
-        let key = words(key, self.words);
-        let buckets = u64::from(self.buckets);
-        let bucket = hash(self.seed, key.iter().copied()) & buckets;
-        let first = bucket * u64::from(self.ways);
-        let (mut free, mut found) = (None, None);
-        for entry in first..first + u64::from(self.ways) {
-            let at = entry * u64::from(self.words);
-            let there = (at..at + u64::from(self.words)).map(|at| patcher.read(self.keys, at));
-            let there: Vec<u64> = there.collect::<Result<_, _>>()?;
-            if there == key {
-                found = Some(entry);
-            } else if hash(self.seed, there) & buckets != bucket {
-                free = free.or(Some(entry));
-            }
-        }
-        let (entry, key) = match (found, value == self.miss) {
-            (None, true) => return Ok(()),
-            (Some(entry), true) => {
-                let bucket = u32::try_from(bucket).unwrap_or_default();
-                (entry, filler(self.seed, self.buckets, bucket, self.words))
-            }
-            (Some(entry), false) => (entry, key),
-            (None, false) => (free.ok_or(NoRoom::Full)?, key),
-        };
-        match self.values {
-            Some(values) => patcher.write_results(values, entry, &[value])?,
-            None if value > 1 => return Err(NoRoom::Value(value)),
-            None => {}
-        }
-        patcher.write(self.keys, entry * u64::from(self.words), &key)
-    }
 }

@@ -7,28 +7,10 @@
 
 use super::super::draft::{Draft, FLAG};
 use super::super::partition::Partition;
-use super::super::plan::{Slot, Step, TableId, Term};
-use super::chunks::{ChunkTables, Chunks};
+use super::super::plan::{Slot, Step, Term};
+use super::chunks::Chunks;
 use super::cuts::Cuts;
-use super::patch::Pieces;
-use super::{
-    Change, Estimate, NoRoom, Order, Patcher, Results, StageKind, Tails, Unfit, head, part,
-};
-
-/// Where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// The direct table.
-    pub root: TableId,
-    /// How many upper bits its index has.
-    pub root_bits: u8,
-    /// The chunks.
-    pub chunks: ChunkTables,
-    /// How many bits their keys have.
-    pub key_bits: u8,
-    /// The lower bits of wide fields.
-    pub tails: Tails,
-}
+use super::{Estimate, Order, Results, StageKind, Unfit, head, part};
 
 /// How many upper bits index the direct table.
 fn root_bits(bits: u8) -> u8 {
@@ -45,7 +27,7 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
     }
 }
 
-pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
+pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<Slot, Unfit> {
     let bits = order.partition.bits();
     let root_bits = root_bits(bits);
     if bits.min(64) <= root_bits || (65..=64 + root_bits).contains(&bits) {
@@ -59,26 +41,21 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         largest: order.largest,
         references: u32::try_from(spare - 1).unwrap_or(FLAG - 1),
     };
-    let shape = Shape {
-        root: draft.table(results.data(root)),
-        root_bits,
-        chunks: chunks.place(draft, key_bits, tails.results, order.growth),
-        key_bits,
-        tails,
-    };
+    let root = draft.table(results.data(root));
+    let chunks = chunks.place(draft, key_bits, tails.results, order.growth);
     let slot = draft.slot();
     let index = part(order.field, tails.shift + key_bits, root_bits);
     draft.push(Step::Load {
         to: slot,
-        table: shape.root,
+        table: root,
         index: vec![Term::part(index)],
     });
     let key = part(order.field, tails.shift, key_bits);
-    draft.push(shape.chunks.step(slot, draft.flag(shape.root), key));
-    if let Some(values) = shape.chunks.values {
+    draft.push(chunks.step(slot, draft.flag(root), key));
+    if let Some(values) = chunks.values {
         tails.follow(draft, order.field, slot, draft.flag(values));
     }
-    Ok((slot, super::Shape::Dxr(shape)))
+    Ok(slot)
 }
 
 /// The direct table and its chunks.
@@ -110,64 +87,4 @@ fn fill(cuts: &Cuts, root_bits: u8) -> (Vec<u32>, Chunks) {
         piece += usize::from(cuts.last(piece) == end);
     }
     (root, chunks)
-}
-
-impl Shape {
-    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
-        let shift = self.tails.shift + self.key_bits;
-        let number = |n: u128| u64::try_from(n).map_err(|_| NoRoom::Full);
-        let (first, last) = (
-            number(change.first >> shift)?,
-            number(change.last >> shift)?,
-        );
-        let mut entries = Vec::new();
-        for index in first..=last {
-            let old = patcher.result(self.root, index)?;
-            entries.push(self.entry(patcher, change, u128::from(index) << shift, old)?);
-        }
-        patcher.write_results(self.root, first, &entries)
-    }
-
-    /// What the entry of the direct table becomes that begins at `base`.
-    fn entry(
-        &self,
-        patcher: &mut Patcher<'_>,
-        change: Change,
-        base: u128,
-        old: u32,
-    ) -> Result<u32, NoRoom> {
-        let low = (1u128 << (self.tails.shift + self.key_bits)) - 1;
-        let (first, last) = (change.first.max(base), change.last.min(base | low));
-        if (first, last) == (base, base | low) {
-            return Ok(change.value);
-        }
-        let mut pieces = Pieces::of(patcher, self.chunks, old)?;
-        let before = pieces.clone();
-        // What the ends leave over of the lower bits, and what is between them as a whole.
-        let tail = (1u128 << self.tails.shift) - 1;
-        let key = |number: u128| u64::try_from((number & low) >> self.tails.shift).unwrap_or(0);
-        let (mut from, mut to) = (Some(key(first)), Some(key(last)));
-        for (number, even) in [(first, first & tail == 0), (last, last & tail == tail)] {
-            if !even {
-                let old = pieces.at(key(number));
-                let new = self.tails.patch(patcher, change, number & !tail, old)?;
-                pieces.assign(key(number), key(number), new);
-            }
-        }
-        if first & tail != 0 {
-            from = from.and_then(|key| key.checked_add(1));
-        }
-        if last & tail != tail {
-            to = to.and_then(|key| key.checked_sub(1));
-        }
-        if let (Some(from), Some(to)) = (from, to)
-            && from <= to
-        {
-            pieces.assign(from, to, change.value);
-        }
-        if pieces == before {
-            return Ok(old);
-        }
-        pieces.place(patcher, self.chunks)
-    }
 }

@@ -21,12 +21,9 @@ mod chunks;
 mod cuts;
 pub mod dxr;
 pub mod multibit;
-mod patch;
 pub mod search;
 
 pub use chunks::ChunkTables;
-pub(super) use patch::Patcher;
-pub use patch::{Change, NoRoom, Write};
 
 use super::Limits;
 use super::draft::{Data, Draft, FLAG};
@@ -34,7 +31,6 @@ use super::partition::Partition;
 use super::plan::{Part, Slot};
 use super::problem::FieldSpec;
 use cuts::Head;
-use patch::Pieces;
 
 /// How a field is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,7 +74,7 @@ impl StageKind {
 pub(super) enum Growth {
     /// The tables stay as they are.
     Fixed,
-    /// The tables are patched.
+    /// Other contents shall fit, too.
     Spare,
 }
 
@@ -122,36 +118,6 @@ pub(super) struct Order<'a> {
     pub(super) largest: u32,
     /// Whether they can change.
     pub(super) growth: Growth,
-    /// The stage whose steps have to serve this one as well.
-    pub(super) like: Option<&'a Shape>,
-}
-
-/// Where the tables of a stage are: what is needed to patch them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// See [`mod@array`].
-    Array(array::Shape),
-    /// See [`multibit`].
-    Multibit(multibit::Shape),
-    /// See [`dxr`].
-    Dxr(dxr::Shape),
-    /// See [`bucket`].
-    Bucket(bucket::Shape),
-    /// See [`search`].
-    Search,
-}
-
-impl Shape {
-    /// Collects what changes a range.
-    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
-        match self {
-            Self::Array(shape) => shape.patch(patcher, change),
-            Self::Multibit(shape) => shape.patch(patcher, change),
-            Self::Dxr(shape) => shape.patch(patcher, change),
-            Self::Bucket(shape) => shape.patch(patcher, change),
-            Self::Search => Err(NoRoom::Kind),
-        }
-    }
 }
 
 /// Why a kind of stage cannot look a partition up.
@@ -169,11 +135,7 @@ pub enum Unfit {
 }
 
 /// Adds the tables and steps of a kind; the value ends up in the slot.
-pub(super) fn build(
-    kind: StageKind,
-    draft: &mut Draft,
-    order: Order<'_>,
-) -> Result<(Slot, Shape), Unfit> {
+pub(super) fn build(kind: StageKind, draft: &mut Draft, order: Order<'_>) -> Result<Slot, Unfit> {
     if order.largest >= FLAG {
         return Err(Unfit::Values(order.largest));
     }
@@ -182,7 +144,7 @@ pub(super) fn build(
         StageKind::Multibit => multibit::build(draft, order),
         StageKind::Dxr => dxr::build(draft, order),
         StageKind::Bucket => bucket::build(draft, order),
-        StageKind::Search => Ok((search::build(draft, order), Shape::Search)),
+        StageKind::Search => Ok(search::build(draft, order)),
     }
 }
 
@@ -228,7 +190,7 @@ fn head(draft: &mut Draft, order: Order<'_>) -> (cuts::Cuts, Tails) {
         largest: order.largest,
         references: 0,
     };
-    let needed = |tails: &chunks::Chunks| order.growth == Growth::Spare || tails.largest() > 0;
+    let needed = |tails: &chunks::Chunks| tails.largest() > 0;
     let Some(chunks) = head.tails.filter(needed) else {
         let tails = Tails {
             shift: head.shift,
@@ -263,27 +225,6 @@ pub struct Tails {
 }
 
 impl Tails {
-    /// What a result or a reference becomes of numbers that share their upper bits with `base`.
-    fn patch(
-        &self,
-        patcher: &mut Patcher<'_>,
-        change: Change,
-        base: u128,
-        old: u32,
-    ) -> Result<u32, NoRoom> {
-        let tables = self.tables.ok_or(NoRoom::Kind)?;
-        let end = base | u128::from(u64::MAX);
-        let (first, last) = (change.first.max(base), change.last.min(end));
-        let low = |number: u128| u64::try_from(number - base).unwrap_or(u64::MAX);
-        let mut pieces = Pieces::of(patcher, tables, old)?;
-        let before = pieces.clone();
-        pieces.assign(low(first), low(last), change.value);
-        if pieces == before {
-            return Ok(old);
-        }
-        pieces.place(patcher, tables)
-    }
-
     /// Adds the step that follows references to the chunks.
     fn follow(&self, draft: &mut Draft, field: u16, slot: Slot, flag: u64) {
         if let Some(tables) = self.tables {

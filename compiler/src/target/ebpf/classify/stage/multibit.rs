@@ -16,28 +16,24 @@ use super::super::draft::{Data, Draft, FLAG};
 use super::super::partition::Partition;
 use super::super::plan::{Slot, Step, TableId, Term, Width};
 use super::cuts::{Cuts, Head};
-use super::{
-    Change, Estimate, Growth, NoRoom, Order, Patcher, Results, StageKind, Tails, Unfit, head, part,
-};
+use super::{Estimate, Growth, Order, Results, StageKind, Tails, Unfit, head, part};
 
 /// Where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+struct Tables {
     /// The root, then the blocks of each level.
-    pub levels: Vec<Level>,
+    levels: Vec<Level>,
     /// The lower bits of wide fields.
-    pub tails: Tails,
+    tails: Tails,
 }
 
 /// The blocks of a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
+struct Level {
     /// The blocks, one behind the other.
-    pub table: TableId,
+    table: TableId,
     /// How many lower bits of the field are left to the levels below.
-    pub shift: u8,
+    shift: u8,
     /// How many bits select an entry of a block.
-    pub bits: u8,
+    bits: u8,
 }
 
 /// How many bits each level has.
@@ -101,24 +97,21 @@ fn blocks(starts: &[u64], shift: u8) -> usize {
     count
 }
 
-pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super::Shape), Unfit> {
+pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<Slot, Unfit> {
     let bits = order.partition.bits();
     if bits.min(64) < 24 || !bits.is_multiple_of(8) || (65..88).contains(&bits) {
         return Err(Unfit::Bits(bits));
     }
     let (cuts, tails) = head(draft, order);
     let mut levels = Builder::of(&cuts).levels;
-    if order.growth == Growth::Fixed {
-        levels.retain(|level| !level.entries.is_empty());
-    }
+    levels.retain(|level| !level.entries.is_empty());
     let rooms: Vec<usize> = levels
         .iter()
         .map(|level| level.room(order.growth))
         .collect();
     // Tails would be referred to.
-    let fixed = order.growth == Growth::Fixed && tails.tables.is_none();
-    let packed = order.partition.two_values();
-    let packed = packed.filter(|_| fixed && levels.len() > 1);
+    let last_is_last = tails.tables.is_none() && levels.len() > 1;
+    let packed = order.partition.two_values().filter(|_| last_is_last);
     let last = levels.len() - 1;
     let mut places = Vec::new();
     for (at, level) in levels.into_iter().enumerate() {
@@ -134,7 +127,7 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
         };
         let room = rooms.get(at).copied().unwrap_or_default() << level.bits;
         let data = match packed.filter(|_| at == last) {
-            Some([zero, _]) => Data::wide(pack(&level.entries, zero)),
+            Some([zero, _]) => Data::wide(pack(&level.entries, zero)).with_room(room / 64),
             None => results.data(level.entries).with_room(room),
         };
         places.push(Level {
@@ -143,12 +136,11 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Result<(Slot, super:
             bits: level.bits,
         });
     }
-    let shape = Shape {
+    let tables = Tables {
         levels: places,
         tails,
     };
-    let slot = shape.steps(draft, order.field, packed);
-    Ok((slot, super::Shape::Multibit(shape)))
+    Ok(tables.steps(draft, order.field, packed))
 }
 
 /// A bit for each entry: whether it is the larger of two values.
@@ -160,7 +152,7 @@ fn pack(entries: &[u32], zero: u32) -> Vec<u64> {
     entries.chunks(64).map(word).collect()
 }
 
-impl Shape {
+impl Tables {
     fn steps(&self, draft: &mut Draft, field: u16, packed: Option<[u32; 2]>) -> Slot {
         let (slot, mut flag) = (draft.slot(), 0);
         for (at, level) in self.levels.iter().enumerate() {
@@ -287,64 +279,5 @@ impl<'a> Builder<'a> {
         self.levels
             .get_mut(level)
             .map_or(0, |level| level.add(&block))
-    }
-}
-
-impl Shape {
-    pub(super) fn patch(&self, patcher: &mut Patcher<'_>, change: Change) -> Result<(), NoRoom> {
-        let Some(root) = self.levels.first() else {
-            return Err(NoRoom::Kind);
-        };
-        let (first, last) = (change.first >> root.shift, change.last >> root.shift);
-        let mut entries = Vec::new();
-        for index in first..=last.min(u128::from(u16::MAX)) {
-            let at = u64::try_from(index).map_err(|_| NoRoom::Full)?;
-            let old = patcher.result(root.table, at)?;
-            entries.push(self.entry(patcher, change, 0, index << root.shift, old)?);
-        }
-        let at = u64::try_from(first).map_err(|_| NoRoom::Full)?;
-        patcher.write_results(root.table, at, &entries)
-    }
-
-    /// What the entry of a level becomes that begins at `base`.
-    fn entry(
-        &self,
-        patcher: &mut Patcher<'_>,
-        change: Change,
-        level: usize,
-        base: u128,
-        old: u32,
-    ) -> Result<u32, NoRoom> {
-        let shift = self.levels.get(level).map_or(0, |level| level.shift);
-        let end = base | ((1 << shift) - 1);
-        if change.first <= base && end <= change.last {
-            return Ok(change.value);
-        }
-        if change.last < base || end < change.first || old == change.value {
-            return Ok(old);
-        }
-        let Some(below) = self.levels.get(level + 1) else {
-            return self.tails.patch(patcher, change, base, old);
-        };
-        let size = 1u64 << below.bits;
-        let from = u64::from(old & !FLAG) << below.bits;
-        let mut block = Vec::with_capacity(1 << below.bits);
-        for (index, place) in (0..size).zip(0u128..) {
-            let old = match old & FLAG {
-                0 => old,
-                _ => patcher.result(below.table, from + index)?,
-            };
-            let base = base | place << below.shift;
-            block.push(self.entry(patcher, change, level + 1, base, old)?);
-        }
-        if let Some(first) = block.first().filter(|first| *first & FLAG == 0)
-            && block.iter().all(|entry| entry == first)
-        {
-            return Ok(*first);
-        }
-        let at = patcher.take(below.table, size)?;
-        patcher.write_results(below.table, at, &block)?;
-        let number = u32::try_from(at >> below.bits).map_err(|_| NoRoom::Full)?;
-        Ok(FLAG | number)
     }
 }

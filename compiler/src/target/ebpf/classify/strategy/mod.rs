@@ -237,13 +237,11 @@ fn look_up(
         partition: &partition,
         largest: partition.largest(),
         growth: Growth::Fixed,
-        like: None,
     };
     let kind = stage::choose(column.spec, &partition, limits).kind;
     // What one kind cannot hold, the search can.
-    let (slot, _) = stage::build(kind, draft, order)
-        .or_else(|_| stage::build(StageKind::Search, draft, order))?;
-    Ok(slot)
+    let built = stage::build(kind, draft, order);
+    Ok(built.or_else(|_| stage::build(StageKind::Search, draft, order))?)
 }
 
 /// The draft, unless it is too large.
