@@ -18,6 +18,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes that are written at once.
 const PAGE: usize = 4096;
+const ZEROES: [u8; PAGE] = [0; PAGE];
 
 /// Memory that is shared with the kernel until it is dropped.
 struct Mapping {
@@ -58,7 +59,7 @@ pub(crate) fn write(map: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     let start = mapping.start.as_ptr().cast::<u8>();
     for (number, page) in bytes.chunks(PAGE).enumerate() {
         // A new map is all zeroes, and tables have much room that is not used.
-        if page.iter().all(|byte| *byte == 0) {
+        if ZEROES.starts_with(page) {
             continue;
         }
         // SAFETY: as many bytes were mapped for writing, and new memory overlaps with no other.
