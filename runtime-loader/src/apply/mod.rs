@@ -38,6 +38,10 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Where the state is kept; [`DEFAULT_STATE_DIR`](crate::DEFAULT_STATE_DIR) if none.
     pub state_dir: Option<PathBuf>,
+    /// Attach programs for packets as kernels before 6.6 have to: as filters at the qdisc `clsact`,
+    /// although the kernel has tcx links. Where programs run already, others take their places the
+    /// way they run.
+    pub clsact: bool,
 }
 
 /// What an apply did, or would do.
@@ -173,7 +177,7 @@ pub fn apply(
         return Err(ApplyError::OtherTarget { other });
     }
     if target == ebpf::TARGET {
-        programs::apply(bundle, options.dry_run, (&netns, &store), progress)
+        programs::apply(bundle, options, (&netns, &store), progress)
     } else {
         replace_table(bundle, options.dry_run, (&netns, &store), progress)
     }
@@ -204,7 +208,11 @@ pub(crate) fn renew(options: &ApplyOptions) -> Result<Renewed, ApplyError> {
         ControlFlow::Break(found) => Ok(found),
         ControlFlow::Continue(bundle) => {
             let at = (&netns, &store);
-            programs::apply(&bundle, false, at, &mut |_| {})
+            let options = ApplyOptions {
+                dry_run: false,
+                ..options.clone()
+            };
+            programs::apply(&bundle, &options, at, &mut |_| {})
                 .map(|applied| Renewed::Applied(Box::new(applied)))
         }
     }
