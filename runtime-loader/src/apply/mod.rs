@@ -100,6 +100,11 @@ pub enum Warning {
         /// Its name.
         map: String,
     },
+    /// A filter of somebody else may run before a program that is attached as a filter.
+    Behind {
+        /// The hook, as `INTERFACE (HOOK)`.
+        place: String,
+    },
     /// The state directory could not be tidied after the policy was in force.
     Store {
         /// Why.
@@ -127,6 +132,10 @@ impl std::fmt::Display for Warning {
             Self::BeginsEmpty { map } => write!(
                 f,
                 "the map `{map}` begins empty: the one that was kept is of another shape"
+            ),
+            Self::Behind { place } => write!(
+                f,
+                "another filter may run before the policy's at {place}: packets that it accepts are not judged"
             ),
             Self::Store { message } => write!(f, "the state directory is untidy: {message}"),
         }

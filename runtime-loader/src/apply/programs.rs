@@ -133,7 +133,7 @@ impl<'b> Plan<'b> {
             None if clsact || (packets && !has_tcx(netns)?) => Way::Filter,
             None => Way::Link,
         };
-        check(connection, &seen, way, &wanted)?;
+        let behind = check(connection, &seen, way, &wanted)?;
         let unwanted = seen.running.iter().map(|(point, id)| (*point, *id));
         let unwanted = unwanted
             .filter(|(point, _)| wanted.iter().all(|w| w.point != *point))
@@ -174,7 +174,7 @@ impl<'b> Plan<'b> {
         let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
             map: (*map).to_owned(),
         });
-        let warnings = lost.into_iter().chain(empty).collect();
+        let warnings = lost.into_iter().chain(empty).chain(behind).collect();
         Ok(Self {
             bundle,
             manifest,
@@ -263,19 +263,22 @@ fn check(
     seen: &Seen,
     way: Way,
     wanted: &[Wanted],
-) -> Result<(), EbpfError> {
+) -> Result<Vec<Warning>, EbpfError> {
     if let Some(odd) = wanted.iter().find(|wanted| !wanted.readable) {
         return Err(EbpfError::NotEthernet {
             interface: odd.interface.clone(),
             program: odd.program.clone(),
         });
     }
-    if way == Way::Filter {
-        for wanted in wanted {
-            seen.check_filter(connection, wanted)?;
+    let mut behind = Vec::new();
+    for wanted in wanted.iter().filter(|_| way == Way::Filter) {
+        if seen.check_filter(connection, wanted)? {
+            behind.push(Warning::Behind {
+                place: place(&wanted.interface, wanted.point.hook),
+            });
         }
     }
-    Ok(())
+    Ok(behind)
 }
 
 /// Whether two bundles have the same programs, for the same interfaces, and differ at most in what

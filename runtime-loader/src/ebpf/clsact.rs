@@ -18,6 +18,9 @@ use crate::netlink::{RouteConnection, is_errno};
 /// The handle of our filters, `polc` in ASCII.
 const HANDLE: u32 = 0x706f_6c63;
 
+/// The lowest priority of our filters. There is no lower one, so that they run before those of others.
+const FIRST: u16 = 1;
+
 /// Why a point cannot have a filter, or lose it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilterError {
@@ -57,16 +60,34 @@ pub(crate) fn find(
     Ok(judge(&filter::beside(connection, place)?, ours))
 }
 
-/// Checks that nobody else's filter is in a point's place.
+/// Checks that nobody else's filter is in a point's place; whether there is one that may run before
+/// ours.
 pub(crate) fn check(
     connection: &mut RouteConnection,
     point: Point,
     ours: &BTreeSet<u32>,
-) -> Result<(), FilterError> {
-    match (place(point), find(connection, point, ours)?) {
-        (Some(place), Found::Foreign) => Err(FilterError::Foreign(place.priority)),
-        _ => Ok(()),
+) -> Result<bool, FilterError> {
+    let Some(place) = place(point) else {
+        return Ok(false);
+    };
+    let mut behind = false;
+    for priority in FIRST..=place.priority {
+        let beside = filter::beside(connection, Place { priority, ..place })?;
+        if priority == place.priority && judge(&beside, ours) == Found::Foreign {
+            return Err(FilterError::Foreign(priority));
+        }
+        behind |= beside.iter().any(|filter| is_foreign(filter, ours));
     }
+    Ok(behind)
+}
+
+fn is_foreign(filter: &Filter, ours: &BTreeSet<u32>) -> bool {
+    let of_ours = || {
+        filter
+            .program
+            .is_some_and(|program| ours.contains(&program))
+    };
+    filter.handle != 0 && !(filter.handle == HANDLE && of_ours())
 }
 
 fn judge(beside: &[Filter], ours: &BTreeSet<u32>) -> Found {
@@ -135,10 +156,9 @@ fn place(point: Point) -> Option<Place> {
     Some(Place {
         index: point.index,
         direction,
-        // The lowest numbers, so that ours run before those of others.
         priority: match point.stage {
-            ProgramStage::Guard => 1,
-            ProgramStage::Filter => 2,
+            ProgramStage::Guard => FIRST,
+            ProgramStage::Filter => FIRST + 1,
         },
         handle: HANDLE,
     })

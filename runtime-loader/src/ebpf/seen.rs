@@ -121,12 +121,12 @@ impl Seen {
         Ok(runs.transpose()?.unwrap_or(false).then_some(id))
     }
 
-    /// Checks that a filter can be where it is wanted.
+    /// Checks that a filter can be where it is wanted; whether another one may run before it.
     pub(crate) fn check_filter(
         &self,
         connection: &mut RouteConnection,
         wanted: &Wanted,
-    ) -> Result<(), EbpfError> {
+    ) -> Result<bool, EbpfError> {
         clsact::check(connection, wanted.point, &self.ours).map_err(|source| {
             EbpfError::attach(wanted.point, (&wanted.interface, &wanted.program), source)
         })

@@ -98,7 +98,7 @@ pub(crate) fn remove(connection: &mut RouteConnection, place: Place) -> io::Resu
     connection.request(RouteNetlinkMessage::DelTrafficFilter(message(place)), 0)
 }
 
-/// The filters with the interface, direction and priority of a place; none where there is no
+/// The filters with the interface, direction and priority of a place, of chain 0; none where there is no
 /// such interface or qdisc.
 pub(crate) fn beside(connection: &mut RouteConnection, place: Place) -> io::Result<Vec<Filter>> {
     let mut request = message(place);
@@ -131,6 +131,8 @@ fn filter(message: &RouteNetlinkMessage) -> Option<Filter> {
                     _ => None,
                 });
             }
+            // Reached only by a filter of chain 0 that sends packets there.
+            TcAttribute::Chain(chain) if *chain != 0 => return None,
             _ => {}
         }
     }
