@@ -154,7 +154,7 @@ fn add_foreign(host: &Host, interface: &str, place: &str) {
     }
     let line = format!("filter add dev {interface} {place} bpf bytecode");
     let mut arguments: Vec<_> = line.split(' ').collect();
-    arguments.extend(["1,6 0 0 0", "action", "ok"]);
+    arguments.push("1,6 0 0 0");
     host.namespace.output("tc", &arguments).unwrap();
 }
 
