@@ -15,7 +15,7 @@ use super::RouteConnection;
 /// The name of the qdisc.
 const CLSACT: &str = "clsact";
 
-/// Packets of all protocols (include/uapi/linux/if_ether.h, `ETH_P_ALL`).
+/// Packets of all protocols (`ETH_P_ALL`).
 const ALL_PROTOCOLS: u16 = 0x0003;
 
 /// The way of packets that a filter sees.

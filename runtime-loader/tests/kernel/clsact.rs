@@ -1,5 +1,10 @@
 //! Filter programs at the qdisc `clsact`, as kernels without tcx links have them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "test support: what fails here is a broken test"
+)]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use polc_bundle::{ClassEntry, ProgramEntry, ProgramHook, ProgramStage};
