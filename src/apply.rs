@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result {
         netns: args.place.netns.clone(),
         dry_run: args.dry_run,
         state_dir: args.place.state_dir.clone(),
+        clsact: false,
     };
     let applied = apply(&bundle, &options, &mut |step| progress.step(step))
         .map_err(|e| Error::environment(&e).help(e.help()))?;

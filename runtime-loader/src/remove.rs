@@ -6,7 +6,7 @@ use polc_bundle::RoutingPlan;
 use serde::Serialize;
 
 use crate::access::AccessError;
-use crate::ebpf::{self, pins::Pins};
+use crate::ebpf::{self, pins::Pins, program};
 use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
 use crate::routing::{self, Seen};
@@ -54,6 +54,9 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     let pins = Pins::of(&netns);
     if pins.exist() {
         let seen = ebpf::seen::Seen::read(&mut connection, (&netns, &pins))?;
+        for point in &seen.filters {
+            program::detach(&mut connection, &pins, *point, &seen.ours)?;
+        }
         pins.remove()?;
         let points = seen.running.keys();
         removed.programs = points.map(|point| seen.place(*point)).collect();

@@ -63,8 +63,8 @@ pub struct ProgramStatus {
     pub hook: String,
     /// The program's name in its object; none if it is not known or there should be none.
     pub name: Option<String>,
-    /// `native`, `generic` or `hardware` for XDP, `tcx` for the others; none if the hook does not run
-    /// it.
+    /// `native`, `generic` or `hardware` for XDP, `tcx` or `clsact` for the others; none if the hook
+    /// does not run it.
     pub mode: Option<String>,
     /// The kernel's number of the program.
     pub id: Option<u32>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use polc_bundle::Bundle;
-use polc_runtime_loader::lab::Topology;
+use polc_runtime_loader::lab::{EchoServer, Outcome, Topology};
 use polc_runtime_loader::{ApplyError, ApplyOptions, Changes, Undo, apply};
 
 use crate::flood::while_flooded;
@@ -288,4 +288,38 @@ fn nothing_leaks_while_programs_are_replaced() {
     let counted = bench.packets("flood");
     println!("{sent} denied packets during 30 applies, {counted} counted, 0 leaked");
     assert!(counted > sent / 2, "{counted} of {sent} were counted");
+}
+
+/// As on kernels without tcx links.
+#[test]
+fn filters_at_clsact_judge_as_links_do() {
+    if !possible() {
+        return;
+    }
+    let bench = Bench::bare(Topology::new().expect("a topology")).built_for("ebpf");
+    let _server = EchoServer::start(bench.router(), "router", 80).expect("a server");
+    let policy = programs(
+        "guard { match udp/80 mark 0x1  default allow }
+        to host {
+            allow udp/80 when meta.mark == 0x1
+            reject tcp
+            default deny
+        }",
+    );
+    let options = ApplyOptions {
+        clsact: true,
+        ..bench.options()
+    };
+    apply(&policy, &options, &mut |_| {}).expect("it applies");
+    let status = bench.status();
+    assert!(status.in_step, "{status:?}");
+    let mut modes = status.programs.iter().map(|p| p.mode.as_deref());
+    assert!(modes.all(|mode| mode == Some("clsact")), "{status:?}");
+    let zone = bench.topology.client();
+    for host in [zone.router_v4, zone.router_v6] {
+        assert!(bench.client().udp(host, 80).is_connected());
+        assert_eq!(bench.client().tcp(host, 80), Outcome::Refused);
+    }
+    bench.remove().expect("removed");
+    assert!(bench.client().tcp(zone.router_v4, 80).is_connected());
 }

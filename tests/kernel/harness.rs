@@ -180,6 +180,7 @@ impl Bench {
             netns: Some(self.topology.router.name().to_owned()),
             dry_run: false,
             state_dir: Some(self.state.path().to_owned()),
+            clsact: false,
         }
     }
 

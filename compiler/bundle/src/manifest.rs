@@ -183,9 +183,9 @@ pub struct ProgramEntry {
 pub enum ProgramHook {
     /// Before the kernel has made a packet of the frame.
     Xdp,
-    /// What arrives by an interface, as a packet (tcx).
+    /// What arrives by an interface, as a packet (tcx, or a filter at clsact).
     Ingress,
-    /// What leaves by an interface (tcx).
+    /// What leaves by an interface (tcx, or a filter at clsact).
     Egress,
 }
 

@@ -38,6 +38,10 @@ pub struct ApplyOptions {
     pub dry_run: bool,
     /// Where the state is kept; [`DEFAULT_STATE_DIR`](crate::DEFAULT_STATE_DIR) if none.
     pub state_dir: Option<PathBuf>,
+    /// Attach programs for packets as kernels before 6.6 have to: as filters at the qdisc `clsact`,
+    /// although the kernel has tcx links. Where programs run already, others take their places the
+    /// way they run.
+    pub clsact: bool,
 }
 
 /// What an apply did, or would do.
@@ -96,6 +100,11 @@ pub enum Warning {
         /// Its name.
         map: String,
     },
+    /// A filter of somebody else may run before a program that is attached as a filter.
+    Behind {
+        /// The hook, as `INTERFACE (HOOK)`.
+        place: String,
+    },
     /// The state directory could not be tidied after the policy was in force.
     Store {
         /// Why.
@@ -123,6 +132,10 @@ impl std::fmt::Display for Warning {
             Self::BeginsEmpty { map } => write!(
                 f,
                 "the map `{map}` begins empty: the one that was kept is of another shape"
+            ),
+            Self::Behind { place } => write!(
+                f,
+                "another filter may run before the policy's at {place}: packets that it accepts are not judged"
             ),
             Self::Store { message } => write!(f, "the state directory is untidy: {message}"),
         }
@@ -173,7 +186,7 @@ pub fn apply(
         return Err(ApplyError::OtherTarget { other });
     }
     if target == ebpf::TARGET {
-        programs::apply(bundle, options.dry_run, (&netns, &store), progress)
+        programs::apply(bundle, options, (&netns, &store), progress)
     } else {
         replace_table(bundle, options.dry_run, (&netns, &store), progress)
     }
@@ -204,7 +217,11 @@ pub(crate) fn renew(options: &ApplyOptions) -> Result<Renewed, ApplyError> {
         ControlFlow::Break(found) => Ok(found),
         ControlFlow::Continue(bundle) => {
             let at = (&netns, &store);
-            programs::apply(&bundle, false, at, &mut |_| {})
+            let options = ApplyOptions {
+                dry_run: false,
+                ..options.clone()
+            };
+            programs::apply(&bundle, &options, at, &mut |_| {})
                 .map(|applied| Renewed::Applied(Box::new(applied)))
         }
     }

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use aya::Ebpf;
 use polc_bundle::{Bundle, Manifest, ProgramHook, SetEntry};
 
-use super::{Applied, ApplyError, Changes, State, Undo, Warning, undo};
+use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, undo};
 use crate::ebpf::attach::Switch;
 use crate::ebpf::pins::{Pins, Point};
-use crate::ebpf::program::{Program, has_tcx};
+use crate::ebpf::program::{Program, Way, has_tcx};
 use crate::ebpf::seen::{Seen, Wanted, place};
 use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
@@ -32,6 +32,8 @@ struct Plan<'b> {
     manifest: &'b Manifest,
     object: &'b [u8],
     seen: Seen,
+    /// How hooks for packets run their programs.
+    way: Way,
     wanted: Vec<Wanted>,
     /// Hooks that shall have no program, and what they run.
     unwanted: Vec<(Point, u32)>,
@@ -51,7 +53,7 @@ struct Plan<'b> {
 /// Applies a bundle of programs.
 pub(super) fn apply(
     bundle: &Bundle,
-    dry_run: bool,
+    options: &ApplyOptions,
     (netns, store): (&Netns, &Store),
     progress: &mut dyn FnMut(&str),
 ) -> Result<Applied, ApplyError> {
@@ -61,11 +63,12 @@ pub(super) fn apply(
     let key = netns.key();
     let committed = store.committed(&key)?;
     let known = committed.is_some();
-    let plan = Plan::new(bundle, &mut connection, (netns, &pins, known), store)?;
+    let at = (netns, &pins, known);
+    let plan = Plan::new((bundle, options.clsact), &mut connection, at, store)?;
     progress("loading the programs");
     let loaded = plan.load(&pins, store)?;
-    let applied = plan.outcome(dry_run);
-    if dry_run {
+    let applied = plan.outcome(options.dry_run);
+    if options.dry_run {
         return Ok(applied);
     }
     progress("storing the bundle");
@@ -80,7 +83,13 @@ pub(super) fn apply(
         plan: &plan,
         netns,
         pins: &pins,
-        switch: Switch::new(netns, &pins, &plan.seen, old),
+        switch: Switch::new(
+            (netns, &pins),
+            routing::open(netns)?,
+            plan.way,
+            &plan.seen,
+            old,
+        ),
         pinning: Pinning::new(&pins),
         replaced: Replaced::default(),
         renamed: false,
@@ -109,7 +118,7 @@ pub(super) fn in_step(bundle: &Bundle, netns: &Netns) -> Result<bool, ApplyError
 
 impl<'b> Plan<'b> {
     fn new(
-        bundle: &'b Bundle,
+        (bundle, clsact): (&'b Bundle, bool),
         connection: &mut RouteConnection,
         (netns, pins, known): (&Netns, &Pins, bool),
         store: &Store,
@@ -118,7 +127,13 @@ impl<'b> Plan<'b> {
         let object = load::object(bundle)?;
         let seen = Seen::read(connection, (netns, pins))?;
         let wanted = seen.wanted(manifest);
-        check(netns, manifest, &wanted)?;
+        let packets = manifest.programs.iter().any(|p| p.hook != ProgramHook::Xdp);
+        let way = match seen.way() {
+            Some(way) => way,
+            None if clsact || (packets && !has_tcx(netns)?) => Way::Filter,
+            None => Way::Link,
+        };
+        let behind = check(connection, &seen, way, &wanted)?;
         let unwanted = seen.running.iter().map(|(point, id)| (*point, *id));
         let unwanted = unwanted
             .filter(|(point, _)| wanted.iter().all(|w| w.point != *point))
@@ -159,12 +174,13 @@ impl<'b> Plan<'b> {
         let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
             map: (*map).to_owned(),
         });
-        let warnings = lost.into_iter().chain(empty).collect();
+        let warnings = lost.into_iter().chain(empty).chain(behind).collect();
         Ok(Self {
             bundle,
             manifest,
             object,
             seen,
+            way,
             wanted,
             unwanted,
             previous,
@@ -241,19 +257,28 @@ impl<'b> Plan<'b> {
     }
 }
 
-/// Checks that the kernel and the interfaces can have what is wanted of them.
-fn check(netns: &Netns, manifest: &Manifest, wanted: &[Wanted]) -> Result<(), EbpfError> {
+/// Checks that the interfaces can have what is wanted of them.
+fn check(
+    connection: &mut RouteConnection,
+    seen: &Seen,
+    way: Way,
+    wanted: &[Wanted],
+) -> Result<Vec<Warning>, EbpfError> {
     if let Some(odd) = wanted.iter().find(|wanted| !wanted.readable) {
         return Err(EbpfError::NotEthernet {
             interface: odd.interface.clone(),
             program: odd.program.clone(),
         });
     }
-    let mut programs = manifest.programs.iter();
-    if programs.any(|p| p.hook != ProgramHook::Xdp) && !has_tcx(netns)? {
-        return Err(EbpfError::NoTcx);
+    let mut behind = Vec::new();
+    for wanted in wanted.iter().filter(|_| way == Way::Filter) {
+        if seen.check_filter(connection, wanted)? {
+            behind.push(Warning::Behind {
+                place: place(&wanted.interface, wanted.point.hook),
+            });
+        }
     }
-    Ok(())
+    Ok(behind)
 }
 
 /// Whether two bundles have the same programs, for the same interfaces, and differ at most in what
@@ -341,7 +366,7 @@ impl Work<'_> {
         }
         for point in &plan.seen.severed {
             if plan.wanted.iter().all(|wanted| wanted.point != *point) {
-                pins.remove_link(*point)?;
+                self.switch.detach(*point)?;
             }
         }
         progress("reading back");

@@ -3,7 +3,7 @@
 //! What has to outlive the loader is pinned, below a directory for each network namespace:
 //!
 //! ```text
-//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK-STAGE  what runs there, whichever it is
+//! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK-STAGE  what runs there, by a link or a filter
 //! /sys/fs/bpf/polc/net-INODE/state/MAP              maps that outlive an apply
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
@@ -14,12 +14,16 @@
 //! # Architecture invariants
 //!
 //! * A link stays when the policy changes and gets another program, which is one step for the
-//!   packets of its interface: there is never none.
+//!   packets of its interface: there is never none. So is replacing a filter, where there are no
+//!   links for packets (before Linux 6.6).
+//! * What is pinned for a filter is its program. The pin is there before the filter and goes after
+//!   it: no filter of ours is without one.
 //! * Which generation is in force is asked of the kernel: it is the one whose pinned programs the
-//!   links run.
+//!   links and filters run.
 
 pub(crate) mod attach;
 pub(crate) mod classes;
+mod clsact;
 pub(crate) mod counters;
 pub(crate) mod load;
 pub(crate) mod pins;
@@ -33,6 +37,9 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::programs::ProgramError;
+
+use clsact::FilterError;
+use pins::Point;
 
 pub use refusal::Refusal;
 pub use sets::fill_set;
@@ -80,9 +87,27 @@ pub enum EbpfError {
     /// A map has a name that the kernel or the file system would not take.
     #[error("`{0}` is not the name of a map: it takes up to 15 letters, digits and underscores")]
     StateName(String),
-    /// The kernel is too old for programs that see packets.
-    #[error("the kernel has no tcx hooks: the policy needs Linux 6.6 or later")]
-    NoTcx,
+    /// Filters of interfaces cannot be read or taken away.
+    #[error("cannot use the filters of the interfaces: {0}")]
+    Filters(#[source] io::Error),
+    /// Where a program should be attached is a filter of somebody else.
+    #[error(
+        "cannot attach to `{interface}` ({hook}): another filter with the priority {priority} is there"
+    )]
+    ForeignFilter {
+        /// Where.
+        interface: String,
+        /// At which hook.
+        hook: &'static str,
+        /// The priority, which the program would have.
+        priority: u16,
+    },
+    /// An interface has another qdisc where programs need `clsact`.
+    #[error("cannot attach to `{interface}`: another qdisc is in the place of `clsact`")]
+    ForeignQdisc {
+        /// Where.
+        interface: String,
+    },
     /// A map cannot be read or written.
     #[error("cannot use the map `{map}`: {source}")]
     Map {
@@ -155,7 +180,12 @@ impl EbpfError {
             Self::NotEthernet { .. } => {
                 Some("name the interfaces that the policy is about, or build for `nftables`")
             }
-            Self::NoTcx => Some("build for `nftables`"),
+            Self::ForeignFilter { .. } => {
+                Some("`tc filter show dev INTERFACE HOOK` shows it: give it another priority")
+            }
+            Self::ForeignQdisc { .. } => Some(
+                "`tc qdisc show dev INTERFACE` shows it: replace it with `clsact`, or build for `nftables`",
+            ),
             Self::Attach { hook: "xdp", .. } => Some(
                 "an interface has one XDP program: `ip link show` tells whether another one is there",
             ),
@@ -167,6 +197,29 @@ impl EbpfError {
         let map = map.to_owned();
         move |source| Self::Map {
             map,
+            source: Box::new(source),
+        }
+    }
+
+    /// Why a program cannot be attached to a point of an interface.
+    fn attach(point: Point, (interface, program): (&str, &str), source: FilterError) -> Self {
+        let (interface, hook) = (interface.to_owned(), point.hook.word());
+        let source = match source {
+            FilterError::Foreign(priority) => {
+                return Self::ForeignFilter {
+                    interface,
+                    hook,
+                    priority,
+                };
+            }
+            FilterError::Qdisc => return Self::ForeignQdisc { interface },
+            FilterError::Kernel(source) => ProgramError::IOError(source),
+            FilterError::Program(source) => source,
+        };
+        Self::Attach {
+            program: program.to_owned(),
+            interface,
+            hook,
             source: Box::new(source),
         }
     }

@@ -30,6 +30,9 @@ pub(crate) const IFACES: &str = "ifaces";
 /// The directory of what holds the tables of a generation's large sets, there too.
 const SETS: &str = "sets";
 
+/// What is behind the name of a point whose pin is being replaced.
+const NEXT: &str = "next";
+
 /// A place where a program can run: a stage at a hook of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
@@ -89,9 +92,25 @@ impl Pins {
         self.dir.exists()
     }
 
-    /// The pin of the link to a point.
+    /// The pin of the link to a point, or of the program of the filter there.
     pub(crate) fn link(&self, point: Point) -> PathBuf {
         self.dir.join(LINKS).join(point.file_name())
+    }
+
+    /// What will be the pin of a point is made with a name that is no point's.
+    pub(crate) fn next_link(&self, point: Point) -> PathBuf {
+        let name = format!("{}-{NEXT}", point.file_name());
+        self.dir.join(LINKS).join(name)
+    }
+
+    /// Makes it the pin of the point, in one step.
+    pub(crate) fn take_next_link(&self, point: Point) -> io::Result<()> {
+        fs::rename(self.next_link(point), self.link(point))
+    }
+
+    /// Takes it away.
+    pub(crate) fn remove_next_link(&self, point: Point) -> Result<(), EbpfError> {
+        remove_file(self.next_link(point))
     }
 
     /// The pin of a map that outlives an apply.
@@ -133,7 +152,7 @@ impl Pins {
         fs::rename(&from, to).map_err(EbpfError::pin("rename", from))
     }
 
-    /// The points that have a link.
+    /// The points that have a link or a filter.
     pub(crate) fn links(&self) -> Result<Vec<Point>, EbpfError> {
         let names = names(&self.dir.join(LINKS))?;
         let mut links: Vec<Point> = names.iter().filter_map(|n| Point::of(n)).collect();
@@ -160,7 +179,7 @@ impl Pins {
         Ok(names)
     }
 
-    /// Takes the link to a point away. That detaches what it runs.
+    /// Takes the pin of a point away. That detaches what a link runs, but not what a filter runs.
     pub(crate) fn remove_link(&self, point: Point) -> Result<(), EbpfError> {
         remove_file(self.link(point))
     }
@@ -263,7 +282,13 @@ mod tests {
                 assert_eq!(Point::of(&point.file_name()), Some(point));
             }
         }
-        for other in ["7", "7-xdp", "-xdp-guard", "x-xdp-guard", "7-xdp-guard-1"] {
+        for other in [
+            "7",
+            "7-xdp",
+            "-xdp-guard",
+            "x-xdp-guard",
+            "7-xdp-guard-next",
+        ] {
             assert_eq!(Point::of(other), None, "{other}");
         }
     }

@@ -1,6 +1,8 @@
 //! Programs of all hooks, and what is done alike with them.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -9,19 +11,59 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{
     LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError, Xdp, XdpMode,
 };
-use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_XDP;
+use aya_obj::generated::bpf_prog_type::{BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP};
 use aya_obj::programs::XdpAttachType;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 use polc_bundle::{ProgramHook, ProgramStage};
 
 use super::EbpfError;
+use super::clsact::{self, FilterError};
 use super::pins::{Pins, Point};
-use crate::netlink::is_errno;
+use crate::netlink::{RouteConnection, is_errno};
 use crate::netns::Netns;
 
 /// How often the programs of a hook are asked for when others change them meanwhile.
 const QUERY_ATTEMPTS: u32 = 8;
+
+/// How a point runs its program. What is pinned for the point tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a link (XDP, tcx), which is pinned.
+    Link,
+    /// By a filter at the qdisc `clsact`, which holds the program; that is pinned.
+    Filter,
+}
+
+/// What is pinned for a point: how it runs its program, and the program's number.
+pub(crate) fn pinned(path: &Path) -> Result<(Way, u32), EbpfError> {
+    // What the kernel tells of an object begins with the number of its type, whether a link or a
+    // program was asked for. That of tcx links is 11 and that of XDP links 6, where the programs
+    // of filters have 3.
+    let info = ProgramInfo::from_pin(path).map_err(EbpfError::pin("open", path))?;
+    if info.program_type() == BPF_PROG_TYPE_SCHED_CLS {
+        return Ok((Way::Filter, info.id()));
+    }
+    let link = PinnedLink::from_pin(path).map_err(EbpfError::pin("open", path))?;
+    let info = FdLink::from(link).info();
+    let id = info.map_err(EbpfError::pin("read", path))?.program_id();
+    Ok((Way::Link, id))
+}
+
+/// Takes away what a point runs of our programs, which have the numbers `ours`, and its pin.
+pub(crate) fn detach(
+    connection: &mut RouteConnection,
+    pins: &Pins,
+    point: Point,
+    ours: &BTreeSet<u32>,
+) -> Result<(), EbpfError> {
+    let path = pins.link(point);
+    // First the filter: as long as the pin is there, the filter is found again.
+    if path.exists() && pinned(&path)?.0 == Way::Filter {
+        clsact::remove(connection, point, ours).map_err(EbpfError::Filters)?;
+    }
+    pins.remove_link(point)
+}
 
 /// A program that is in the kernel.
 #[derive(Debug)]
@@ -71,6 +113,31 @@ impl Program {
         }
     }
 
+    /// Lets a filter of a point run it, in one step where the point runs another one of ours.
+    pub(crate) fn put_filter(
+        &mut self,
+        connection: &mut RouteConnection,
+        pins: &Pins,
+        point: Point,
+        ours: &BTreeSet<u32>,
+    ) -> Result<(), FilterError> {
+        let Self::Packet(program) = self else {
+            return Err(ProgramError::UnexpectedProgramType.into());
+        };
+        let (pin, next) = (pins.link(point), pins.next_link(point));
+        pins.remove_next_link(point).map_err(odd)?;
+        // A filter is found by its pin, so that there is none without.
+        let replaces = pin.exists();
+        let pin = if replaces { next } else { pin };
+        program.pin(pin).map_err(odd)?;
+        let fd = program.fd()?.as_fd();
+        clsact::put(connection, point, fd, ours)?;
+        if replaces {
+            pins.take_next_link(point)?;
+        }
+        Ok(())
+    }
+
     /// Attaches it to a point, with a link that is pinned.
     pub(crate) fn attach(
         &mut self,
@@ -107,7 +174,8 @@ fn attach_tcx(
     let mut earlier = ProgramStage::ALL.into_iter().rev();
     let earlier = earlier.find_map(|stage| {
         let path = pins.link(Point { stage, ..point });
-        (stage < point.stage && path.exists()).then_some(path)
+        let is_link = || pinned(&path).is_ok_and(|(way, _)| way == Way::Link);
+        (stage < point.stage && path.exists() && is_link()).then_some(path)
     });
     let name = name(point.index)?;
     let mut attach = |order| {

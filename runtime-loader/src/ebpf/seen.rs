@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aya::programs::links::{FdLink, PinnedLink};
 use netlink_packet_route::link::XdpAttached;
 use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 
+use super::clsact::{self, Found};
 use super::pins::{Pins, Point};
-use super::{EbpfError, classes, load, program, sets};
+use super::program::{self, Way};
+use super::{EbpfError, classes, load, sets};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface, Layer};
 use crate::netns::Netns;
@@ -33,13 +34,17 @@ pub(crate) struct Pinned {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) interfaces: Vec<Interface>,
-    /// The number of the program that each of our links runs; links of interfaces that are gone are
-    /// not among them.
+    /// The number of the program that each of our links and filters runs; links of interfaces that
+    /// are gone are not among them.
     pub(crate) running: BTreeMap<Point, u32>,
-    /// Links whose interface is gone.
+    /// Those of these points that run theirs by a filter.
+    pub(crate) filters: BTreeSet<Point>,
+    /// Points whose pin is left: their interface or filter is gone.
     pub(crate) severed: Vec<Point>,
     /// The pinned programs by their number.
     pub(crate) programs: BTreeMap<u32, Pinned>,
+    /// The numbers of all programs of ours.
+    pub(crate) ours: BTreeSet<u32>,
     generations: Vec<String>,
 }
 
@@ -60,21 +65,6 @@ impl Seen {
         (netns, pins): (&Netns, &Pins),
     ) -> Result<Self, EbpfError> {
         let interfaces = link::all(connection).map_err(EbpfError::Interfaces)?;
-        let (mut running, mut severed) = (BTreeMap::new(), Vec::new());
-        for point in pins.links()? {
-            let path = pins.link(point);
-            let link = PinnedLink::from_pin(&path).map_err(EbpfError::pin("open", &path))?;
-            let info = FdLink::from(link).info();
-            let id = info.map_err(EbpfError::pin("read", path))?.program_id();
-            let mut here = interfaces.iter();
-            let here = here.find(|interface| interface.index == point.index);
-            let runs = here.map(|interface| runs(netns, interface, point, id));
-            if runs.transpose()? == Some(true) {
-                running.insert(point, id);
-            } else {
-                severed.push(point);
-            }
-        }
         let generations = pins.generations()?;
         let mut programs = BTreeMap::new();
         for generation in &generations {
@@ -89,13 +79,72 @@ impl Seen {
                 programs.insert(info.id(), pinned);
             }
         }
-        Ok(Self {
+        let read = |point| Ok((point, program::pinned(&pins.link(point))?));
+        let points: Result<Vec<_>, EbpfError> = pins.links()?.into_iter().map(read).collect();
+        let points = points?;
+        let pinned = points.iter().map(|(_, (_, id))| *id);
+        let mut seen = Self {
             interfaces,
-            running,
-            severed,
+            running: BTreeMap::new(),
+            filters: BTreeSet::new(),
+            severed: Vec::new(),
+            ours: programs.keys().copied().chain(pinned).collect(),
             programs,
             generations,
+        };
+        for (point, (way, id)) in points {
+            let running = match way {
+                Way::Link => seen.linked(netns, point, id)?,
+                Way::Filter => match clsact::find(connection, point, &seen.ours) {
+                    Ok(Found::Ours(running)) => Some(running),
+                    Ok(_) => None,
+                    Err(error) => return Err(EbpfError::Filters(error)),
+                },
+            };
+            let Some(id) = running else {
+                seen.severed.push(point);
+                continue;
+            };
+            seen.running.insert(point, id);
+            if way == Way::Filter {
+                seen.filters.insert(point);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The program that a point runs by a link with it, if the interface is there.
+    fn linked(&self, netns: &Netns, point: Point, id: u32) -> Result<Option<u32>, EbpfError> {
+        let mut here = self.interfaces.iter();
+        let here = here.find(|interface| interface.index == point.index);
+        let runs = here.map(|interface| runs(netns, interface, point, id));
+        Ok(runs.transpose()?.unwrap_or(false).then_some(id))
+    }
+
+    /// Checks that a filter can be where it is wanted; whether another one may run before it.
+    pub(crate) fn check_filter(
+        &self,
+        connection: &mut RouteConnection,
+        wanted: &Wanted,
+    ) -> Result<bool, EbpfError> {
+        clsact::check(connection, wanted.point, &self.ours).map_err(|source| {
+            EbpfError::attach(wanted.point, (&wanted.interface, &wanted.program), source)
         })
+    }
+
+    /// How hooks for packets run their programs, if they run any.
+    pub(crate) fn way(&self) -> Option<Way> {
+        let mut packets = self.running.keys().filter(|p| p.hook != ProgramHook::Xdp);
+        packets.next().map(|point| self.way_at(*point))
+    }
+
+    /// How a point runs its program.
+    pub(crate) fn way_at(&self, point: Point) -> Way {
+        if self.filters.contains(&point) {
+            Way::Filter
+        } else {
+            Way::Link
+        }
     }
 
     /// Whether an interface runs a program of ours. Pins can be left of a namespace that is gone
@@ -198,8 +247,9 @@ fn runs(netns: &Netns, interface: &Interface, point: Point, id: u32) -> Result<b
 }
 
 /// How a hook runs a program.
-pub(crate) fn mode(hook: ProgramHook, attached: Option<XdpAttached>) -> &'static str {
+pub(crate) fn mode(hook: ProgramHook, way: Way, attached: Option<XdpAttached>) -> &'static str {
     match attached {
+        _ if way == Way::Filter => "clsact",
         _ if hook != ProgramHook::Xdp => "tcx",
         Some(XdpAttached::Driver) => "native",
         Some(XdpAttached::SocketBuffer) => "generic",

@@ -67,7 +67,7 @@ fn running(seen: &Seen) -> Vec<ProgramStatus> {
             interface: seen.name(point.index),
             hook: point.hook.word().to_owned(),
             name: program.map(|program| program.name.clone()),
-            mode: interface.map(|i| mode(point.hook, i.attached).to_owned()),
+            mode: interface.map(|i| mode(point.hook, seen.way_at(*point), i.attached).to_owned()),
             id: Some(*id),
             tag: program.map(|program| format!("{:016x}", program.tag)),
         }

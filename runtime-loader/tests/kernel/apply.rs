@@ -311,6 +311,7 @@ fn a_missing_namespace_is_named() {
         netns: Some("polc-nowhere".to_owned()),
         state_dir: Some(state.path().to_owned()),
         dry_run: false,
+        clsact: false,
     };
     let error = apply(&sample().bundle(), &options, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("`polc-nowhere`"), "{error}");

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
 use polc_runtime_loader::lab::{Namespace, Wire};
-use polc_runtime_loader::{Applied, ApplyError, remove};
+use polc_runtime_loader::{Applied, ApplyError, ApplyOptions, apply, remove};
 
 use crate::object::Filter;
 use crate::support::{State, ip};
@@ -22,6 +22,8 @@ use crate::support::{State, ip};
 pub(crate) struct Host {
     pub(crate) namespace: Namespace,
     pub(crate) state: State,
+    /// Whether programs for packets are attached as filters.
+    pub(crate) clsact: bool,
 }
 
 impl Host {
@@ -36,7 +38,18 @@ impl Host {
             ip(&namespace, &format!("link set {end} up"));
         }
         let state = State::new();
-        Self { namespace, state }
+        Self {
+            namespace,
+            state,
+            clsact: false,
+        }
+    }
+
+    /// One whose programs for packets are attached as filters.
+    pub(crate) fn with_filters() -> Self {
+        let mut host = Self::new();
+        host.clsact = true;
+        host
     }
 
     pub(crate) fn apply(&self, filter: &Filter) -> Applied {
@@ -44,7 +57,11 @@ impl Host {
     }
 
     pub(crate) fn try_apply(&self, filter: &Filter) -> Result<Applied, ApplyError> {
-        self.state.apply(&self.namespace, &filter.bundle())
+        let options = ApplyOptions {
+            clsact: self.clsact,
+            ..self.state.options(&self.namespace)
+        };
+        apply(&filter.bundle(), &options, &mut |_| {})
     }
 
     pub(crate) fn in_step(&self) -> bool {

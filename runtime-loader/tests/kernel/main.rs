@@ -2,6 +2,7 @@
 //! once.
 
 mod apply;
+mod clsact;
 mod fail;
 mod host;
 mod lab;

@@ -21,6 +21,9 @@ use crate::support::manifest;
 /// What a filter program returns to let the packet go on.
 const NEXT: i32 = -1;
 
+/// What it returns to drop the packet.
+const DROP: i32 = 2;
+
 /// The number of the rule `logged` in entries of the ring.
 pub(crate) const LOG_ID: u32 = 7;
 
@@ -67,6 +70,7 @@ impl Filter {
         object.program(Section::Classifier, count("count_out", 1, self.step));
         object.program(Section::Classifier, log());
         object.program(Section::Classifier, wrong());
+        object.program(Section::Classifier, drop_all());
         object.program(Section::Xdp, pass());
         let mut manifest = manifest("ebpf");
         manifest.governs = vec![Hook::Input];
@@ -182,6 +186,14 @@ fn wrong() -> Program {
         text: "deny from 192.0.2.1".into(),
     });
     asm.mov(R0, R9);
+    asm.exit();
+    asm.finish(Isa::V4).unwrap()
+}
+
+/// Drops every packet.
+fn drop_all() -> Program {
+    let mut asm = Assembler::new("drop_all");
+    asm.mov(R0, DROP);
     asm.exit();
     asm.finish(Isa::V4).unwrap()
 }

@@ -70,6 +70,7 @@ impl State {
             netns: Some(namespace.name().to_owned()),
             dry_run: false,
             state_dir: Some(self.path().to_owned()),
+            clsact: false,
         }
     }
 

@@ -69,12 +69,10 @@ fn set(set: &SetData) -> SetEntry {
 /// What is used of the kernel, oldest first.
 fn features(programs: &Programs) -> Vec<Feature> {
     let runs = |hook: Hook| programs.programs.iter().any(|p| p.hook == hook);
-    let packets = runs(Hook::Ingress) || runs(Hook::Egress);
     let always = [
         (true, "read-only program data", "5.2"),
         (!programs.sets.is_empty(), "arrays in shared memory", "5.5"),
         (runs(Hook::Xdp), "xdp links", "5.9"),
-        (packets, "tcx links", "6.6"),
     ];
     let always = always.into_iter().filter(|(used, ..)| *used);
     let always = always.map(|(_, name, kernel)| (name, kernel));
