@@ -128,3 +128,30 @@ fn a_rule_that_asks_for_no_address_adds_what_the_set_does_not_have() {
     }
     assert!(passes(&loaded, "guard_1", "192.0.2.3", 2));
 }
+
+#[test]
+fn a_rule_that_asks_only_for_membership_knows_the_address() {
+    if !possible() {
+        return;
+    }
+    let text = "set some = {} dynamic
+                guard {
+                  match udp/1 in eth0 add @some
+                  allow in eth1 from @some
+                  default deny
+                }";
+    let (loaded, _) = loaded(text, Hook::Xdp);
+    let names = ["guard_0", "guard_1"];
+    for source in ["192.0.2.1", "2001:db8::1"] {
+        let denied = names.map(|name| passes(&loaded, name, source, 1));
+        assert!(denied.contains(&false), "{source} is in no set at first");
+        let [one, other] = names.map(|name| passes(&loaded, name, source, 2));
+        assert!(one != other, "only eth1 lets {source} pass");
+    }
+    for source in ["192.0.2.2", "2001:db8::2"] {
+        assert_eq!(
+            names.map(|name| passes(&loaded, name, source, 2)),
+            [false; 2]
+        );
+    }
+}

@@ -292,12 +292,9 @@ impl List {
     /// What a record has to have.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Item> {
         let looks = self.segments.iter().flat_map(|segment| &segment.looks);
-        let addresses = looks.filter_map(Look::address);
-        self.items
-            .iter()
-            .chain(&self.also)
-            .copied()
-            .chain(addresses)
+        let addresses = looks.flat_map(Look::addresses);
+        let items = self.items.iter().chain(&self.also);
+        items.copied().chain(addresses.copied())
     }
 
     /// The tables of keys that its instructions read.

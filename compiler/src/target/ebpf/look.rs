@@ -6,7 +6,7 @@ use super::list::Places;
 use super::record::Item;
 use super::sets::Known;
 use super::state::State;
-use super::table::Table;
+use super::table::{Table, key_items};
 use super::{dynamic, sets};
 
 /// A lookup, whose outcome is noted in the record.
@@ -41,11 +41,11 @@ impl Look {
         }
     }
 
-    /// The address that it has to know, if it reads no table of keys.
-    pub(super) fn address(&self) -> Option<Item> {
+    /// The addresses that it has to know.
+    pub(super) fn addresses(&self) -> &'static [Item] {
         match self {
-            Self::Member(_) => None,
-            Self::Inside(look) => Some(look.address()),
+            Self::Member(look) => key_items(look.table().key.kind),
+            Self::Inside(look) => std::slice::from_ref(look.address()),
         }
     }
 

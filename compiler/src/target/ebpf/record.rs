@@ -226,6 +226,7 @@ impl Record {
 
     /// Loads an item that is no address.
     pub(super) fn get(&self, asm: &mut Assembler, dst: Reg, item: Item) {
+        debug_assert!(self.has(item), "{item:?} is asked for and not known");
         if let Some(at) = self.places.get(&item) {
             asm.load(width(item), dst, R10, *at);
         }
@@ -233,6 +234,7 @@ impl Record {
 
     /// Loads the lower, or the upper, 64 bits of an address.
     pub(super) fn get_half(&self, asm: &mut Assembler, dst: Reg, item: Item, upper: bool) {
+        debug_assert!(self.has(item), "{item:?} is asked for and not known");
         if let Some(at) = self.places.get(&item) {
             asm.load(Width::DW, dst, R10, at + if upper { 8 } else { 0 });
         }

@@ -213,11 +213,11 @@ pub(super) struct Look {
 
 impl Look {
     /// What it reads.
-    pub(super) fn address(&self) -> Item {
+    pub(super) fn address(&self) -> &'static Item {
         if self.dest {
-            Item::Destination
+            &Item::Destination
         } else {
-            Item::Source
+            &Item::Source
         }
     }
 
@@ -240,7 +240,7 @@ impl Look {
         let found = asm.label("looked_for");
         let lookup = Lookup {
             plan,
-            items: &[self.address()],
+            items: &[*self.address()],
             record: places.record,
             v6,
             tables: Tables::Map(base),

@@ -102,6 +102,9 @@ pub(super) fn write(asm: &mut Assembler, lookup: &Lookup) {
                 asm.bind(leaf);
             }
             if let Some(slot) = way.held {
+                if can_be_known(step) {
+                    lookup.forget(asm, slot);
+                }
                 lookup.set(asm, slot, R0);
             }
         }
@@ -126,6 +129,12 @@ fn asked(step: &Step) -> Option<Slot> {
         }
         _ => None,
     }
+}
+
+/// Whether the verifier can come to know what a step leaves: it reads constants of the object, and follows
+/// each way through a search or a bucket.
+fn can_be_known(step: &Step) -> bool {
+    matches!(step, Step::Search { .. } | Step::Bucket { .. })
 }
 
 /// The slot whose value a step leaves in `R0`.
@@ -205,6 +214,14 @@ impl Lookup<'_> {
             asm.mov(R0, R1);
             asm.bind(smaller);
         }
+    }
+
+    /// Makes the verifier forget the number of 32 bits in `R0`: it would look at all that follows once for
+    /// each value. Half of a place on the stack is no more to it than some bytes.
+    fn forget(&self, asm: &mut Assembler, slot: Slot) {
+        let half = self.place(slot) + 4;
+        asm.store(Bytes::W, R10, half, R0);
+        asm.load(Bytes::W, R0, R10, half);
     }
 
     fn set(&self, asm: &mut Assembler, slot: Slot, value: Reg) {
