@@ -189,7 +189,7 @@ fn replace_one(times: &mut Times, networks: &[(IpAddr, u8)]) {
     let (first, last): (IpAddr, IpAddr) = match networks.first() {
         Some((IpAddr::V6(_), _)) => (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::from_bits(9).into()),
         _ => (
-            Ipv4Addr::new(127, 0, 0, 1).into(),
+            Ipv4Addr::LOCALHOST.into(),
             Ipv4Addr::new(127, 0, 0, 9).into(),
         ),
     };

@@ -3,7 +3,7 @@
 use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R10};
 use polc_bpf::insn::Width::W;
-use polc_bpf::insn::{Cond, Helper, Reg};
+use polc_bpf::insn::{AluOp, Cond, Helper, Reg};
 use polc_bpf::object::Section;
 
 /// A hook.
@@ -98,6 +98,16 @@ impl Hook {
                 length: Some(0),
             },
         }
+    }
+
+    /// `dst =` 0, of which the verifier knows only that it is 0 or 1: a place on the stack that has a known 0
+    /// is another one to it than one that has anything, and it would look at all rules for both. The context is in
+    /// `R6`.
+    pub(super) fn zero(self, asm: &mut Assembler, dst: Reg) {
+        // A length, and the number of a queue: neither is as large as 2^31.
+        let at = self.context().length.unwrap_or(16);
+        asm.load(W, dst, R6, at);
+        asm.alu(AluOp::Rsh, dst, 31);
     }
 
     /// `R1 =` the frame's length. The context is in `R6`. Changes `R0` to `R5`.

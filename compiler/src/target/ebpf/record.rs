@@ -209,13 +209,19 @@ impl Record {
         }
     }
 
-    /// Notes that the packet has none of the fields that packets can lack.
-    pub(super) fn clear(&self, asm: &mut Assembler) {
+    /// Notes that the packet has none of the fields that packets can lack. `zero` puts 0 into a register;
+    /// changes `R1` and `R2`.
+    pub(super) fn clear(&self, asm: &mut Assembler, zero: impl FnOnce(&mut Assembler, Reg)) {
+        if self.places.keys().any(|item| item.absent() == Some(0)) {
+            zero(asm, Reg::R2);
+        }
         for (item, at) in &self.places {
             let Some(absent) = item.absent() else {
                 continue;
             };
-            if let Ok(absent) = i32::try_from(absent) {
+            if absent == 0 {
+                asm.store(width(*item), R10, *at, Reg::R2);
+            } else if let Ok(absent) = i32::try_from(absent) {
                 asm.store(width(*item), R10, *at, absent);
             } else {
                 asm.load_wide(Reg::R1, absent);

@@ -145,7 +145,7 @@ impl Parser<'_> {
         }
         self.asm.load(B, R9, R1, 6);
         if self.wants(IP_FRAGMENT) {
-            self.asm.mov(R2, 0);
+            self.hook.zero(self.asm, R2);
             self.put(IP_FRAGMENT, R2);
         }
         let headless = self.asm.label("headless");

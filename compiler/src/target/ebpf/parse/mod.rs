@@ -107,7 +107,7 @@ pub(super) fn frame(
     let [short, spare, count] = [(); 3].map(|()| record.reserve(8));
     asm.part("parse");
     asm.mov(R6, R1);
-    record.clear(asm);
+    record.clear(asm, |asm, dst| hook.zero(asm, dst));
     let mut parser = Parser {
         asm,
         hook,
