@@ -184,18 +184,26 @@ fn list<'n>(networks: impl Iterator<Item = &'n (IpAddr, u8)>) -> List {
     }))
 }
 
-/// Replaces a host beside the networks by another one.
+/// Replaces a network, or a host among hosts, by another one.
 fn replace_one(times: &mut Times, networks: &[(IpAddr, u8)]) {
     let (first, last): (IpAddr, IpAddr) = match networks.first() {
-        Some((IpAddr::V6(_), _)) => (Ipv6Addr::LOCALHOST.into(), Ipv6Addr::from_bits(9).into()),
+        Some((IpAddr::V6(_), _)) => (
+            Ipv6Addr::from_bits(0xfd00 << 112).into(),
+            Ipv6Addr::from_bits(0xfd09 << 112).into(),
+        ),
         _ => (
-            Ipv4Addr::LOCALHOST.into(),
-            Ipv4Addr::new(127, 0, 0, 9).into(),
+            Ipv4Addr::new(127, 0, 1, 0).into(),
+            Ipv4Addr::new(127, 0, 9, 0).into(),
         ),
     };
+    let hosts = networks.iter().all(|(_, len)| *len == 32);
     let with = |addr: IpAddr| {
-        let all = if addr.is_ipv4() { 32 } else { 128 };
-        let more = [(addr, all)];
+        let len = match addr {
+            IpAddr::V4(_) if hosts => 32,
+            IpAddr::V4(_) => 24,
+            IpAddr::V6(_) => 48,
+        };
+        let more = [(addr, len)];
         let (ir, sources) = compiled(SETS, &list(networks.iter().chain(&more)));
         ebpf::guard(&ir, &sources, Hook::Xdp, &BuildOptions::default()).unwrap()
     };
