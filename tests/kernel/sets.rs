@@ -90,8 +90,12 @@ fn a_set_that_outgrows_its_table_gets_another_program() {
     let [server, _] = bench.server();
     assert!(bench.client().udp(server, 80).is_connected());
     let own = bench.topology.client().addresses()[0];
-    let many: Vec<String> = (0..60_000u32)
-        .map(|n| format!("11.{}.{}.1", n >> 8, n & 255))
+    // Networks with unlike hosts: equal ones share a block of the table.
+    let many: Vec<String> = (0..10_000u32)
+        .flat_map(|n| {
+            let net = format!("11.{}.{}", n >> 8, n & 255);
+            [n & 127, 128 + (n >> 7 & 127)].map(|host| format!("{net}.{host}"))
+        })
         .chain([own.to_string()])
         .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
