@@ -10,9 +10,6 @@ use super::super::record::Item;
 use super::{MOST_EXTENSIONS, Parser};
 use crate::field::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH};
 
-/// No header of a frame begins behind this.
-pub(super) const FARTHEST: i32 = 0x3fff;
-
 const HOP_BY_HOP: i32 = 0;
 const ROUTING: i32 = 43;
 const FRAGMENT: i32 = 44;
@@ -204,11 +201,7 @@ impl Parser<'_> {
             "payload",
         ]
         .map(|name| self.asm.label(name));
-        // The verifier knows what is in a whole place on the stack, and so that the loop ends.
-        let count = self.count;
-        self.asm.mov(R2, 0);
-        self.asm.store(DW, R10, count, R2);
-        self.asm.bind(next);
+        self.begin_loop(next);
         for header in [HOP_BY_HOP, ROUTING, DESTINATION, AUTHENTICATION] {
             self.asm.jump_if(Eq, R9, header, extension);
         }
@@ -247,15 +240,7 @@ impl Parser<'_> {
 
         self.asm.bind(step);
         self.asm.jump_if(Gt, R2, R8, malformed);
-        self.asm.alu(AluOp::Sub, R8, R2);
-        self.asm.add(R7, R2);
-        self.blur(R7);
-        self.asm.jump_if(Gt, R7, FARTHEST, malformed);
-        self.blur(R8);
-        self.asm.load(DW, R2, R10, count);
-        self.asm.add(R2, 1);
-        self.asm.store(DW, R10, count, R2);
-        self.asm.jump_if(Lt, R2, MOST_EXTENSIONS, next);
+        self.advance(MOST_EXTENSIONS, next);
         self.asm.jump(malformed);
         self.asm.bind(done);
     }

@@ -15,8 +15,9 @@ mod time;
 mod transport;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Reg::{R1, R6, R10};
-use polc_bpf::insn::{Reg, SwapBits, Width};
+use polc_bpf::insn::Cond::{Gt, Lt};
+use polc_bpf::insn::Reg::{R1, R2, R6, R7, R8, R10};
+use polc_bpf::insn::{AluOp, Reg, SwapBits, Width};
 
 use super::hook::Hook;
 use super::link::Link;
@@ -29,6 +30,9 @@ use crate::field::{
 
 /// The most IPv6 extension headers of a packet.
 const MOST_EXTENSIONS: i32 = 16;
+
+/// No header of a frame begins behind this.
+const FARTHEST: i32 = 0x3fff;
 
 /// The fields that are read.
 const READ: &[Field] = &[
@@ -148,6 +152,27 @@ impl Parser<'_> {
         let half = self.spare + 4;
         self.asm.store(Width::W, R10, half, number);
         self.asm.load(Width::W, number, R10, half);
+    }
+
+    /// Begins a loop over headers or options.
+    fn begin_loop(&mut self, next: Label) {
+        // The verifier knows what is in a whole place on the stack, and so that the loop ends.
+        self.asm.mov(R2, 0);
+        self.asm.store(Width::DW, R10, self.count, R2);
+        self.asm.bind(next);
+    }
+
+    /// Goes `R2` bytes further, and to `next`, unless it has been there `most` times.
+    fn advance(&mut self, most: i32, next: Label) {
+        self.asm.alu(AluOp::Sub, R8, R2);
+        self.asm.add(R7, R2);
+        self.blur(R7);
+        self.asm.jump_if(Gt, R7, FARTHEST, self.exits.malformed);
+        self.blur(R8);
+        self.asm.load(Width::DW, R2, R10, self.count);
+        self.asm.add(R2, 1);
+        self.asm.store(Width::DW, R10, self.count, R2);
+        self.asm.jump_if(Lt, R2, most, next);
     }
 
     fn wants(&self, field: Field) -> bool {

@@ -3,11 +3,10 @@
 use polc_bpf::asm::Label;
 use polc_bpf::insn::AluOp;
 use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne};
-use polc_bpf::insn::Reg::{R0, R1, R2, R3, R7, R8, R10};
-use polc_bpf::insn::Width::{B, DW};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R7, R8};
+use polc_bpf::insn::Width::B;
 
 use super::Parser;
-use super::ip::FARTHEST;
 use crate::field::TCP_MSS;
 
 /// The most options of a header: as many as it has bytes for.
@@ -23,15 +22,12 @@ impl Parser<'_> {
     pub(super) fn maximum_segment(&mut self, done: Label) {
         let [next, one, step] = ["option", "one", "step"].map(|name| self.asm.label(name));
         let malformed = self.exits.malformed;
-        let (hook, scratch, count) = (self.hook, self.scratch, self.count);
+        let (hook, scratch) = (self.hook, self.scratch);
         self.asm.note("options");
         self.asm.mov(R8, R0);
         self.asm.alu(AluOp::Sub, R8, 20);
         self.asm.add(R7, 20);
-        // The verifier knows what is in a whole place on the stack, and so that the loop ends.
-        self.asm.mov(R2, 0);
-        self.asm.store(DW, R10, count, R2);
-        self.asm.bind(next);
+        self.begin_loop(next);
         self.asm.jump_if(Eq, R8, 0, done);
         hook.read_seldom(self.asm, 1, scratch, malformed);
         self.asm.load(B, R2, R1, 0);
@@ -52,15 +48,7 @@ impl Parser<'_> {
         self.asm.bind(one);
         self.asm.mov(R2, 1);
         self.asm.bind(step);
-        self.asm.alu(AluOp::Sub, R8, R2);
-        self.asm.add(R7, R2);
-        self.blur(R7);
-        self.asm.jump_if(Gt, R7, FARTHEST, malformed);
-        self.blur(R8);
-        self.asm.load(DW, R2, R10, count);
-        self.asm.add(R2, 1);
-        self.asm.store(DW, R10, count, R2);
-        self.asm.jump_if(Lt, R2, MOST, next);
+        self.advance(MOST, next);
         self.asm.jump(done);
     }
 }
