@@ -10,6 +10,7 @@ use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R7, R10};
 use polc_bpf::insn::Width::DW;
 
+use super::list::Places;
 use super::rate::Asking;
 use super::record::Item;
 use super::state::State;
@@ -110,9 +111,10 @@ impl Look {
     }
 
     /// Notes in the record whether the packet's key is in the set. Changes `R0` to `R5` and `R7`.
-    pub(super) fn write(&self, asm: &mut Assembler, with: &Asking) {
+    pub(super) fn write(&self, asm: &mut Assembler, places: &Places) {
+        let with = &places.asking();
         let done = asm.label("looked_for");
-        asm.mov(R1, 0);
+        places.hook.zero(asm, R1);
         with.record.put(asm, self.item, R1);
         self.table.write_key(asm, with.record, with.key);
         asm.load_map(R1, &self.table.map);

@@ -110,6 +110,12 @@ impl Hook {
         asm.alu(AluOp::Rsh, dst, 31);
     }
 
+    /// Makes the verifier forget that a register may be 0. Changes `spare`.
+    pub(super) fn hide(self, asm: &mut Assembler, reg: Reg, spare: Reg) {
+        self.zero(asm, spare);
+        asm.alu(AluOp::Or, reg, spare);
+    }
+
     /// `R1 =` the frame's length. The context is in `R6`. Changes `R0` to `R5`.
     pub(super) fn length(self, asm: &mut Assembler) {
         if let Some(at) = self.context().length {

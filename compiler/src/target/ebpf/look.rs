@@ -60,7 +60,7 @@ impl Look {
     /// Looks, and notes the outcome. Changes all registers but `R6`.
     pub(super) fn write(&self, asm: &mut Assembler, places: &Places, v6: bool) {
         match self {
-            Self::Member(look) => look.write(asm, &places.asking()),
+            Self::Member(look) => look.write(asm, places),
             Self::Inside(look) => look.write(asm, places, v6),
         }
     }

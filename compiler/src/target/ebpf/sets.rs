@@ -250,6 +250,7 @@ impl Look {
         };
         lookup::write(asm, &lookup);
         asm.bind(found);
+        places.hook.hide(asm, R0, R1);
         places.record.put(asm, self.item, R0);
     }
 }

@@ -121,22 +121,23 @@ impl Filter<'_> {
         let limits = Functions::write(&mut asm, limits, self.flows, stack.key - stack.area);
 
         asm.part("track");
-        for (family, label) in [(0, v4), (1, v6)] {
-            asm.bind(label);
-            stack.family.set(&mut asm, family);
-            if family == 0 {
-                asm.jump(packet);
-            }
-        }
+        asm.bind(v4);
+        self.hook.zero(&mut asm, R1);
+        stack.family.set(&mut asm, R1);
+        asm.jump(packet);
+        asm.bind(v6);
+        stack.family.set(&mut asm, 1);
         asm.bind(packet);
         self.not_ours(&mut asm, link, exit.next);
         if !limits.is_empty() {
             // What is never tracked has no key.
+            self.hook.zero(&mut asm, R1);
             for word in (0..KEY).step_by(8) {
-                asm.store(DW, R10, stack.key + word, 0);
+                asm.store(DW, R10, stack.key + word, R1);
             }
         }
         let lookup = track::Lookup {
+            hook: self.hook,
             ir: self.ir,
             flows: self.flows,
             stack: &stack,
@@ -229,7 +230,7 @@ impl Filter<'_> {
             return;
         };
         asm.jump_if(Eq, R1, Kind::Orphan as i32, exit.drop);
-        facts(asm, stack, direction);
+        facts(asm, self.hook, stack, direction);
         let judged = asm.label("judged_alone");
         if let Some(scopes) = &direction.stateless {
             asm.note("sections without flow lookup");
@@ -322,7 +323,7 @@ fn either(asm: &mut Assembler, stack: &Stack, places: &Places, [v4, v6]: &[List;
 }
 
 /// What rules ask that is not in the packet.
-fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
+fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, direction: &Direction) {
     let record = &stack.record;
     let wants = |field| record.has(Item::Field(field));
     for (field, at) in [(META_MARK, SKB_MARK), (META_PKTTYPE, SKB_PKTTYPE)] {
@@ -332,10 +333,10 @@ fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
         }
     }
     if record.has_any(&[CT_STATE, CT_MARK, CT_DIRECTION]) {
-        tracked(asm, stack);
+        tracked(asm, hook, stack);
     }
     if record.has(Item::Ingress) && direction.name == super::FORWARD {
-        ingress_class(asm, stack);
+        ingress_class(asm, hook, stack);
     }
     if wants(UID) && direction.name == super::OUTPUT {
         let nobody = asm.label("nobody");
@@ -348,10 +349,11 @@ fn facts(asm: &mut Assembler, stack: &Stack, direction: &Direction) {
 }
 
 /// What the flow lookup says.
-fn tracked(asm: &mut Assembler, stack: &Stack) {
+fn tracked(asm: &mut Assembler, hook: Hook, stack: &Stack) {
     let [new, known, told] = ["new", "known", "told"].map(|name| asm.label(name));
     let put = |asm: &mut Assembler, field, value: i32| {
         asm.mov(R2, value);
+        hook.hide(asm, R2, R1);
         stack.record.put(asm, Item::Field(field), R2);
     };
     stack.kind.get(asm, R1);
@@ -384,7 +386,7 @@ fn tracked(asm: &mut Assembler, stack: &Stack) {
 }
 
 /// The class of the interface that a forwarded packet has come in by; 0 if nobody knows it.
-fn ingress_class(asm: &mut Assembler, stack: &Stack) {
+fn ingress_class(asm: &mut Assembler, hook: Hook, stack: &Stack) {
     let unknown = asm.label("unknown_iface");
     asm.load(W, R1, R6, direction::SKB_INGRESS);
     asm.store(W, R10, stack.index, R1);
@@ -392,7 +394,7 @@ fn ingress_class(asm: &mut Assembler, stack: &Stack) {
     asm.mov(R2, R10);
     asm.add(R2, i32::from(stack.index));
     asm.call(Helper::MapLookupElem);
-    asm.mov(R1, 0);
+    hook.zero(asm, R1);
     asm.jump_if(Eq, R0, 0, unknown);
     asm.load(W, R1, R0, 0);
     asm.bind(unknown);

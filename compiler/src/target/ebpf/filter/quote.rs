@@ -32,10 +32,11 @@ pub(super) fn write(asm: &mut Assembler, hook: Hook, stack: &Stack, quoted: Labe
         invalid,
     };
     let [six, transport] = ["quoted_ipv6", "quoted_transport"].map(|name| asm.label(name));
+    hook.zero(asm, R2);
     for field in [SPORT, DPORT, ICMP_TYPE, ICMP_CODE] {
-        reader.put(asm, Item::Field(field), 0);
+        stack.quoted.put(asm, Item::Field(field), R2);
     }
-    reader.put(asm, Item::EchoId, 0);
+    stack.quoted.put(asm, Item::EchoId, R2);
     stack.record.get(asm, R7, Item::Transport);
     asm.add(R7, ICMP_HEADER);
     stack.family.get(asm, R1);
@@ -59,12 +60,6 @@ impl Reader<'_> {
     fn read(&self, asm: &mut Assembler, size: i32) {
         self.hook
             .read_seldom(asm, size, self.stack.area, self.invalid);
-    }
-
-    /// Notes a number.
-    fn put(&self, asm: &mut Assembler, item: Item, value: i32) {
-        asm.mov(R2, value);
-        self.stack.quoted.put(asm, item, R2);
     }
 
     fn ip4(&self, asm: &mut Assembler) {

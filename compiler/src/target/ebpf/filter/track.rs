@@ -10,6 +10,7 @@ use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
+use super::super::hook::Hook;
 use super::super::record::Item;
 use super::flows::{
     BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
@@ -68,6 +69,7 @@ pub(super) struct Ways {
 
 /// The lookup of a program.
 pub(super) struct Lookup<'l> {
+    pub(super) hook: Hook,
     pub(super) ir: &'l Ir,
     pub(super) flows: &'l Flows,
     pub(super) stack: &'l Stack,
@@ -83,11 +85,13 @@ impl Lookup<'_> {
     ) {
         let [later, related, found, unknown, invalid] =
             ["later", "related", "found", "unknown", "invalid"].map(|name| asm.label(name));
+        self.hook.zero(asm, R1);
         for place in [self.stack.mark, self.stack.way, self.stack.now] {
-            place.set(asm, 0);
+            place.set(asm, R1);
         }
         self.special(asm, related, later);
         key(asm, self.stack, &self.stack.record);
+        self.hook.hide(asm, R9, R1);
         self.stack.way.set(asm, R9);
         self.flows.find(asm, self.stack, found, unknown);
 

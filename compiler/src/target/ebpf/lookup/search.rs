@@ -1,8 +1,8 @@
-//! The binary search in a chunk of sorted keys, unrolled.
+//! The binary search in a chunk of sorted keys, unrolled and without jumps: the processor has nothing
+//! to guess, and the verifier one way to look at where jumps would give it one for each chunk.
 
 use polc_bpf::asm::Assembler;
-use polc_bpf::insn::Cond::{Gt, Le};
-use polc_bpf::insn::Reg::{R0, R3, R5, R7, R8, R9};
+use polc_bpf::insn::Reg::{R0, R1, R3, R4, R5, R7, R8, R9};
 use polc_bpf::insn::{AluOp, Reg};
 
 use super::super::classify::plan::{Step, TableId};
@@ -36,8 +36,6 @@ impl Lookup<'_> {
         asm.add(R9, 1);
         asm.mov(R8, 0);
         for _ in 0..*rounds {
-            let [over, smaller] = ["over", "smaller"].map(|name| asm.label(name));
-            asm.jump_if(Le, R9, 1, over);
             asm.mov(R3, R9);
             asm.alu(AluOp::Rsh, R3, 1);
             asm.alu(AluOp::Sub, R9, R3);
@@ -45,10 +43,10 @@ impl Lookup<'_> {
             asm.add(R0, R8);
             asm.add(R0, R3);
             self.key(asm, R0, *keys, R0, *low);
-            asm.jump_if(Gt, R0, R5, smaller);
+            greater(asm, part.bits);
+            asm.alu(AluOp::Xor, R4, -1);
+            asm.alu(AluOp::And, R3, R4);
             asm.add(R8, R3);
-            asm.bind(smaller);
-            asm.bind(over);
         }
         asm.add(R7, R8);
         if let Some(values) = values {
@@ -66,4 +64,21 @@ impl Lookup<'_> {
             asm.alu(AluOp::Rsh, dst, i32::from(low));
         }
     }
+}
+
+/// `R4 =` all ones if `R0` is greater than `R5`, numbers of so many bits; otherwise 0. Changes `R0` and
+/// `R1`.
+fn greater(asm: &mut Assembler, bits: u8) {
+    asm.mov(R4, R5);
+    asm.alu(AluOp::Sub, R4, R0);
+    if bits == 64 {
+        // The difference has no bit left for its sign: what is borrowed at the highest bit.
+        asm.mov(R1, R5);
+        asm.alu(AluOp::Xor, R1, R0);
+        asm.alu(AluOp::And, R0, R1);
+        asm.alu(AluOp::Xor, R1, -1);
+        asm.alu(AluOp::And, R4, R1);
+        asm.alu(AluOp::Or, R4, R0);
+    }
+    asm.alu(AluOp::Arsh, R4, 63);
 }

@@ -9,8 +9,8 @@ use polc_bpf::insn::{AluOp, Reg};
 use super::super::classify::plan::{Operand, Slot, Step, TableId};
 use super::{Lookup, multiply};
 
-/// No data word of a summary is looked at more often than it has bits.
-const MOST: i32 = 64;
+/// The most words of vectors that a word of their summary is about: one for each bit.
+const WORDS: u32 = 64;
 
 impl Lookup<'_> {
     /// `R7` has the words that are left of a summary, `R8` the number of one, `R9` counts down.
@@ -30,7 +30,9 @@ impl Lookup<'_> {
             let [next, over] = ["word", "over"].map(|name| asm.label(name));
             asm.load_wide(R8, u64::from(at));
             self.common(asm, R7, sources, *stride, R8);
-            asm.mov(R9, MOST);
+            // No word is looked at twice.
+            let words = stride.saturating_sub(*summary + at * WORDS).clamp(1, WORDS);
+            asm.mov(R9, words.cast_signed());
             asm.bind(next);
             asm.jump_if(Eq, R7, 0, over);
             self.lowest(asm, R8, R7);
