@@ -66,6 +66,18 @@ default deny
     assert!(!place.path().join("out").exists());
 }
 
+#[test]
+fn a_program_with_more_maps_than_the_kernel_allows_is_refused() {
+    let rules: String = (1..=40)
+        .map(|n| format!("  allow tcp/{n} within {n}/s per source\n"))
+        .collect();
+    let policy = format!("policy rates\nto host {{\n{rules}  default deny\n}}\n");
+    let place = Place::new(&[("rates.pol", &policy)]);
+    let run = place.polc(&["build", "rates.pol", "--target", "ebpf", "-o", "out"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.err.contains("and the kernel allows 64"), "{}", run.err);
+}
+
 /// Takes away what a namespace has when the test ends, however it does.
 pub(crate) struct AtEnd<'t>(pub(crate) &'t Place, pub(crate) &'t str);
 

@@ -1,9 +1,9 @@
 //! An assembled program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::insn::{FunctionId, Insn};
+use crate::insn::{FunctionId, Insn, Wide};
 
 /// A line of a source, which the kernel and its tools quote.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,20 @@ impl Program {
     /// The function of that number.
     pub fn function(&self, id: FunctionId) -> Option<&Function> {
         self.functions.get(id.0)
+    }
+
+    /// How many maps it uses; read-only data is one.
+    pub fn maps(&self) -> usize {
+        let insns = self.functions.iter().flat_map(Function::insns);
+        let map = |insn: &Insn| match insn {
+            Insn::LoadWide { value, .. } => match value {
+                Wide::Map(name) => Some(Some(name.clone())),
+                Wide::Data { .. } => Some(None),
+                Wide::Value(_) | Wide::Function(_) => None,
+            },
+            _ => None,
+        };
+        insns.filter_map(map).collect::<BTreeSet<_>>().len()
     }
 
     /// How many slots it takes.

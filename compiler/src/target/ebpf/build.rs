@@ -18,6 +18,18 @@ use crate::packet::Pattern;
 use crate::source::{SourceMap, Span};
 use crate::target::Options;
 
+/// The most maps that the kernel lets a program use (`MAX_USED_MAPS` of
+/// `include/linux/bpf_verifier.h`).
+const MOST_MAPS: usize = 64;
+
+/// A program that the kernel would not take.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "one program would use {0} maps of buckets, sets and flows, and the kernel allows {MOST_MAPS}: rules \
+     can share a `bucket`"
+)]
+struct TooManyMaps(usize);
+
 /// Programs in the making.
 pub(super) struct Build<'b> {
     ir: &'b Ir,
@@ -80,7 +92,7 @@ impl<'b> Build<'b> {
             let counter = |rule| counter(&self.counted, Stage::Guard, rule);
             let made = guard::program(&mut self.state, &classes, &rules, &frame, &counter);
             let made = made.map_err(|error| vec![failed(&error, ir)])?;
-            self.add(hook, &made.programs, made.data);
+            self.add(hook, &made.programs, made.data)?;
             self.attach(Some(name), (hook, ProgramStage::Guard), pattern);
         }
         Ok(())
@@ -121,7 +133,7 @@ impl<'b> Build<'b> {
                 };
                 let made = filter::program(&mut self.state, &asked)
                     .map_err(|error| vec![failed(&error, ir)])?;
-                self.add(hook, &made.programs, made.data);
+                self.add(hook, &made.programs, made.data)?;
                 self.attach(Some(name), (hook, ProgramStage::Filter), pattern);
             }
         }
@@ -160,8 +172,17 @@ impl<'b> Build<'b> {
         })
     }
 
-    fn add(&mut self, hook: Hook, programs: &Each<Program>, data: Vec<(String, Vec<u8>)>) {
+    fn add(
+        &mut self,
+        hook: Hook,
+        programs: &Each<Program>,
+        data: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), Vec<Diagnostic>> {
         let Each { ethernet, bare } = programs;
+        let maps = ethernet.maps().max(bare.maps());
+        if maps > MOST_MAPS {
+            return Err(vec![failed(&TooManyMaps(maps), self.ir)]);
+        }
         self.listing.push_str(&ethernet.to_string());
         let [name, other] = [ethernet, bare].map(Program::name);
         let _ = writeln!(
@@ -175,6 +196,7 @@ impl<'b> Build<'b> {
             self.needs.note(program);
             self.object.program(hook.section(), program.clone());
         }
+        Ok(())
     }
 
     fn attach(
