@@ -13,7 +13,7 @@ use polc_bpf::insn::{AluOp, Helper};
 
 use super::record::{Item, Record};
 use crate::field::META_LENGTH;
-use crate::ir::Reject;
+use crate::ir::{Reject, Rule, Verdict};
 
 /// The map with packets and bytes of each counter.
 pub(super) const COUNTERS: &str = "counters";
@@ -47,6 +47,53 @@ pub(super) enum Outcome {
     Drop,
     /// It is dropped, and answered.
     Reject(Reject),
+    /// Steer: it goes where it says.
+    Direct {
+        /// Whether its flow is admitted.
+        admit: bool,
+    },
+    /// Steer: to this host, at the port of the choice.
+    Redirect,
+    /// Steer: to the target that was chosen.
+    Dnat {
+        /// Whether its flow is admitted.
+        admit: bool,
+    },
+    /// Steer: to the proxy of that number.
+    Proxy(usize),
+    /// Steer: by another routing table.
+    Route {
+        /// The table.
+        table: u32,
+        /// Whether its flow is admitted.
+        admit: bool,
+    },
+    /// Egress: from the source that was chosen.
+    Snat,
+    /// Egress: from the address of the interface by which it leaves.
+    Masquerade,
+}
+
+impl Outcome {
+    /// What a rule decides; `None` for one that does not.
+    pub(super) fn of(rule: &Rule) -> Option<Self> {
+        let admit = rule.admit;
+        Some(match rule.verdict.as_ref()? {
+            Verdict::Allow | Verdict::Notrack => Self::Pass,
+            Verdict::Deny => Self::Drop,
+            Verdict::Reject(reject) => Self::Reject(*reject),
+            Verdict::Direct => Self::Direct { admit },
+            Verdict::Redirect { .. } => Self::Redirect,
+            Verdict::Dnat(_) => Self::Dnat { admit },
+            Verdict::Proxy(proxy) => Self::Proxy(*proxy),
+            Verdict::Route { table } => Self::Route {
+                table: *table,
+                admit,
+            },
+            Verdict::Snat(_) => Self::Snat,
+            Verdict::Masquerade => Self::Masquerade,
+        })
+    }
 }
 
 /// What happens to a packet.

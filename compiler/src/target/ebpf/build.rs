@@ -75,7 +75,7 @@ impl<'b> Build<'b> {
         if ir.guard.is_empty() {
             return Ok(());
         }
-        let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress]);
+        let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress], None);
         for (number, (_, pattern, iface)) in classes.iter().enumerate() {
             let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
             let Some((_, first)) = rules.first() else {
@@ -110,10 +110,10 @@ impl<'b> Build<'b> {
             return Ok(());
         }
         let classes = filter::classes(ir);
-        let maps = filter::Maps::new(self.options.flows);
+        let maps = filter::Maps::new(ir, self.options.flows);
         for (hook, prefix) in needed {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
-                let Some(iface) = iface.filter(|name| *name != "lo") else {
+                let Some(iface) = iface.filter(|name| *name != filter::LOOPBACK) else {
                     self.attach(None, (hook, ProgramStage::Filter), pattern);
                     continue;
                 };

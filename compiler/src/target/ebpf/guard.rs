@@ -105,6 +105,7 @@ impl Made {
             key,
             answer,
             flow_mark: None,
+            choice: None,
             makers: &makers,
             live: None,
             decided,
@@ -127,8 +128,8 @@ impl Made {
                 R0,
                 match outcome {
                     Outcome::Pass => hook.pass(),
-                    // A guard answers nothing.
-                    Outcome::Drop | Outcome::Reject(_) => hook.drop(),
+                    // A guard answers nothing, and sends nothing anywhere.
+                    _ => hook.drop(),
                 },
             );
             asm.exit();

@@ -15,12 +15,15 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// The classes that the cubes of some rules tell apart by some of their sides.
+    /// The classes that the cubes of some rules tell apart by some of their sides, and one for a pattern
+    /// besides.
     pub(super) fn of<'r>(
         rules: impl IntoIterator<Item = &'r Rule>,
         sides: &[fn(&crate::ir::Cube) -> &Side],
+        also: Option<Pattern>,
     ) -> Self {
         let mut patterns = BTreeSet::from([Pattern::Prefix(String::new())]);
+        patterns.extend(also);
         for cube in rules.into_iter().flat_map(|rule| &rule.cubes) {
             for side in sides {
                 let ifaces = &side(cube).ifaces;

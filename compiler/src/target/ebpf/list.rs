@@ -26,7 +26,7 @@ use super::soft::{self, Soft};
 use super::state::State;
 use super::table::{Makers, Table};
 use crate::field::META_LENGTH;
-use crate::ir::{Cube, DynamicId, Rule, Verdict};
+use crate::ir::{Cube, DynamicId, Rule};
 
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
@@ -139,11 +139,7 @@ impl Maker<'_, '_> {
         draft.take(None, unasked);
         for (((index, rule), cubes), known_cubes) in rules.iter().zip(&cubes).zip(&known) {
             let counter = (self.counter)(*index);
-            let outcome = rule.verdict.as_ref().map(|verdict| match verdict {
-                Verdict::Deny => Outcome::Drop,
-                Verdict::Reject(reject) => Outcome::Reject(*reject),
-                _ => Outcome::Pass,
-            });
+            let outcome = Outcome::of(rule);
             let answer = outcome.map(|outcome| self.actions.answer(outcome, counter));
             if let Some(answer) = answer.filter(|_| !Soft::is_needed(rule)) {
                 also.extend(counter.map(|_| Item::Field(META_LENGTH)));
@@ -362,6 +358,8 @@ pub(super) struct Places<'p> {
     pub(super) answer: i16,
     /// Where on the stack the mark of the packet's flow is, if it has one.
     pub(super) flow_mark: Option<i16>,
+    /// Where on the stack the number of a chosen target goes, 4 bytes, if rules can choose one.
+    pub(super) choice: Option<i16>,
     /// The functions that make entries of tables.
     pub(super) makers: &'p Makers,
     /// What asks for live flows, where there are any.

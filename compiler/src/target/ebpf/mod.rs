@@ -11,6 +11,7 @@
 mod act;
 mod build;
 mod bundle;
+mod choice;
 pub mod classify;
 mod dynamic;
 mod filter;

@@ -42,6 +42,8 @@ pub(super) enum Item {
     Transport,
     /// The number by which an ICMP question and its answer are known.
     EchoId,
+    /// Of a packet that has come in: 1 if it is for another machine, or for several.
+    Away,
     /// Whether packets have added the packet's key to a dynamic set: 1, or 0.
     Member {
         /// The set.
@@ -89,7 +91,7 @@ impl Item {
             Self::Source | Self::Destination if v6 => 128,
             Self::Source | Self::Destination | Self::FragmentId => 32,
             Self::Protocol => 8,
-            Self::Later | Self::Member { .. } | Self::Inside { .. } => 1,
+            Self::Later | Self::Away | Self::Member { .. } | Self::Inside { .. } => 1,
             Self::Ingress | Self::Transport | Self::EchoId => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());

@@ -37,6 +37,7 @@ fn asked(cube: &Cube, v6: bool, sets: &Known) -> Vec<Item> {
     };
     for (item, full) in [
         (Item::Ingress, cube.ingress.ifaces.is_full()),
+        (Item::Away, cube.egress.is_any()),
         (Item::Protocol, all.proto.is_subset(&cube.proto)),
     ] {
         if !full {
@@ -110,6 +111,7 @@ impl Rows<'_> {
                 Item::Destination => FieldSpec::address4("destination"),
                 Item::Protocol => FieldSpec::number("protocol", bits),
                 Item::Member { .. } | Item::Inside { .. } => FieldSpec::number("member", bits),
+                Item::Away => FieldSpec::number("away", bits),
                 Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
                     bits,
                     ..FieldSpec::port(field.name())
@@ -160,6 +162,11 @@ impl Rows<'_> {
             Item::Destination if large(true).is_some() => Some(every()),
             Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
             Item::Protocol => Values::of(&cube.proto),
+            Item::Away => Some(match (cube.egress.host, cube.egress.ifaces.is_empty()) {
+                (true, true) => Values::one(0),
+                (false, _) => Values::one(1),
+                (true, false) => every(),
+            }),
             Item::Member { .. } => {
                 let mut atoms = cube.atoms.iter();
                 let asked = atoms.find(|(atom, _)| member(atom) == Some(item));

@@ -6,6 +6,7 @@ use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R1, R6, R7, R10};
 use polc_bpf::insn::Width::{DW, W};
 
+use super::choice::Choice;
 use super::limit::Limit;
 use super::list::Places;
 use super::rate::Meter;
@@ -14,7 +15,7 @@ use super::state::State;
 use super::table::{self, Table};
 use super::{act, dynamic, log};
 use crate::field::META_LENGTH;
-use crate::ir::{BucketId, Mark, Rule, Sense};
+use crate::ir::{BucketId, Mark, Rule, Sense, Verdict};
 
 /// What the plan of a soft rule answers for its packets.
 pub(super) const HOLDS: u32 = 1;
@@ -60,6 +61,8 @@ pub(super) struct Soft {
     /// Whether the set that it adds to begins with anything.
     may_know: bool,
     mark: Option<Mark>,
+    /// Among what it chooses a target.
+    choice: Option<Choice>,
     counter: Option<u32>,
     /// Its answer; `None` when it does not decide.
     answer: Option<u32>,
@@ -89,6 +92,7 @@ impl Soft {
             may_know: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
             add: members.and_then(|members| members.table),
             mark: effects.mark,
+            choice: rule.verdict.as_ref().and_then(|v| state.choice(v, v6)),
             counter,
             answer,
         }
@@ -112,6 +116,10 @@ impl Soft {
             || effects.log.is_some()
             || effects.add.is_some()
             || effects.mark.is_some()
+            || matches!(
+                rule.verdict,
+                Some(Verdict::Redirect { .. } | Verdict::Dnat(_) | Verdict::Snat(_))
+            )
     }
 
     fn meters(&self) -> impl Iterator<Item = &Meter> {
@@ -137,7 +145,8 @@ impl Soft {
         let bytes = self.meters().any(Meter::counts_bytes) || self.counter.is_some();
         let length = bytes.then_some(Item::Field(META_LENGTH));
         let logged = self.log.iter().flat_map(|_| log::ASKED);
-        keys.copied().chain(length).chain(logged)
+        let by_source = self.choice.iter().flat_map(Choice::items);
+        keys.copied().chain(length).chain(logged).chain(by_source)
     }
 
     /// Asks for rates, in order; the first that does not hold ends it, at `next`. Then does what the rule
@@ -176,6 +185,9 @@ impl Soft {
         }
         if let Some(mark) = self.mark {
             set_mark(asm, places, mark);
+        }
+        if let (Some(choice), Some(place)) = (&self.choice, places.choice) {
+            choice.write(asm, places.record, (v6, places.key), place);
         }
         match (self.answer, self.counter) {
             (Some(answer), _) => {

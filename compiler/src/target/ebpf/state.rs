@@ -11,13 +11,14 @@ use polc_bpf::map::{Map, MapFlags, MapType, Shape};
 use polc_bpf::object::Object;
 use polc_bundle::sha256_hex;
 
+use super::choice::{self, Choice, Targets};
 use super::dynamic::Members;
 use super::limit::{self, Limit};
 use super::log;
 use super::rate::{self, Meter, Store};
 use super::sets::{Known, SetData, Sets};
 use super::table::{Table, key_size};
-use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense};
+use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense, Verdict};
 use crate::packet::AddrSet;
 use crate::target::Options;
 
@@ -41,6 +42,7 @@ pub(super) struct State<'s> {
     swept: Vec<String>,
     log_ids: BTreeMap<Arc<str>, u32>,
     sets: Sets,
+    targets: Targets,
 }
 
 impl<'s> State<'s> {
@@ -52,7 +54,18 @@ impl<'s> State<'s> {
             swept: Vec::new(),
             log_ids: log::ids(ir),
             sets: Sets::default(),
+            targets: Targets::default(),
         }
+    }
+
+    /// The choice of targets that a verdict means to a family.
+    pub(super) fn choice(&mut self, verdict: &Verdict, v6: bool) -> Option<Choice> {
+        self.targets.choice(verdict, v6)
+    }
+
+    /// The mask of the numbers of targets so far.
+    pub(super) fn target_mask(&self) -> u32 {
+        self.targets.mask()
     }
 
     /// The large sets so far, those of the cubes among them.
@@ -265,6 +278,13 @@ impl<'s> State<'s> {
         }
         if let Ok(entries @ 1..) = u32::try_from(self.swept.len()) {
             object.map(Map::new(SWEEPS, Shape::new(MapType::Array, 4, 8, entries)));
+        }
+        if let Some(data) = self.targets.data() {
+            object.data(choice::TARGETS, data);
+        }
+        if self.targets.turns > 0 {
+            let shape = Shape::new(MapType::Array, 4, 8, self.targets.turns);
+            object.map(Map::new(choice::TURNS, shape));
         }
         names
     }

@@ -10,11 +10,11 @@ use super::super::record::Item;
 use super::stack::Stack;
 
 /// The size of `struct bpf_fib_lookup` (include/uapi/linux/bpf.h).
-pub(super) const LOOKUP: i16 = 64;
+pub(in super::super) const LOOKUP: i16 = 64;
 
 /// Where `struct __sk_buff` has the interface that a packet has come in by, and that where it is.
-pub(super) const SKB_INGRESS: i16 = 36;
-pub(super) const SKB_INTERFACE: i16 = 40;
+pub(in super::super) const SKB_INGRESS: i16 = 36;
+pub(in super::super) const SKB_INTERFACE: i16 = 40;
 
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
@@ -25,17 +25,27 @@ const FORWARDED: [i32; 4] = [0, 6, 7, 8];
 
 /// Goes to `forwarded` with what the kernel would send on, and goes on with the rest: what is for
 /// this host, and what nobody gets.
-pub(super) fn arriving(asm: &mut Assembler, stack: &Stack, forwarded: Label) {
+pub(in super::super) fn arriving(asm: &mut Assembler, stack: &Stack, forwarded: Label) {
+    asm.load(W, R1, R6, SKB_INTERFACE);
+    question(asm, stack);
+    asm.mov(R4, 0);
+    ask(asm, stack);
+    for answer in FORWARDED {
+        asm.jump_if(Eq, R0, answer, forwarded);
+    }
+}
+
+/// Writes the question where a packet goes that has come in by the interface in `R1`.
+pub(in super::super) fn question(asm: &mut Assembler, stack: &Stack) {
     let [six, filled] = ["six", "filled"].map(|name| asm.label(name));
     let at = stack.area;
-    asm.mov(R1, 0);
+    asm.mov(R2, 0);
     for offset in (0..LOOKUP).step_by(8) {
-        asm.store(DW, R10, at + offset, R1);
+        asm.store(DW, R10, at + offset, R2);
     }
+    asm.store(W, R10, at + 8, R1);
     stack.record.get(asm, R1, Item::Protocol);
     asm.store(B, R10, at + 1, R1);
-    asm.load(W, R1, R6, SKB_INTERFACE);
-    asm.store(W, R10, at + 8, R1);
     stack.family.get(asm, R1);
     asm.jump_if(Ne, R1, 0, six);
     asm.store(B, R10, at, AF_INET);
@@ -55,13 +65,13 @@ pub(super) fn arriving(asm: &mut Assembler, stack: &Stack, forwarded: Label) {
         }
     }
     asm.bind(filled);
+}
+
+/// `R0 =` the answer of the kernel's routing to the question, with the flags in `R4`.
+pub(in super::super) fn ask(asm: &mut Assembler, stack: &Stack) {
     asm.mov(R1, R6);
     asm.mov(R2, R10);
-    asm.add(R2, i32::from(at));
+    asm.add(R2, i32::from(stack.area));
     asm.mov(R3, i32::from(LOOKUP));
-    asm.mov(R4, 0);
     asm.call(Helper::FibLookup);
-    for answer in FORWARDED {
-        asm.jump_if(Eq, R0, answer, forwarded);
-    }
 }

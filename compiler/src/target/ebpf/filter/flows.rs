@@ -14,6 +14,18 @@
 //! | 36 | protocol | | the upper 24 bits: when it was opened, in units of 2²⁰ nanoseconds |
 //! | 37 | 1 for IPv6; 2 if the higher end asks (ICMP) | | |
 //!
+//! Values of policies that steer, or change sources, go on:
+//!
+//! | value, 56 bytes | |
+//! |---|---|
+//! | 16 | what was decided ([`decision`](super::decision)) |
+//! | 20 | the port that the flow was opened to, and that it leaves from |
+//! | 24 | the address that it was opened to, lower half first |
+//! | 40 | the address that it leaves from |
+//!
+//! The key is then of packets as the filter sees them: their destination is what steer has made of it, their
+//! source what it was before egress. What they look like outside is in two more maps, the aliases.
+//!
 //! ICMP has its identifier for the first port, and the question's type and code for the second. The
 //! fragments of an admitted packet are among the fresh flows, too: their key has 0x80 set at 37,
 //! source before destination, and the number of the packet at 32; IPv6 has no protocol there.
@@ -26,23 +38,26 @@ use polc_bpf::insn::{AluOp, Helper, Reg};
 use polc_bpf::map::{Map, MapType, Shape};
 
 use super::super::record::{Item, Record};
+use super::decision::{DECISION, PENDING};
 use super::stack::Stack;
 use crate::field::{DPORT, Field, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT};
 
 /// The size of a key.
 pub(in super::super) const KEY: i16 = 40;
 /// The size of a value.
-pub(super) const VALUE: i16 = 16;
+const VALUE: i16 = 16;
+/// The size of a value with what was decided.
+const LONG_VALUE: i16 = 56;
 
 /// Where in a value the time is.
 pub(in super::super) const UNTIL: i16 = 0;
 /// Where in a value the mark is.
-pub(super) const MARK: i16 = 8;
+pub(in super::super) const MARK: i16 = 8;
 /// Where in a value the flags are.
 pub(in super::super) const FLAGS: i16 = 12;
 
 /// The higher end has opened the flow.
-pub(super) const BY_HIGHER: i32 = 1;
+pub(in super::super) const BY_HIGHER: i32 = 1;
 /// The other end has answered.
 pub(super) const REPLIED: i32 = 2;
 /// The flow was rejected; only the answer to it passes.
@@ -78,30 +93,44 @@ pub(in super::super) struct Flows {
     fresh: String,
     settled: String,
     size: u32,
+    /// Whether values say what was decided.
+    decides: bool,
 }
 
 impl Flows {
-    /// A table for so many flows of each kind. Its maps carry the size in their names: tables of
-    /// other sizes are others.
-    pub(super) fn new(size: u32) -> Self {
+    /// A table for so many flows of each kind; `decides` is whether values say what was decided. Its maps
+    /// carry both in their names: other tables are others.
+    pub(in super::super) fn new(size: u32, decides: bool) -> Self {
         let size = size.max(1);
+        let kind = if decides { "d" } else { "" };
         Self {
-            fresh: format!("fresh_{size:x}"),
-            settled: format!("flows_{size:x}"),
+            fresh: format!("fresh{kind}_{size:x}"),
+            settled: format!("flows{kind}_{size:x}"),
             size,
+            decides,
         }
+    }
+
+    /// The size of a value.
+    pub(in super::super) fn value(&self) -> i16 {
+        if self.decides { LONG_VALUE } else { VALUE }
+    }
+
+    /// Whether values say what was decided.
+    pub(in super::super) fn decides(&self) -> bool {
+        self.decides
     }
 
     /// The maps.
     pub(super) fn maps(&self) -> [Map; 2] {
-        let (key, value) = (KEY.unsigned_abs().into(), VALUE.unsigned_abs().into());
+        let (key, value) = (KEY.unsigned_abs().into(), self.value().unsigned_abs().into());
         let shape = Shape::new(MapType::LruHash, key, value, self.size);
         [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
     }
 
     /// Goes to `found` with the flow of the key in `R7`, and whether it has settled in `R8`, or to
     /// `unknown`. The time is noted.
-    pub(super) fn find(&self, asm: &mut Assembler, stack: &Stack, found: Label, unknown: Label) {
+    pub(in super::super) fn find(&self, asm: &mut Assembler, stack: &Stack, found: Label, unknown: Label) {
         time(asm, stack);
         for (map, settled) in [(&self.settled, 1), (&self.fresh, 0)] {
             let not_here = asm.label("not_here");
@@ -125,8 +154,42 @@ impl Flows {
 
     /// Writes a fresh flow with the key, the time until which it is known in `R1`, its flags in `R2`
     /// and the mark that was noted. Goes to `full` if that fails. An earlier flow of the same ends is
-    /// over, and would hide this one if it was left among those that have settled.
+    /// over, and would hide this one if it was left among those that have settled. What steer has decided
+    /// of the flow stays. Changes `R7`.
     pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
+        self.begin(asm, stack);
+        let opened = asm.label("opened");
+        if self.decides {
+            let new = asm.label("new_flow");
+            address(asm, &self.fresh, stack);
+            asm.call(Helper::MapLookupElem);
+            asm.jump_if(Eq, R0, 0, new);
+            asm.load(W, R1, R0, DECISION);
+            asm.jump_if(Eq, R1, 0, new);
+            asm.mov(R2, R1);
+            asm.alu(AluOp::And, R2, PENDING);
+            asm.jump_if(Eq, R2, 0, new);
+            asm.alu(AluOp::Xor, R1, PENDING);
+            asm.store(W, R0, DECISION, R1);
+            for at in [UNTIL, MARK] {
+                asm.load(DW, R1, R10, stack.value + at);
+                asm.store(DW, R0, at, R1);
+            }
+            asm.jump(opened);
+            asm.bind(new);
+            for word in (DECISION..self.value()).step_by(8) {
+                asm.store(DW, R10, stack.value + word, 0);
+            }
+        }
+        update(asm, &self.fresh, stack);
+        asm.jump_if(Ne, R0, 0, full);
+        self.forget_settled(asm, stack);
+        asm.bind(opened);
+    }
+
+    /// The beginning of a value: the time until which it is known is in `R1`, its flags are in `R2`, the mark
+    /// was noted.
+    pub(in super::super) fn begin(&self, asm: &mut Assembler, stack: &Stack) {
         asm.store(DW, R10, stack.value + UNTIL, R1);
         stack.mark.get(asm, R1);
         asm.store(W, R10, stack.value + MARK, R1);
@@ -135,9 +198,32 @@ impl Flows {
         asm.alu32(AluOp::Lsh, R1, STAMP_SHIFT);
         asm.alu(AluOp::Or, R2, R1);
         asm.store(W, R10, stack.value + FLAGS, R2);
+    }
+
+    /// Writes a fresh flow of the whole value that is on the stack. Goes to `full` if that fails.
+    pub(in super::super) fn decide(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
         update(asm, &self.fresh, stack);
         asm.jump_if(Ne, R0, 0, full);
         self.forget_settled(asm, stack);
+    }
+
+    /// Forgets a fresh flow.
+    pub(in super::super) fn forget(&self, asm: &mut Assembler, stack: &Stack) {
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapDeleteElem);
+    }
+
+    /// Forgets what steer has decided of a flow that the filter does not admit.
+    pub(super) fn forget_pending(&self, asm: &mut Assembler, stack: &Stack) {
+        let kept = asm.label("kept");
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapLookupElem);
+        asm.jump_if(Eq, R0, 0, kept);
+        asm.load(W, R1, R0, DECISION);
+        asm.alu(AluOp::And, R1, PENDING);
+        asm.jump_if(Eq, R1, 0, kept);
+        self.forget(asm, stack);
+        asm.bind(kept);
     }
 
     /// Forgets the flow of the same key that has settled and ended. It would be found first.
@@ -152,9 +238,9 @@ impl Flows {
     }
 
     /// Moves the flow in `R7` to those that have settled.
-    pub(super) fn settle(&self, asm: &mut Assembler, stack: &Stack) {
+    pub(in super::super) fn settle(&self, asm: &mut Assembler, stack: &Stack) {
         let stays = asm.label("stays");
-        for at in [UNTIL, MARK] {
+        for at in (0..self.value()).step_by(8) {
             asm.load(DW, R1, R7, at);
             asm.store(DW, R10, stack.value + at, R1);
         }
@@ -172,8 +258,9 @@ impl Flows {
         asm.load_wide(R1, FRAGMENTS);
         asm.add(R1, R0);
         asm.store(DW, R10, stack.value + UNTIL, R1);
-        asm.mov(R1, 0);
-        asm.store(DW, R10, stack.value + MARK, R1);
+        for word in (MARK..self.value()).step_by(8) {
+            asm.store(DW, R10, stack.value + word, 0);
+        }
         update(asm, &self.fresh, stack);
     }
 
@@ -216,7 +303,7 @@ fn update(asm: &mut Assembler, map: &str, stack: &Stack) {
 
 /// Makes the key of a packet that is known in `record`, and `R9 =` 1 if its source is the higher
 /// end.
-pub(super) fn key(asm: &mut Assembler, stack: &Stack, record: &Record) {
+pub(in super::super) fn key(asm: &mut Assembler, stack: &Stack, record: &Record) {
     let [higher, lower, done, ports] =
         ["higher", "lower", "keyed", "ports"].map(|name| asm.label(name));
     addresses(asm, record);
@@ -369,6 +456,6 @@ fn fragment_key(asm: &mut Assembler, stack: &Stack) {
 }
 
 /// A protocol's number.
-pub(super) fn number(protocol: u64) -> i32 {
+pub(in super::super) fn number(protocol: u64) -> i32 {
     i32::try_from(protocol).unwrap_or(-1)
 }

@@ -9,13 +9,15 @@
 //! that a packet has come in by at egress. A forwarded packet is judged where it leaves: only there
 //! both interfaces are known.
 
-mod direction;
-mod flows;
+pub(super) mod begin;
+pub(super) mod decision;
+pub(super) mod direction;
+pub(super) mod flows;
 mod program;
-mod quote;
+pub(super) mod quote;
 mod reject;
-mod stack;
-mod track;
+pub(super) mod stack;
+pub(super) mod track;
 
 use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
@@ -23,6 +25,7 @@ use polc_bpf::map::{Map, MapType, Shape};
 pub(super) use self::flows::{
     CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
 };
+pub(super) use self::program::{Facts, either, facts};
 use self::program::{Direction, Filter};
 use super::act::Actions;
 use super::hook::Hook;
@@ -35,6 +38,7 @@ use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
     META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
 };
+use crate::packet::Pattern;
 use crate::ir::{Block, Cube, Effects, Ir, Rule, Side, Stage, Verdict};
 use polc_bpf::asm::Program;
 
@@ -64,9 +68,9 @@ pub(super) struct Maps {
 
 impl Maps {
     /// With room for so many flows.
-    pub(super) fn new(flows: u32) -> Self {
+    pub(super) fn new(ir: &Ir, flows: u32) -> Self {
         Self {
-            flows: Flows::new(flows),
+            flows: Flows::new(flows, translates(ir)),
         }
     }
 
@@ -112,16 +116,28 @@ pub(super) fn reads(field: Field) -> bool {
     KNOWN.contains(&field) || parse::reads(field) && !OF_THE_FRAME.contains(&field)
 }
 
-/// The classes of interfaces that a filter tells apart.
+/// The classes of interfaces that steer, filter and egress tell apart.
 pub(super) fn classes(ir: &Ir) -> Classes {
-    Classes::of(&ir.filter, &[|cube| &cube.ingress, |cube| &cube.egress])
+    let rules = ir.steer.iter().chain(&ir.filter).chain(&ir.egress);
+    // What this host sends to itself goes another way.
+    let own = translates(ir).then(|| Pattern::Name(LOOPBACK.to_owned()));
+    let sides: [fn(&Cube) -> &Side; 2] = [|cube| &cube.ingress, |cube| &cube.egress];
+    Classes::of(rules, &sides, own)
+}
+
+/// The interface by which this host sends to itself.
+pub(super) const LOOPBACK: &str = "lo";
+
+/// Whether flows can go elsewhere, or leave from elsewhere, than their packets say.
+pub(super) fn translates(ir: &Ir) -> bool {
+    !ir.steer.is_empty() || !ir.egress.is_empty()
 }
 
 /// Whether there is something to do at a hook.
 pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
     let governs = ir.governs;
     let own = governs.input || governs.output;
-    own || hook == Hook::Egress && governs.forward
+    own || hook == Hook::Egress && governs.forward || translates(ir)
 }
 
 /// The programs for a class of interfaces.
@@ -136,7 +152,8 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         state,
     };
     let governs = ir.governs;
-    let own = governs.input || governs.output;
+    let translates = translates(ir);
+    let own = governs.input || governs.output || translates;
     let mut directions = Vec::new();
     for (name, governed, remembers, part) in match asked.hook {
         Hook::Egress => vec![
@@ -146,7 +163,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
                 own,
                 output as fn(&Cube, &str) -> Option<Cube>,
             ),
-            (FORWARD, governs.forward, false, forward),
+            (FORWARD, governs.forward, translates, forward),
         ],
         _ => vec![(
             INPUT,

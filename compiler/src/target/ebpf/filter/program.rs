@@ -4,27 +4,21 @@ use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
-use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::Width::W;
 
 use super::super::act::{Actions, Outcome};
 use super::super::hook::Hook;
-use super::super::limit::{self, Functions, Limit};
 use super::super::link::Link;
 use super::super::list::{List, Places};
-use super::super::parse::{self, Exits, Tags};
-use super::super::record::{Item, Record};
-use super::super::table::Makers;
-use super::flows::{BY_HIGHER, Flows, KEY};
+use super::super::record::Item;
+use super::begin::{Begin, Begun, SKB_PKTTYPE};
+use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE, UID};
 use crate::ir::Ir;
 
-/// Where `struct __sk_buff` says how a frame was addressed.
-pub(super) const SKB_PKTTYPE: i16 = 4;
-/// `PACKET_OTHERHOST`: to another machine of the network.
-const OTHER_HOST: i32 = 3;
 /// The number of the user whom nobody has.
 const OVERFLOW_UID: i32 = 65534;
 
@@ -61,6 +55,8 @@ struct Exit {
     admitted: Label,
     /// It goes on, and its flow is known from now on.
     remember: Label,
+    /// It is dropped, and with it what steer has decided of it.
+    deny: Label,
     drop: Label,
 }
 
@@ -80,67 +76,39 @@ impl Filter<'_> {
 
     fn write(&self, link: Link) -> Assembler {
         let mut asm = Assembler::new(&link.program(self.name));
-        let makers = Makers::write(&mut asm, self.lists().flat_map(List::filled));
-        if let Some(line) = &self.line {
-            asm.at(line);
-        }
-        let [v4, v6, packet, known, unknown, decided] =
-            ["v4", "v6", "packet", "known", "judge", "decided"].map(|name| asm.label(name));
+        let [known, unknown, decided] =
+            ["known", "judge", "decided"].map(|name| asm.label(name));
         let exit = Exit {
             next: asm.label("goes_on"),
             admitted: asm.label("admitted"),
             remember: asm.label("remember"),
+            deny: asm.label("denied"),
             drop: asm.label("dropped"),
         };
-        let exits = Exits {
-            v4,
-            v6,
-            other: exit.next,
-            malformed: exit.drop,
-        };
-        let wanted = self.lists().flat_map(List::wanted);
-        let record = Record::of(Stack::items(wanted));
-        // What the parser keeps beside is nobody's any more when it is done.
-        let kept = &mut record.clone();
-        parse::frame(&mut asm, (self.hook, link), Tags::Other, kept, exits);
-        let slots = self.lists().map(List::slots).max().unwrap_or(0);
         let rejects = self
             .actions
             .outcomes()
             .any(|o| matches!(o, Outcome::Reject(_)));
-        let answer = if rejects { reject::LONGEST } else { 0 };
-        let limits = self.lists().flat_map(List::limits);
-        let limits = limits.map(Limit::place_size).max().unwrap_or(0);
-        let area = direction::LOOKUP.max(8 * i16::from(slots));
-        let area = area.max(answer).max(limits);
-        let keys = self.lists().map(List::key_size).max().unwrap_or(8);
         let stateless = self.directions.iter().any(|d| d.stateless.is_some());
-        let stack = Stack::new(record, keys, area, stateless);
-
-        let limits = self.lists().flat_map(List::limits);
-        let limits = Functions::write(&mut asm, limits, self.flows, stack.key - stack.area);
-
-        asm.part("track");
-        asm.bind(v4);
-        self.hook.zero(&mut asm, R1);
-        stack.family.set(&mut asm, R1);
-        asm.jump(packet);
-        asm.bind(v6);
-        stack.family.set(&mut asm, 1);
-        asm.bind(packet);
-        self.not_ours(&mut asm, link, exit.next);
-        if !limits.is_empty() {
-            // What is never tracked has no key.
-            self.hook.zero(&mut asm, R1);
-            for word in (0..KEY).step_by(8) {
-                asm.store(DW, R10, stack.key + word, R1);
-            }
-        }
+        let begin = Begin {
+            hook: self.hook,
+            link,
+            line: self.line.as_ref(),
+            lists: self.lists().collect(),
+            flows: self.flows,
+            also: Vec::new(),
+            area: if rejects { reject::LONGEST } else { 0 },
+            apart: 0,
+            tells: stateless,
+            chooses: false,
+        };
+        let begun = begin.write(&mut asm, exit.next, exit.drop);
+        let stack = &begun.stack;
         let lookup = track::Lookup {
             hook: self.hook,
             ir: self.ir,
             flows: self.flows,
-            stack: &stack,
+            stack,
             ways: Ways {
                 follows: if stateless { known } else { exit.admitted },
                 passes: exit.next,
@@ -149,7 +117,7 @@ impl Filter<'_> {
         };
         let hook = self.hook;
         lookup.write(&mut asm, |asm, quoted, invalid| {
-            quote::write(asm, hook, &stack, quoted, invalid);
+            quote::write(asm, hook, stack, quoted, invalid);
         });
         asm.part("classify");
         if stateless {
@@ -157,46 +125,16 @@ impl Filter<'_> {
             stack.kind.set(&mut asm, Kind::Known as i32);
         }
         asm.bind(unknown);
-        self.classify(&mut asm, &stack, (&makers, &limits), decided, exit);
+        self.classify(&mut asm, &begun, decided, exit);
         asm.part("act");
-        self.act(&mut asm, link, &stack, decided, exit);
+        self.act(&mut asm, link, stack, decided, exit);
         asm
     }
 
-    /// What an interface sees that is for another machine, which only link headers say.
-    fn not_ours(&self, asm: &mut Assembler, link: Link, next: Label) {
-        if self.hook == Hook::Ingress && link == Link::Ethernet {
-            asm.load(W, R1, R6, SKB_PKTTYPE);
-            asm.jump_if(Eq, R1, OTHER_HOST, next);
-        }
-    }
-
     /// Which direction it is, and what its rules say.
-    fn classify(
-        &self,
-        asm: &mut Assembler,
-        stack: &Stack,
-        (makers, limits): (&Makers, &Functions),
-        decided: Label,
-        exit: Exit,
-    ) {
-        let places = Places {
-            hook: self.hook,
-            record: &stack.record,
-            slots: stack.area,
-            key: stack.index,
-            answer: stack.answer.at(),
-            flow_mark: Some(stack.mark.at()),
-            makers,
-            live: Some(limit::Asking {
-                record: &stack.record,
-                key: stack.area,
-                flow: stack.key,
-                functions: limits,
-            }),
-            decided,
-            closed: exit.drop,
-        };
+    fn classify(&self, asm: &mut Assembler, begun: &Begun, decided: Label, exit: Exit) {
+        let stack = &begun.stack;
+        let places = begun.places(self.hook, decided, exit.deny);
         if self.hook == Hook::Ingress {
             direction::arriving(asm, stack, exit.next);
         }
@@ -230,7 +168,11 @@ impl Filter<'_> {
             return;
         };
         asm.jump_if(Eq, R1, Kind::Orphan as i32, exit.drop);
-        facts(asm, self.hook, stack, direction);
+        let asks = Facts {
+            sender: direction.name == super::OUTPUT,
+            ingress: direction.name == super::FORWARD,
+        };
+        facts(asm, self.hook, stack, asks);
         let judged = asm.label("judged_alone");
         if let Some(scopes) = &direction.stateless {
             asm.note("sections without flow lookup");
@@ -252,7 +194,7 @@ impl Filter<'_> {
             asm.bind(judged);
         }
         either(asm, stack, places, lists);
-        asm.jump(exit.drop);
+        asm.jump(exit.deny);
     }
 
     /// What follows from the answer in `R0`.
@@ -275,7 +217,8 @@ impl Filter<'_> {
                         exit.next
                     });
                 }
-                Outcome::Drop => asm.jump(exit.drop),
+                // What a filter cannot decide never comes.
+                _ => asm.jump(exit.deny),
             };
             self.actions.write(asm, &stack.record, stack.index, &end);
             if rejects {
@@ -289,6 +232,13 @@ impl Filter<'_> {
                 };
                 answer.write(asm);
             }
+        }
+        if self.lists().next().is_some() {
+            asm.bind(exit.deny);
+            if self.flows.decides() {
+                self.flows.forget_pending(asm, stack);
+            }
+            asm.jump(exit.drop);
         }
         asm.bind(exit.remember);
         track::first_timeout(asm, stack);
@@ -311,7 +261,12 @@ impl Filter<'_> {
 }
 
 /// The list of the packet's family; goes on with what nobody decides.
-fn either(asm: &mut Assembler, stack: &Stack, places: &Places, [v4, v6]: &[List; 2]) {
+pub(in super::super) fn either(
+    asm: &mut Assembler,
+    stack: &Stack,
+    places: &Places,
+    [v4, v6]: &[List; 2],
+) {
     let [six, undecided] = ["ipv6", "undecided"].map(|name| asm.label(name));
     stack.family.get(asm, R1);
     asm.jump_if(Ne, R1, 0, six);
@@ -322,8 +277,17 @@ fn either(asm: &mut Assembler, stack: &Stack, places: &Places, [v4, v6]: &[List;
     asm.bind(undecided);
 }
 
+/// What can be known besides what is in a packet.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Facts {
+    /// Who has sent it: it is this host's own.
+    pub(in super::super) sender: bool,
+    /// By which interface it has come in: it goes through this host.
+    pub(in super::super) ingress: bool,
+}
+
 /// What rules ask that is not in the packet.
-fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, direction: &Direction) {
+pub(in super::super) fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, known: Facts) {
     let record = &stack.record;
     let wants = |field| record.has(Item::Field(field));
     for (field, at) in [(META_MARK, SKB_MARK), (META_PKTTYPE, SKB_PKTTYPE)] {
@@ -335,10 +299,10 @@ fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, direction: &Direction) 
     if record.has_any(&[CT_STATE, CT_MARK, CT_DIRECTION]) {
         tracked(asm, hook, stack);
     }
-    if record.has(Item::Ingress) && direction.name == super::FORWARD {
+    if record.has(Item::Ingress) && known.ingress {
         ingress_class(asm, hook, stack);
     }
-    if wants(UID) && direction.name == super::OUTPUT {
+    if wants(UID) && known.sender {
         let nobody = asm.label("nobody");
         asm.mov(R1, R6);
         asm.call(Helper::GetSocketUid);

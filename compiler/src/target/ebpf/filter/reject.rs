@@ -16,7 +16,7 @@ use super::super::link::Link;
 use super::super::record::Item;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
 use super::flows::{Flows, REJECTED, number};
-use super::program::SKB_PKTTYPE;
+use super::begin::SKB_PKTTYPE;
 use super::stack::Stack;
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;

@@ -5,7 +5,7 @@ use polc_bpf::insn::Reg::R10;
 use polc_bpf::insn::{Operand, Reg, Width};
 
 use super::super::record::{Item, Record};
-use super::flows::{KEY, VALUE};
+use super::flows::KEY;
 use super::quote;
 use crate::field::{DPORT, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 
@@ -37,7 +37,7 @@ const QUOTED: &[Item] = &[
 
 /// A number on the stack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(i16, Width);
+pub(in super::super) struct Place(i16, Width);
 
 impl Place {
     /// A number of 64 bits.
@@ -52,70 +52,78 @@ impl Place {
     }
 
     /// Where it is.
-    pub(super) fn at(self) -> i16 {
+    pub(in super::super) fn at(self) -> i16 {
         self.0
     }
 
-    pub(super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
+    pub(in super::super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
         asm.store(self.1, R10, self.0, value);
     }
 
-    pub(super) fn get(self, asm: &mut Assembler, dst: Reg) {
+    pub(in super::super) fn get(self, asm: &mut Assembler, dst: Reg) {
         asm.load(self.1, dst, R10, self.0);
     }
 }
 
 /// The places.
-pub(super) struct Stack {
+pub(in super::super) struct Stack {
     /// What is known of the packet.
-    pub(super) record: Record,
+    pub(in super::super) record: Record,
     /// What is known of the packet that it quotes. Its places are the upper ones of `area`.
-    pub(super) quoted: Record,
+    pub(in super::super) quoted: Record,
     /// 1 for IPv6.
-    pub(super) family: Place,
+    pub(in super::super) family: Place,
     /// What the flow lookup has found: a [`Kind`](super::track::Kind).
-    pub(super) kind: Place,
+    pub(in super::super) kind: Place,
     /// 1 if the source is the higher end of the flow's key.
-    pub(super) way: Place,
+    pub(in super::super) way: Place,
     /// The time in nanoseconds.
-    pub(super) now: Place,
+    pub(in super::super) now: Place,
     /// The flow's mark.
-    pub(super) mark: Place,
+    pub(in super::super) mark: Place,
     /// How a packet is rejected.
-    pub(super) answer: Place,
+    pub(in super::super) answer: Place,
     /// The flow's key; the time is behind it.
-    pub(super) key: i16,
+    pub(in super::super) key: i16,
     /// A value of the flow table.
-    pub(super) value: i16,
+    pub(in super::super) value: i16,
     /// The key of another map.
-    pub(super) index: i16,
+    pub(in super::super) index: i16,
     /// What the flow lookup says of a packet of a known flow, if rules can ask: the state of its flow
     /// (`ct.state`), and 1 if it goes against the way of the first packet.
-    pub(super) told: Option<(Place, Place)>,
+    pub(in super::super) told: Option<(Place, Place)>,
+    /// The number of the target that a rule has chosen, if rules can choose one.
+    pub(in super::super) choice: Option<Place>,
     /// Bytes that parts of the program use one behind the other.
-    pub(super) area: i16,
+    pub(in super::super) area: i16,
 }
 
 impl Stack {
     /// What a program has to know of each packet: what its rules ask, and what the flow table does.
-    pub(super) fn items(asked: impl IntoIterator<Item = Item>) -> Vec<Item> {
+    pub(in super::super) fn items(asked: impl IntoIterator<Item = Item>) -> Vec<Item> {
         let fields = FIELDS.iter().copied().map(Item::Field);
         let tracked = TRACKED.iter().copied().chain(fields);
         asked.into_iter().chain(tracked).collect()
     }
 
-    /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
-    pub(super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
+    /// Takes the places, of which the key of other maps, a value of the flow table and `area` are at least so
+    /// many bytes, and have `apart` bytes beside what is known of a quoted packet. A value is made when nobody uses
+    /// the area any more.
+    pub(in super::super) fn new(
+        mut record: Record,
+        (index, value, area, apart): (i16, i16, i16, i16),
+        (tells, chooses): (bool, bool),
+    ) -> Self {
         let mut place = || Place::blurred(&mut record);
         let told = tells.then(|| (place(), place()));
+        let choice = chooses.then(&mut place);
         let [family, kind, way, mark] = [(); 4].map(|()| place());
         let [answer, now] = [(); 2].map(|()| Place::wide(&mut record));
         let key = record.reserve(KEY);
-        let value = record.reserve(VALUE);
         let index = record.reserve(index.max(8));
         let quoted = Record::below(record.lowest(), QUOTED.iter().copied());
-        let needed = record.lowest() - quoted.lowest() + quote::LONGEST;
-        let area = record.reserve(area.max(needed));
+        let needed = record.lowest() - quoted.lowest() + apart.max(quote::LONGEST);
+        let area = record.reserve(area.max(needed).max(value));
         Self {
             record,
             quoted,
@@ -126,9 +134,10 @@ impl Stack {
             mark,
             answer,
             key,
-            value,
+            value: area,
             index,
             told,
+            choice,
             area,
         }
     }

@@ -16,9 +16,10 @@ use super::flows::{
     BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
     number,
 };
+use super::decision::{DECISION, PENDING};
 use super::stack::Stack;
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
-use crate::ir::{Ir, Mark};
+use crate::ir::{Ir, Mark, Stage, Verdict};
 
 const SECOND: u64 = 1_000_000_000;
 /// What the first packet of a connection, and its answer, wait for.
@@ -38,12 +39,12 @@ const ACK: i32 = 0x10;
 const URG: i32 = 0x20;
 
 /// Where `struct __sk_buff` has the packet's mark.
-pub(super) const SKB_MARK: i16 = 8;
+pub(in super::super) const SKB_MARK: i16 = 8;
 
 /// What a packet is to the flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub(super) enum Kind {
+pub(in super::super) enum Kind {
     /// It can open a flow.
     New = 1,
     /// It belongs to nothing, and can open nothing.
@@ -58,37 +59,34 @@ pub(super) enum Kind {
 
 /// Where a packet goes from the lookup.
 #[derive(Clone, Copy)]
-pub(super) struct Ways {
+pub(in super::super) struct Ways {
     /// It belongs to an admitted flow.
-    pub(super) follows: Label,
+    pub(in super::super) follows: Label,
     /// It passes whatever the rules say.
-    pub(super) passes: Label,
+    pub(in super::super) passes: Label,
     /// It has to be judged; the kind is noted.
-    pub(super) unknown: Label,
+    pub(in super::super) unknown: Label,
 }
 
 /// The lookup of a program.
-pub(super) struct Lookup<'l> {
-    pub(super) hook: Hook,
-    pub(super) ir: &'l Ir,
-    pub(super) flows: &'l Flows,
-    pub(super) stack: &'l Stack,
-    pub(super) ways: Ways,
+pub(in super::super) struct Lookup<'l> {
+    pub(in super::super) hook: Hook,
+    pub(in super::super) ir: &'l Ir,
+    pub(in super::super) flows: &'l Flows,
+    pub(in super::super) stack: &'l Stack,
+    pub(in super::super) ways: Ways,
 }
 
 impl Lookup<'_> {
     /// The packet is known in the record.
-    pub(super) fn write(
+    pub(in super::super) fn write(
         &self,
         asm: &mut Assembler,
         quote: impl FnOnce(&mut Assembler, Label, Label),
     ) {
         let [later, related, found, unknown, invalid] =
             ["later", "related", "found", "unknown", "invalid"].map(|name| asm.label(name));
-        self.hook.zero(asm, R1);
-        for place in [self.stack.mark, self.stack.way, self.stack.now] {
-            place.set(asm, R1);
-        }
+        self.begin(asm);
         self.special(asm, related, later);
         key(asm, self.stack, &self.stack.record);
         self.hook.hide(asm, R9, R1);
@@ -115,6 +113,7 @@ impl Lookup<'_> {
 
         asm.bind(found);
         asm.note("flow");
+        self.is_admitted(asm, unknown);
         self.follow(asm, unknown);
 
         asm.bind(unknown);
@@ -124,8 +123,31 @@ impl Lookup<'_> {
         self.goes_on(asm, Kind::Invalid);
     }
 
+    /// Nothing is known of the packet's flow.
+    pub(in super::super) fn begin(&self, asm: &mut Assembler) {
+        self.hook.zero(asm, R1);
+        for place in [self.stack.mark, self.stack.way, self.stack.now] {
+            place.set(asm, R1);
+        }
+    }
+
+    /// Goes to `unknown` with the flow in `R7` that steer has decided, and the filter has not. Its mark is noted.
+    fn is_admitted(&self, asm: &mut Assembler, unknown: Label) {
+        if !self.flows.decides() {
+            return;
+        }
+        let admitted = asm.label("admitted_before");
+        asm.load(W, R1, R7, DECISION);
+        asm.alu(AluOp::And, R1, PENDING);
+        asm.jump_if(Eq, R1, 0, admitted);
+        asm.load(W, R1, R7, MARK);
+        self.stack.mark.set(asm, R1);
+        asm.jump(unknown);
+        asm.bind(admitted);
+    }
+
     /// An error goes to whoever has sent what it is about: a known flow is no way to anybody else.
-    fn is_for_its_sender(&self, asm: &mut Assembler, invalid: Label) {
+    pub(in super::super) fn is_for_its_sender(&self, asm: &mut Assembler, invalid: Label) {
         for upper in [false, true] {
             self.stack.quoted.get_half(asm, R1, Item::Source, upper);
             self.stack
@@ -141,7 +163,7 @@ impl Lookup<'_> {
     }
 
     /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
-    fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
+    pub(in super::super) fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
         let record = &self.stack.record;
         let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
         record.get(asm, R1, Item::Later);
@@ -187,7 +209,7 @@ impl Lookup<'_> {
 
     /// The flow is in `R7`, whether it has settled in `R8`, whether the source is the higher end in
     /// `R9`. Goes to `unknown` if the packet does not go on with it.
-    fn follow(&self, asm: &mut Assembler, unknown: Label) {
+    pub(in super::super) fn follow(&self, asm: &mut Assembler, unknown: Label) {
         let [live, reply, known, tcp, late] =
             ["live", "reply", "known", "tcp", "late"].map(|name| asm.label(name));
         asm.load(W, R2, R7, FLAGS);
@@ -338,7 +360,7 @@ impl Lookup<'_> {
     }
 
     /// Goes to `invalid` with what can open no flow.
-    fn can_open(&self, asm: &mut Assembler, invalid: Label) {
+    pub(in super::super) fn can_open(&self, asm: &mut Assembler, invalid: Label) {
         let record = &self.stack.record;
         let [can, tcp, six, echo, echo6] =
             ["can_open", "tcp", "six", "echo", "echo"].map(|name| asm.label(name));
@@ -369,15 +391,22 @@ impl Lookup<'_> {
         asm.bind(can);
     }
 
-    /// The packet gets again what rules have set of its flow's mark.
-    fn restore(&self, asm: &mut Assembler) {
+    /// The packet gets again what rules have set of its flow's mark. The flow is in `R7`, whether the source
+    /// is the higher end in `R9`.
+    pub(in super::super) fn restore(&self, asm: &mut Assembler) {
         let marks = restored(self.ir);
         if marks.is_empty() {
             return;
         }
         asm.load(W, R1, R7, MARK);
-        for Mark { value, mask } in marks {
+        for restored in marks {
+            let Mark { value, mask } = restored.mark;
             let other = asm.label("other_mark");
+            if restored.original {
+                asm.load(W, R2, R7, FLAGS);
+                asm.alu(AluOp::And, R2, BY_HIGHER);
+                asm.jump_if(Ne, R2, R9, other);
+            }
             asm.mov32(R2, R1);
             asm.alu32(AluOp::And, R2, mask.cast_signed());
             asm.load_wide(R3, u64::from(value));
@@ -412,23 +441,33 @@ fn datagram(asm: &mut Assembler, late: Label, known: Label) {
     asm.jump(late);
 }
 
+/// A mark that later packets of a flow get again.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Restored {
+    mark: Mark,
+    /// Only in the direction of the first packet.
+    original: bool,
+}
+
 /// The marks that later packets of a flow get again.
-fn restored(ir: &Ir) -> Vec<Mark> {
-    let marks = ir.filter.iter().filter_map(|rule| rule.effects.mark);
-    let mut marks: Vec<Mark> = marks
-        .map(|mark| Mark {
-            value: mark.value & mark.mask,
-            mask: mark.mask,
+fn restored(ir: &Ir) -> Vec<Restored> {
+    let rules = ir.rules().filter(|(stage, _)| *stage != Stage::Guard);
+    let marks = rules.filter_map(|(_, rule)| {
+        let Mark { value, mask } = rule.effects.mark?;
+        let value = value & mask;
+        (value != 0).then_some(Restored {
+            mark: Mark { value, mask },
+            original: matches!(rule.verdict, Some(Verdict::Route { .. })),
         })
-        .filter(|mark| mark.value != 0)
-        .collect();
+    });
+    let mut marks: Vec<Restored> = marks.collect();
     marks.sort_unstable();
     marks.dedup();
     marks
 }
 
 /// Writes for how long a flow is known that this packet opens, into `R0`.
-pub(super) fn first_timeout(asm: &mut Assembler, stack: &Stack) {
+pub(in super::super) fn first_timeout(asm: &mut Assembler, stack: &Stack) {
     let [tcp, short, syn, done] = ["tcp", "short", "syn", "timed"].map(|name| asm.label(name));
     stack.record.get(asm, R1, Item::Protocol);
     asm.jump_if(Eq, R1, number(TCP), tcp);
@@ -451,7 +490,7 @@ pub(super) fn first_timeout(asm: &mut Assembler, stack: &Stack) {
 }
 
 /// Goes to `other` with a segment that is no mere SYN.
-pub(super) fn only_syn(asm: &mut Assembler, stack: &Stack, other: Label) {
+pub(in super::super) fn only_syn(asm: &mut Assembler, stack: &Stack, other: Label) {
     let pass = asm.label("not_strict");
     stack.record.get(asm, R1, Item::Protocol);
     asm.jump_if(Ne, R1, number(TCP), pass);

@@ -1,0 +1,140 @@
+//! What flows look like outside, where that is something else than what the filter sees: two maps, as the flow
+//! table has them.
+//!
+//! The key is made as that of a flow. A packet with such a key goes to another destination:
+//!
+//! | value, 24 bytes | |
+//! |---|---|
+//! | 0 | the address, lower half first |
+//! | 16 | the port, or the identifier of ICMP |
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Helper;
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
+use polc_bpf::insn::Width::DW;
+use polc_bpf::map::{Map, MapType, Shape};
+
+use super::super::filter::FLOW_KEY;
+use super::super::filter::stack::{Place, Stack};
+
+/// The size of a value.
+pub(in super::super) const ALIAS: i16 = 24;
+
+/// Among which aliases one was found.
+pub(in super::super) const FRESH: i32 = 1;
+pub(in super::super) const SETTLED: i32 = 2;
+
+/// The two maps.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Aliases {
+    fresh: String,
+    settled: String,
+    size: u32,
+}
+
+impl Aliases {
+    /// As many of each kind as there can be flows, and each can have two.
+    pub(in super::super) fn new(flows: u32) -> Self {
+        let size = flows.clamp(1, u32::MAX >> 1) * 2;
+        Self {
+            fresh: format!("freshn_{size:x}"),
+            settled: format!("flowsn_{size:x}"),
+            size,
+        }
+    }
+
+    /// The maps.
+    pub(in super::super) fn maps(&self) -> [Map; 2] {
+        let [key, value] = [FLOW_KEY, ALIAS].map(|size| size.unsigned_abs().into());
+        let shape = Shape::new(MapType::LruHash, key, value, self.size);
+        [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
+    }
+
+    /// Copies the alias of the key to `to`, and notes among which it was found; goes to `none` if there is none.
+    /// Changes `R0` to `R5`.
+    pub(in super::super) fn find(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        (to, found): (i16, Place),
+        none: Label,
+    ) {
+        let here = asm.label("alias");
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapLookupElem);
+        found.set(asm, SETTLED);
+        asm.jump_if(Ne, R0, 0, here);
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapLookupElem);
+        found.set(asm, FRESH);
+        asm.jump_if(Ne, R0, 0, here);
+        found.set(asm, 0);
+        asm.jump(none);
+        asm.bind(here);
+        for at in (0..ALIAS).step_by(8) {
+            asm.load(DW, R1, R0, at);
+            asm.store(DW, R10, to + at, R1);
+        }
+    }
+
+    /// Writes a fresh alias of the key: what is at `to`. Goes to `taken` if somebody has it, and `only_new` is
+    /// asked for, or if there is no room.
+    pub(in super::super) fn open(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        (to, only_new): (i16, bool),
+        taken: Label,
+    ) {
+        address(asm, &self.fresh, stack);
+        asm.mov(R3, R10);
+        asm.add(R3, i32::from(to));
+        asm.mov(R4, i32::from(only_new));
+        asm.call(Helper::MapUpdateElem);
+        asm.jump_if(Ne, R0, 0, taken);
+        if only_new {
+            return;
+        }
+        let none = asm.label("no_alias_before");
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapLookupElem);
+        asm.jump_if(Eq, R0, 0, none);
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapDeleteElem);
+        asm.bind(none);
+    }
+
+    /// Moves the alias at `to` among those of flows that have settled.
+    pub(in super::super) fn settle(&self, asm: &mut Assembler, stack: &Stack, to: i16) {
+        let stays = asm.label("alias_stays");
+        address(asm, &self.settled, stack);
+        asm.mov(R3, R10);
+        asm.add(R3, i32::from(to));
+        asm.mov(R4, 0);
+        asm.call(Helper::MapUpdateElem);
+        asm.jump_if(Ne, R0, 0, stays);
+        self.forget_fresh(asm, stack);
+        asm.bind(stays);
+    }
+
+    /// Forgets the fresh alias of the key.
+    pub(in super::super) fn forget_fresh(&self, asm: &mut Assembler, stack: &Stack) {
+        address(asm, &self.fresh, stack);
+        asm.call(Helper::MapDeleteElem);
+    }
+
+    /// Goes to `taken` if the key has a settled alias.
+    pub(in super::super) fn is_settled(&self, asm: &mut Assembler, stack: &Stack, taken: Label) {
+        address(asm, &self.settled, stack);
+        asm.call(Helper::MapLookupElem);
+        asm.jump_if(Ne, R0, 0, taken);
+    }
+}
+
+/// `R1 =` a map, `R2 =` the key.
+fn address(asm: &mut Assembler, map: &str, stack: &Stack) {
+    asm.load_map(R1, map);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(stack.key));
+}

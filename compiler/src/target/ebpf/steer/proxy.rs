@@ -1,0 +1,221 @@
+//! A packet becomes one of a socket of this host, whoever it is addressed to: of a connection that the proxy has
+//! accepted, or of the socket on which it listens.
+
+use polc_bpf::asm::{Assembler, Label};
+use polc_bpf::insn::Cond::{Eq, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R8, R10};
+use polc_bpf::insn::Width::{DW, H, W};
+use polc_bpf::insn::{AluOp, Helper, SwapBits};
+
+use super::super::filter::decision::PROXY_SHIFT;
+use super::super::filter::flows::number;
+use super::super::filter::stack::{Place, Stack};
+use super::super::filter::track::{Kind, SKB_MARK};
+use super::super::record::Item;
+use super::super::nat::End;
+use super::ends;
+use crate::field::{TCP, UDP};
+use crate::ir::{Down, Mark, Proxy};
+
+/// Where `struct bpf_sock` has the port of the other end, and the state (include/uapi/linux/bpf.h).
+const OTHER_PORT: i16 = 48;
+const STATE: i16 = 72;
+
+/// States of TCP (`include/net/tcp_states.h`).
+const TIME_WAIT: i32 = 6;
+const LISTEN: i32 = 10;
+
+/// The sizes of tuples (`struct bpf_sock_tuple`).
+const TUPLE: i16 = 12;
+const TUPLE6: i16 = 36;
+
+/// Hands packets to proxies.
+pub(super) struct Assign<'a> {
+    pub(super) stack: &'a Stack,
+    /// Where the number of the proxy is noted.
+    pub(super) decision: Place,
+    /// Bytes for a tuple.
+    pub(super) tuple: i16,
+    pub(super) next: Label,
+    pub(super) drop: Label,
+    /// Where a new flow goes whose proxy is down and lets it go on.
+    pub(super) undone: Label,
+}
+
+impl Assign<'_> {
+    /// Hands the packet to the proxy that is noted.
+    pub(super) fn write(&self, asm: &mut Assembler, proxies: &[Proxy]) {
+        for (number, proxy) in proxies.iter().enumerate() {
+            let other = asm.label("other_proxy");
+            self.decision.get(asm, R1);
+            asm.alu(AluOp::Rsh, R1, PROXY_SHIFT);
+            asm.jump_if(Ne, R1, i32::try_from(number).unwrap_or(-1), other);
+            asm.note(&format!("proxy {}", proxy.name));
+            self.assign(asm, proxy);
+            asm.bind(other);
+        }
+        asm.jump(self.drop);
+    }
+
+    fn assign(&self, asm: &mut Assembler, proxy: &Proxy) {
+        let [six, down] = ["ipv6", "proxy_down"].map(|name| asm.label(name));
+        self.stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        match proxy.v4 {
+            Some((addr, port)) => {
+                let addr = u128::from(u32::from(addr));
+                self.family(asm, (proxy, false), (addr, port), down);
+            }
+            None => asm.jump(down),
+        }
+        asm.bind(six);
+        match proxy.v6 {
+            Some((addr, port)) => {
+                self.family(asm, (proxy, true), (u128::from(addr), port), down);
+            }
+            None => asm.jump(down),
+        }
+        asm.bind(down);
+        match proxy.down {
+            Down::Deny => asm.jump(self.drop),
+            Down::Direct => {
+                self.stack.kind.get(asm, R1);
+                asm.jump_if(Eq, R1, Kind::New as i32, self.undone);
+                asm.jump(self.next);
+            }
+        }
+    }
+
+    /// To a socket at an address and port.
+    fn family(
+        &self,
+        asm: &mut Assembler,
+        (proxy, v6): (&Proxy, bool),
+        listener: (u128, u16),
+        down: Label,
+    ) {
+        let [datagram, taken, release, no_match] =
+            ["datagram", "socket_found", "release", "no_connection"].map(|n| asm.label(n));
+        self.stack.record.get(asm, R1, Item::Protocol);
+        if proxy.udp {
+            asm.jump_if(Eq, R1, number(UDP), datagram);
+        }
+        if proxy.tcp {
+            asm.jump_if(Ne, R1, number(TCP), down);
+            self.connection(asm, v6);
+            self.look(asm, Helper::SkcLookupTcp, v6);
+            asm.jump_if(Eq, R0, 0, no_match);
+            asm.mov(R8, R0);
+            asm.load(W, R1, R8, STATE);
+            asm.jump_if(Eq, R1, LISTEN, release);
+            asm.jump_if(Ne, R1, TIME_WAIT, taken);
+            asm.bind(release);
+            asm.mov(R1, R8);
+            asm.call(Helper::SkRelease);
+            asm.bind(no_match);
+            self.listener(asm, listener, v6);
+            self.look(asm, Helper::SkcLookupTcp, v6);
+            asm.jump_if(Eq, R0, 0, down);
+            asm.mov(R8, R0);
+            asm.bind(taken);
+            self.take(asm, proxy.mark);
+        } else {
+            asm.jump(down);
+        }
+        if proxy.udp {
+            asm.bind(datagram);
+            let [connected, release, none] =
+                ["connected", "release", "no_connection"].map(|n| asm.label(n));
+            self.connection(asm, v6);
+            self.look(asm, Helper::SkLookupUdp, v6);
+            asm.jump_if(Eq, R0, 0, none);
+            asm.mov(R8, R0);
+            asm.load(H, R1, R8, OTHER_PORT);
+            asm.jump_if(Ne, R1, 0, connected);
+            asm.bind(release);
+            asm.mov(R1, R8);
+            asm.call(Helper::SkRelease);
+            asm.bind(none);
+            self.listener(asm, listener, v6);
+            self.look(asm, Helper::SkLookupUdp, v6);
+            asm.jump_if(Eq, R0, 0, down);
+            asm.mov(R8, R0);
+            asm.bind(connected);
+            self.take(asm, proxy.mark);
+        }
+    }
+
+    /// `R0 =` the socket of the tuple, or 0. Only a socket of this network namespace is one.
+    fn look(&self, asm: &mut Assembler, helper: Helper, v6: bool) {
+        asm.mov(R1, R6);
+        asm.mov(R2, R10);
+        asm.add(R2, i32::from(self.tuple));
+        asm.mov(R3, i32::from(if v6 { TUPLE6 } else { TUPLE }));
+        asm.mov(R4, -1);
+        asm.mov(R5, 0);
+        asm.call(helper);
+    }
+
+    /// The tuple of the packet itself.
+    fn connection(&self, asm: &mut Assembler, v6: bool) {
+        let addresses = [(Item::Source, 0), (Item::Destination, if v6 { 16 } else { 4 })];
+        for (item, at) in addresses {
+            let at = self.tuple + at;
+            if v6 {
+                for (upper, half) in [(true, 0), (false, 8)] {
+                    self.stack.record.get_half(asm, R1, item, upper);
+                    asm.to_be(SwapBits::B64, R1);
+                    asm.store(DW, R10, at + half, R1);
+                }
+            } else {
+                self.stack.record.get_half(asm, R1, item, false);
+                asm.to_be(SwapBits::B32, R1);
+                asm.store(W, R10, at, R1);
+            }
+        }
+        let ports = self.tuple + if v6 { 32 } else { 8 };
+        for (end, at) in [(End::Source, 0), (End::Destination, 2)] {
+            ends::port(asm, self.stack, end, R1);
+            asm.to_be(SwapBits::B16, R1);
+            asm.store(H, R10, ports + at, R1);
+        }
+    }
+
+    /// The tuple of a socket that listens.
+    fn listener(&self, asm: &mut Assembler, (addr, port): (u128, u16), v6: bool) {
+        let size = if v6 { TUPLE6 } else { TUPLE };
+        for at in (0..size).step_by(4) {
+            asm.store(W, R10, self.tuple + at, 0);
+        }
+        let octets = addr.to_be_bytes();
+        let (octets, at) = if v6 {
+            (octets.as_slice(), 16)
+        } else {
+            (octets.get(12..).unwrap_or_default(), 4)
+        };
+        for (word, at) in octets.chunks_exact(4).zip((at..).step_by(4)) {
+            let word = word.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+            asm.load_wide(R1, u64::from(word));
+            asm.store(W, R10, self.tuple + at, R1);
+        }
+        let ports = self.tuple + if v6 { 32 } else { 8 };
+        asm.store(H, R10, ports + 2, i32::from(port.to_be()));
+    }
+
+    /// The packet is one of the socket in `R8` and goes on with the proxy's mark, by which it is routed here.
+    fn take(&self, asm: &mut Assembler, Mark { value, mask }: Mark) {
+        asm.load(W, R1, R6, SKB_MARK);
+        asm.alu32(AluOp::And, R1, (!mask).cast_signed());
+        asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
+        asm.store(W, R6, SKB_MARK, R1);
+        asm.mov(R1, R6);
+        asm.mov(R2, R8);
+        asm.mov(R3, 0);
+        asm.call(Helper::SkAssign);
+        asm.mov(R7, R0);
+        asm.mov(R1, R8);
+        asm.call(Helper::SkRelease);
+        asm.jump_if(Ne, R7, 0, self.drop);
+        asm.jump(self.next);
+    }
+}
