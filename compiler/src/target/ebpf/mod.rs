@@ -23,6 +23,15 @@ mod list;
 mod log;
 mod look;
 mod lookup;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "programs that translate are not written yet"
+    )
+)]
+mod nat;
 mod needs;
 mod parse;
 mod rate;

@@ -12,9 +12,9 @@
 mod direction;
 mod flows;
 mod program;
-mod quote;
+pub(super) mod quote;
 mod reject;
-mod stack;
+pub(super) mod stack;
 mod track;
 
 use polc_bpf::asm::SourceLine;

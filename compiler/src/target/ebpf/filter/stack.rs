@@ -28,6 +28,7 @@ const QUOTED: &[Item] = &[
     Item::Source,
     Item::Destination,
     Item::Protocol,
+    Item::Transport,
     Item::EchoId,
     Item::Field(SPORT),
     Item::Field(DPORT),
@@ -37,7 +38,7 @@ const QUOTED: &[Item] = &[
 
 /// A number on the stack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(i16, Width);
+pub(in super::super) struct Place(i16, Width);
 
 impl Place {
     /// A number of 64 bits.
@@ -52,27 +53,27 @@ impl Place {
     }
 
     /// Where it is.
-    pub(super) fn at(self) -> i16 {
+    pub(in super::super) fn at(self) -> i16 {
         self.0
     }
 
-    pub(super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
+    pub(in super::super) fn set(self, asm: &mut Assembler, value: impl Into<Operand>) {
         asm.store(self.1, R10, self.0, value);
     }
 
-    pub(super) fn get(self, asm: &mut Assembler, dst: Reg) {
+    pub(in super::super) fn get(self, asm: &mut Assembler, dst: Reg) {
         asm.load(self.1, dst, R10, self.0);
     }
 }
 
 /// The places.
-pub(super) struct Stack {
+pub(in super::super) struct Stack {
     /// What is known of the packet.
-    pub(super) record: Record,
+    pub(in super::super) record: Record,
     /// What is known of the packet that it quotes. Its places are the upper ones of `area`.
-    pub(super) quoted: Record,
+    pub(in super::super) quoted: Record,
     /// 1 for IPv6.
-    pub(super) family: Place,
+    pub(in super::super) family: Place,
     /// What the flow lookup has found: a [`Kind`](super::track::Kind).
     pub(super) kind: Place,
     /// 1 if the source is the higher end of the flow's key.
@@ -93,19 +94,19 @@ pub(super) struct Stack {
     /// (`ct.state`), and 1 if it goes against the way of the first packet.
     pub(super) told: Option<(Place, Place)>,
     /// Bytes that parts of the program use one behind the other.
-    pub(super) area: i16,
+    pub(in super::super) area: i16,
 }
 
 impl Stack {
     /// What a program has to know of each packet: what its rules ask, and what the flow table does.
-    pub(super) fn items(asked: impl IntoIterator<Item = Item>) -> Vec<Item> {
+    pub(in super::super) fn items(asked: impl IntoIterator<Item = Item>) -> Vec<Item> {
         let fields = FIELDS.iter().copied().map(Item::Field);
         let tracked = TRACKED.iter().copied().chain(fields);
         asked.into_iter().chain(tracked).collect()
     }
 
     /// Takes the places, of which the key of other maps and `area` are at least so many bytes.
-    pub(super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
+    pub(in super::super) fn new(mut record: Record, index: i16, area: i16, tells: bool) -> Self {
         let mut place = || Place::blurred(&mut record);
         let told = tells.then(|| (place(), place()));
         let [family, kind, way, mark] = [(); 4].map(|()| place());
