@@ -11,7 +11,7 @@ use polc_bundle::ProgramStage;
 use super::iface::Classes;
 use super::link::{Each, Link};
 use super::state::State;
-use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, log};
+use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, leave, log, steer};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Ir, Rule, Stage};
 use crate::packet::Pattern;
@@ -98,46 +98,56 @@ impl<'b> Build<'b> {
         Ok(())
     }
 
-    /// Adds the programs of the filter.
-    pub(super) fn filter(&mut self) -> Result<(), Vec<Diagnostic>> {
+    /// Adds the programs of steer, filter and egress.
+    pub(super) fn flows(&mut self) -> Result<(), Vec<Diagnostic>> {
         let ir = self.ir;
-        let hooks = [(Hook::Ingress, "in"), (Hook::Egress, "out")];
-        let needed: Vec<_> = hooks
-            .into_iter()
-            .filter(|(hook, _)| filter::is_needed(ir, *hook))
-            .collect();
-        if needed.is_empty() {
+        let steps = Step::all(ir);
+        if steps.is_empty() {
             return Ok(());
         }
         let classes = filter::classes(ir);
         let maps = filter::Maps::new(ir, self.options.flows);
-        for (hook, prefix) in needed {
+        let aliases = steer::Aliases::new(self.options.flows);
+        for step in steps {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
-                let Some(iface) = iface.filter(|name| *name != filter::LOOPBACK) else {
-                    self.attach(None, (hook, ProgramStage::Filter), pattern);
+                let judged =
+                    |name: &&str| step.stage != ProgramStage::Filter || *name != filter::LOOPBACK;
+                let Some(iface) = iface.filter(judged) else {
+                    self.attach(None, (step.hook, step.stage), pattern);
                     continue;
                 };
-                let name = format!("{prefix}_{number}");
+                let name = format!("{}_{number}", step.prefix);
+                let stage = step.rules();
                 let asked = filter::Asked {
                     classes: &classes,
                     maps: &maps,
-                    hook,
+                    hook: step.hook,
                     name: &name,
                     line: ir
-                        .filter
+                        .stage(stage)
                         .first()
                         .and_then(|rule| block_line(ir, rule, self.sources)),
                     line_of: &|rule| line(rule.span, self.sources),
                     iface,
-                    counter: &|rule| counter(&self.counted, Stage::Filter, rule),
+                    counter: &|rule| counter(&self.counted, stage, rule),
                 };
-                let made = filter::program(&mut self.state, &asked)
-                    .map_err(|error| vec![failed(&error, ir)])?;
-                self.add(hook, &made.programs, made.data)?;
-                self.attach(Some(name), (hook, ProgramStage::Filter), pattern);
+                let made = match step.stage {
+                    ProgramStage::Steer => steer::program(&mut self.state, &asked, &aliases),
+                    ProgramStage::Egress => leave::program(&mut self.state, &asked, &aliases),
+                    _ => filter::program(&mut self.state, &asked),
+                };
+                let made = made.map_err(|error| vec![failed(&error, ir)])?;
+                self.add(step.hook, &made.programs, made.data)?;
+                self.attach(Some(name), (step.hook, step.stage), pattern);
             }
         }
-        for map in maps.state() {
+        let mut state = Vec::from(maps.state());
+        if filter::translates(ir) {
+            state.extend(aliases.maps());
+            let shape = Shape::new(MapType::Hash, 4, 32, filter::MOST_INTERFACES);
+            self.object.map(Map::new(steer::ADDRESSES, shape));
+        }
+        for map in state {
             self.flows.push(map.name.clone());
             self.object.map(map);
         }
@@ -212,6 +222,47 @@ impl<'b> Build<'b> {
             stage,
             pattern: pattern.clone(),
         });
+    }
+}
+
+/// A program of each class of interfaces.
+#[derive(Clone, Copy)]
+struct Step {
+    hook: Hook,
+    stage: ProgramStage,
+    /// What names begin with.
+    prefix: &'static str,
+}
+
+impl Step {
+    /// Those that a policy needs.
+    fn all(ir: &Ir) -> Vec<Self> {
+        let step = |hook, stage, prefix| Self {
+            hook,
+            stage,
+            prefix,
+        };
+        let all = [
+            step(Hook::Ingress, ProgramStage::Steer, "sin"),
+            step(Hook::Ingress, ProgramStage::Filter, "in"),
+            step(Hook::Egress, ProgramStage::Steer, "sout"),
+            step(Hook::Egress, ProgramStage::Filter, "out"),
+            step(Hook::Egress, ProgramStage::Egress, "nat"),
+        ];
+        let needed = |step: &Self| match step.stage {
+            ProgramStage::Filter => filter::is_needed(ir, step.hook),
+            _ => filter::translates(ir),
+        };
+        all.into_iter().filter(needed).collect()
+    }
+
+    /// The stage whose rules it asks.
+    fn rules(self) -> Stage {
+        match self.stage {
+            ProgramStage::Steer => Stage::Steer,
+            ProgramStage::Egress => Stage::Egress,
+            _ => Stage::Filter,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::target::routing;
 use polc_bundle::{
     Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan,
     RuleEntry, SCHEMA, SetEntry,
@@ -42,7 +43,7 @@ pub(super) fn bundle(
         state: programs.state.clone(),
         classes: classes(&programs),
         unresolved: vec![],
-        routing: RoutingPlan::default(),
+        routing: routing::plan(ir),
         sysctls: vec![],
         files: vec![],
     };

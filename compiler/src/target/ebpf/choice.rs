@@ -16,7 +16,7 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper, Reg, SwapBits};
 
 use super::record::{Item, Record};
-use crate::ir::{Balance, Nat, NatTarget, Verdict};
+use crate::ir::{Balance, NatTarget, Verdict};
 
 /// The name of the table.
 pub(super) const TARGETS: &str = "targets";
@@ -207,7 +207,7 @@ fn by_source(asm: &mut Assembler, record: &Record, v6: bool) {
     for reg in [R1, R2, R3] {
         asm.load_wide(reg, u64::from(start));
     }
-    let mut add = |asm: &mut Assembler, to: Reg, upper: bool, shift: i32| {
+    let add = |asm: &mut Assembler, to: Reg, upper: bool, shift: i32| {
         record.get_half(asm, R4, Item::Source, upper);
         asm.alu(AluOp::Rsh, R4, shift);
         asm.mov32(R4, R4);

@@ -18,12 +18,14 @@ mod filter;
 mod guard;
 mod hook;
 mod iface;
+mod leave;
 mod limit;
 mod link;
 mod list;
 mod log;
 mod look;
 mod lookup;
+mod nat;
 mod needs;
 mod parse;
 mod rate;
@@ -33,6 +35,7 @@ mod rows;
 mod sets;
 mod soft;
 mod state;
+mod steer;
 mod table;
 
 use std::collections::BTreeMap;
@@ -76,12 +79,14 @@ impl Target for Ebpf {
             return Err(refused);
         }
         let mut counting = ir.clone();
-        for rule in counting.guard.iter_mut().chain(&mut counting.filter) {
-            rule.effects.count |= options.count_all;
+        for stage in Stage::ALL {
+            for rule in counting.stage_mut(stage) {
+                rule.effects.count |= options.count_all;
+            }
         }
         let mut build = Build::new(&counting, sources, options);
         build.guard(guard_hook(ir))?;
-        build.filter()?;
+        build.flows()?;
         bundle::bundle(&counting, sources, build.finish()?)
             .map_err(|error| vec![failed(&error, ir)])
     }
@@ -153,7 +158,7 @@ pub fn filter(
         return Err(refused);
     }
     let mut build = Build::new(ir, sources, options);
-    build.filter()?;
+    build.flows()?;
     build.finish()
 }
 

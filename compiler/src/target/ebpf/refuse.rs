@@ -2,24 +2,14 @@
 
 use super::{Hook, limit, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::Field;
-use crate::ir::{Atom, BucketId, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
-use crate::source::Span;
+use crate::field::{Field, TCP_MSS};
+use crate::ir::{Atom, BucketId, Down, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
 
 /// One error for each thing in a policy that no program can be made for.
 pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
-    let of_stage = |(stage, rule): (Stage, &Rule)| {
-        let what = match (stage, rule.is_default) {
-            (Stage::Guard | Stage::Filter, _) => return None,
-            (_, true) => format!("a default of {}", stage.name()),
-            (_, false) => format!("{} rules", stage.name()),
-        };
-        Some(unable(&what, rule.span))
-    };
     let mut errors = guard(ir, super::guard_hook(ir));
     errors.extend(filter(ir));
-    errors.extend(ir.rules().filter_map(of_stage));
-    errors.extend(ir.proxies.iter().map(|p| unable("proxies", p.span)));
+    errors.extend(steered(ir));
     errors.extend(ir.raw.iter().map(|raw| {
         let title = format!("target `ebpf` has no place for text for `{}`", raw.target);
         Diagnostic::error(Code::Unsupported, title, raw.span).help("build for `nftables`")
@@ -27,9 +17,31 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     errors
 }
 
-fn unable(what: &str, span: Span) -> Diagnostic {
-    let title = format!("target `ebpf` cannot express {what} yet");
-    Diagnostic::error(Code::Unsupported, title, span).help("build for `nftables`")
+/// One error for each rule of steer and egress that no program can be made for.
+pub(super) fn steered(ir: &Ir) -> Vec<Diagnostic> {
+    let known = |field: Field| super::filter::reads(field) && field != TCP_MSS;
+    let of = |stage| {
+        of_stage(ir, stage, |rule| {
+            let asks = asks_too_much(ir, rule, Hook::Egress, known);
+            asks.or_else(|| goes_on_its_own(ir, rule))
+        })
+    };
+    let mut errors = of(Stage::Steer);
+    errors.extend(of(Stage::Egress));
+    errors
+}
+
+/// What this host sends itself is at the loopback interface when its proxy is asked for, and cannot go back.
+fn goes_on_its_own(ir: &Ir, rule: &Rule) -> Option<String> {
+    let Some(Verdict::Proxy(proxy)) = rule.verdict else {
+        return None;
+    };
+    let own = rule.cubes.iter().any(|cube| cube.ingress.host);
+    let direct = ir
+        .proxies
+        .get(proxy)
+        .is_some_and(|p| p.down == Down::Direct);
+    (own && direct).then(|| "`down direct` of a proxy of this host's own traffic".to_owned())
 }
 
 /// One error for each rule of a guard that no program can be made for.

@@ -104,7 +104,11 @@ impl Begin<'_> {
         let area = direction::LOOKUP.max(8 * i16::from(slots));
         let area = area.max(self.area).max(limits);
         let keys = lists().map(List::key_size).max().unwrap_or(8);
-        Stack::new(record, (keys, self.flows.value(), area, self.apart), (self.tells, self.chooses))
+        Stack::new(
+            record,
+            (keys, self.flows.value(), area, self.apart),
+            (self.tells, self.chooses),
+        )
     }
 
     /// What an interface sees that is for another machine, which only link headers say.

@@ -123,14 +123,23 @@ impl Flows {
 
     /// The maps.
     pub(super) fn maps(&self) -> [Map; 2] {
-        let (key, value) = (KEY.unsigned_abs().into(), self.value().unsigned_abs().into());
+        let (key, value) = (
+            KEY.unsigned_abs().into(),
+            self.value().unsigned_abs().into(),
+        );
         let shape = Shape::new(MapType::LruHash, key, value, self.size);
         [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
     }
 
     /// Goes to `found` with the flow of the key in `R7`, and whether it has settled in `R8`, or to
     /// `unknown`. The time is noted.
-    pub(in super::super) fn find(&self, asm: &mut Assembler, stack: &Stack, found: Label, unknown: Label) {
+    pub(in super::super) fn find(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        found: Label,
+        unknown: Label,
+    ) {
         time(asm, stack);
         for (map, settled) in [(&self.settled, 1), (&self.fresh, 0)] {
             let not_here = asm.label("not_here");

@@ -25,8 +25,8 @@ use polc_bpf::map::{Map, MapType, Shape};
 pub(super) use self::flows::{
     CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
 };
-pub(super) use self::program::{Facts, either, facts};
 use self::program::{Direction, Filter};
+pub(super) use self::program::{Facts, either, facts};
 use super::act::Actions;
 use super::hook::Hook;
 use super::iface::Classes;
@@ -38,18 +38,18 @@ use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
     META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
 };
-use crate::packet::Pattern;
 use crate::ir::{Block, Cube, Effects, Ir, Rule, Side, Stage, Verdict};
+use crate::packet::Pattern;
 use polc_bpf::asm::Program;
 
 /// The map that says which class an interface is of.
 pub(super) const INTERFACES: &str = "ifaces";
 
 /// The place of what is no rule in its stage.
-const NOBODY: usize = usize::MAX;
+pub(super) const NOBODY: usize = usize::MAX;
 
 /// The most interfaces of a machine.
-const MOST_INTERFACES: u32 = 16_384;
+pub(super) const MOST_INTERFACES: u32 = 16_384;
 
 const INPUT: &str = "to this host";
 const OUTPUT: &str = "from this host";
@@ -72,6 +72,11 @@ impl Maps {
         Self {
             flows: Flows::new(flows, translates(ir)),
         }
+    }
+
+    /// The flow table.
+    pub(super) fn flows(&self) -> &Flows {
+        &self.flows
     }
 
     /// The maps that outlive an apply.
@@ -260,13 +265,13 @@ fn input(cube: &Cube, iface: &str) -> Option<Cube> {
 }
 
 /// What this host sends by an interface.
-fn output(cube: &Cube, iface: &str) -> Option<Cube> {
+pub(super) fn output(cube: &Cube, iface: &str) -> Option<Cube> {
     let here = cube.ingress.host && cube.egress.ifaces.contains(iface);
     here.then(|| between(cube, Side::any()))
 }
 
 /// What goes through this host, and leaves by an interface.
-fn forward(cube: &Cube, iface: &str) -> Option<Cube> {
+pub(super) fn forward(cube: &Cube, iface: &str) -> Option<Cube> {
     let here = !cube.ingress.ifaces.is_empty() && cube.egress.ifaces.contains(iface);
     here.then(|| between(cube, Side::ifaces(cube.ingress.ifaces.clone())))
 }
@@ -280,7 +285,7 @@ fn between(cube: &Cube, ingress: Side) -> Cube {
 }
 
 /// The cube without the question whether a packet is a fragment: none is.
-fn whole(mut cube: Cube) -> Option<Cube> {
+pub(super) fn whole(mut cube: Cube) -> Option<Cube> {
     match cube.fields.remove(&IP_FRAGMENT) {
         Some(set) if !set.contains(0) => None,
         _ => Some(cube),

@@ -76,8 +76,7 @@ impl Filter<'_> {
 
     fn write(&self, link: Link) -> Assembler {
         let mut asm = Assembler::new(&link.program(self.name));
-        let [known, unknown, decided] =
-            ["known", "judge", "decided"].map(|name| asm.label(name));
+        let [known, unknown, decided] = ["known", "judge", "decided"].map(|name| asm.label(name));
         let exit = Exit {
             next: asm.label("goes_on"),
             admitted: asm.label("admitted"),

@@ -25,7 +25,13 @@ const MOST_EXTENSIONS: usize = 4;
 const WITH_PORTS: [i32; 5] = [6, 17, 33, 132, 136];
 
 /// Reads the packet that the ICMP error quotes; goes to `quoted` with it, or to `invalid`.
-pub(super) fn write(asm: &mut Assembler, hook: Hook, stack: &Stack, quoted: Label, invalid: Label) {
+pub(in super::super) fn write(
+    asm: &mut Assembler,
+    hook: Hook,
+    stack: &Stack,
+    quoted: Label,
+    invalid: Label,
+) {
     let reader = Reader {
         hook,
         stack,
@@ -129,6 +135,7 @@ impl Reader<'_> {
     fn transport(&self, asm: &mut Assembler, quoted: Label) {
         let [ports, icmp] = ["quoted_ports", "quoted_icmp"].map(|name| asm.label(name));
         self.stack.quoted.put(asm, Item::Protocol, R9);
+        self.stack.quoted.put(asm, Item::Transport, R7);
         for protocol in WITH_PORTS {
             asm.jump_if(Eq, R9, protocol, ports);
         }

@@ -28,6 +28,7 @@ const QUOTED: &[Item] = &[
     Item::Source,
     Item::Destination,
     Item::Protocol,
+    Item::Transport,
     Item::EchoId,
     Item::Field(SPORT),
     Item::Field(DPORT),

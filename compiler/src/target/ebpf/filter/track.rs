@@ -12,11 +12,11 @@ use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::hook::Hook;
 use super::super::record::Item;
+use super::decision::{DECISION, PENDING};
 use super::flows::{
     BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
     number,
 };
-use super::decision::{DECISION, PENDING};
 use super::stack::Stack;
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
 use crate::ir::{Ir, Mark, Stage, Verdict};

@@ -17,6 +17,7 @@ use polc_bpf::map::{Map, MapType, Shape};
 
 use super::super::filter::FLOW_KEY;
 use super::super::filter::stack::{Place, Stack};
+use super::ends::{self, PORT};
 
 /// The size of a value.
 pub(in super::super) const ALIAS: i16 = 24;
@@ -124,11 +125,26 @@ impl Aliases {
         asm.call(Helper::MapDeleteElem);
     }
 
-    /// Goes to `taken` if the key has a settled alias.
-    pub(in super::super) fn is_settled(&self, asm: &mut Assembler, stack: &Stack, taken: Label) {
-        address(asm, &self.settled, stack);
-        asm.call(Helper::MapLookupElem);
-        asm.jump_if(Ne, R0, 0, taken);
+    /// Takes the key for the end at `own`, and goes to `mine`; or to `taken` if another end has it. Changes `R0` to
+    /// `R5`.
+    pub(in super::super) fn is_free(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        own: i16,
+        (mine, taken): (Label, Label),
+    ) {
+        for map in [&self.settled, &self.fresh] {
+            let none = asm.label("no_such_alias");
+            address(asm, map, stack);
+            asm.call(Helper::MapLookupElem);
+            asm.jump_if(Eq, R0, 0, none);
+            ends::same(asm, own, R0, (0, PORT), taken);
+            asm.jump(mine);
+            asm.bind(none);
+        }
+        self.open(asm, stack, (own, true), taken);
+        asm.jump(mine);
     }
 }
 

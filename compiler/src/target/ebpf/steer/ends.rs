@@ -1,13 +1,13 @@
 //! Ends of packets on the stack: an address, lower half first, and behind it a port or an identifier of ICMP.
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::{Gt, Ne};
+use polc_bpf::insn::Cond::{Gt, Le, Ne};
+use polc_bpf::insn::Reg;
 use polc_bpf::insn::Reg::{R1, R2, R3, R10};
 use polc_bpf::insn::Width::{DW, H};
-use polc_bpf::insn::Reg;
 
 use super::super::filter::stack::Stack;
-use super::super::nat::End;
+use super::super::nat::{End, Rewrite};
 use super::super::record::Item;
 use crate::field::{DPORT, SPORT};
 
@@ -48,8 +48,9 @@ impl Ends {
     }
 }
 
-/// A tuple of IPv6, rounded up; it is more than other instructions use.
-const SCRATCH: i16 = 48;
+/// A tuple of IPv6, rounded up.
+const SCRATCH: i16 = 40;
+const _: () = assert!(SCRATCH >= Rewrite::SCRATCH, "what rewrites has room");
 
 /// Where the record has an end.
 fn items(end: End) -> (Item, Item) {
@@ -76,7 +77,7 @@ pub(in super::super) fn port(asm: &mut Assembler, stack: &Stack, end: End, dst: 
     let (_, port) = items(end);
     let has = asm.label("has_port");
     stack.record.get(asm, dst, port);
-    asm.jump_if(polc_bpf::insn::Cond::Le, dst, LARGEST, has);
+    asm.jump_if(Le, dst, LARGEST, has);
     stack.record.get(asm, dst, Item::EchoId);
     asm.bind(has);
 }

@@ -17,7 +17,7 @@ use super::super::filter::decision::{
 use super::super::filter::direction::{self, SKB_INGRESS, SKB_INTERFACE};
 use super::super::filter::flows::{BY_HIGHER, Flows, key};
 use super::super::filter::stack::Stack;
-use super::super::filter::track::{self, Kind, SKB_MARK, Ways};
+use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, Facts, either, facts, quote};
 use super::super::hook::Hook;
 use super::super::link::Link;
@@ -97,14 +97,17 @@ impl Steer<'_> {
         };
         let [unknown, decided] = ["judge", "decided"].map(&mut label);
         let lists: Vec<&List> = self.lists.iter().flatten().collect();
-        let away = lists.iter().flat_map(|l| l.wanted()).any(|i| i == Item::Away);
+        let away = lists
+            .iter()
+            .flat_map(|l| l.wanted())
+            .any(|i| i == Item::Away);
         let begin = Begin {
             hook: self.hook,
             link,
             line: self.line.as_ref(),
             lists,
             flows: self.flows,
-            also: vec![Item::Network],
+            also: Vec::new(),
             area: 0,
             apart: Ends::size(self.flows.value()),
             tells: false,
@@ -154,8 +157,26 @@ impl One<'_> {
     /// way with everything else. The packet is known in the record as the filter sees it.
     fn track(&self, asm: &mut Assembler, unknown: Label) {
         let (steer, stack, exit) = (self.steer, self.stack(), self.exit);
-        let [later, related, plain, checked, stale, found, refused, new, invalid] = [
-            "later", "related", "no_alias", "alias_found", "stale", "found", "refused", "new", "invalid",
+        let [
+            later,
+            related,
+            plain,
+            checked,
+            stale,
+            found,
+            refused,
+            new,
+            invalid,
+        ] = [
+            "later",
+            "related",
+            "no_alias",
+            "alias_found",
+            "stale",
+            "found",
+            "refused",
+            "new",
+            "invalid",
         ]
         .map(|name| asm.label(name));
         let lookup = track::Lookup {
@@ -172,7 +193,9 @@ impl One<'_> {
         lookup.begin(asm);
         lookup.special(asm, related, later);
         self.key(asm);
-        steer.aliases.find(asm, stack, (self.ends.to, stack.answer), plain);
+        steer
+            .aliases
+            .find(asm, stack, (self.ends.to, stack.answer), plain);
         ends::save(asm, stack, End::Destination, self.ends.outer);
         ends::put(asm, stack, End::Destination, self.ends.to);
         self.key(asm);
@@ -212,7 +235,9 @@ impl One<'_> {
     fn related(&self, asm: &mut Assembler, invalid: Label) {
         let (stack, steer) = (self.stack(), self.steer);
         key(asm, stack, &stack.quoted);
-        steer.aliases.find(asm, stack, (self.ends.to, stack.answer), invalid);
+        steer
+            .aliases
+            .find(asm, stack, (self.ends.to, stack.answer), invalid);
         let rewrite = self.rewrite();
         // The error itself has no port.
         rewrite.packet(asm, End::Destination);
@@ -338,7 +363,8 @@ impl One<'_> {
     /// Notes whether the packet is for another machine, or for several.
     fn away(&self, asm: &mut Assembler) {
         let stack = self.stack();
-        let [six, ask, group, noted] = ["ipv6", "ask", "not_here", "way_noted"].map(|n| asm.label(n));
+        let [six, ask, group, noted] =
+            ["ipv6", "ask", "not_here", "way_noted"].map(|n| asm.label(n));
         stack.family.get(asm, R1);
         asm.jump_if(Ne, R1, 0, six);
         stack.record.get_half(asm, R1, Item::Destination, false);
@@ -425,7 +451,12 @@ impl One<'_> {
                 undone,
             };
             assign.write(asm, &steer.ir.proxies);
-            if steer.ir.proxies.iter().any(|proxy| proxy.down == Down::Direct) {
+            if steer
+                .ir
+                .proxies
+                .iter()
+                .any(|proxy| proxy.down == Down::Direct)
+            {
                 asm.bind(undone);
                 steer.flows.forget(asm, stack);
                 asm.jump(exit.next);
@@ -535,8 +566,8 @@ impl One<'_> {
     /// the interface for what comes in. Drops what has none to go to.
     fn own_address(&self, asm: &mut Assembler) {
         let (stack, to) = (self.stack(), self.ends.to);
-        let [six, done] = ["own_ipv6", "own_address"].map(|name| asm.label(name));
         if self.steer.hook == Hook::Egress {
+            let done = asm.label("own_address");
             asm.load_wide(R1, 0x7f00_0001);
             asm.mov(R2, 0);
             stack.family.get(asm, R3);
@@ -544,25 +575,7 @@ impl One<'_> {
             asm.mov(R1, 1);
             asm.bind(done);
         } else {
-            asm.load(W, R1, R6, SKB_INTERFACE);
-            asm.store(W, R10, stack.index, R1);
-            asm.load_map(R1, ADDRESSES);
-            asm.mov(R2, R10);
-            asm.add(R2, i32::from(stack.index));
-            asm.call(Helper::MapLookupElem);
-            asm.jump_if(Eq, R0, 0, self.exit.drop);
-            stack.family.get(asm, R3);
-            asm.jump_if(Ne, R3, 0, six);
-            asm.load(DW, R1, R0, 0);
-            asm.mov(R2, 0);
-            asm.jump(done);
-            asm.bind(six);
-            asm.load(DW, R1, R0, ADDRESS6);
-            asm.load(DW, R2, R0, ADDRESS6 + 8);
-            asm.bind(done);
-            asm.mov(R3, R1);
-            asm.alu(AluOp::Or, R3, R2);
-            asm.jump_if(Eq, R3, 0, self.exit.drop);
+            address_of_interface(asm, stack, self.exit.drop);
         }
         asm.store(DW, R10, to, R1);
         asm.store(DW, R10, to + 8, R2);
@@ -608,4 +621,28 @@ impl One<'_> {
         asm.bind(same);
         flows.decide(asm, stack, self.exit.drop);
     }
+}
+
+/// `R1`, `R2 =` the halves of the address of the interface where the packet is; goes to `none` if it has none.
+pub(in super::super) fn address_of_interface(asm: &mut Assembler, stack: &Stack, none: Label) {
+    let [six, done] = ["own_ipv6", "own_address"].map(|name| asm.label(name));
+    asm.load(W, R1, R6, SKB_INTERFACE);
+    asm.store(W, R10, stack.index, R1);
+    asm.load_map(R1, ADDRESSES);
+    asm.mov(R2, R10);
+    asm.add(R2, i32::from(stack.index));
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Eq, R0, 0, none);
+    stack.family.get(asm, R3);
+    asm.jump_if(Ne, R3, 0, six);
+    asm.load(DW, R1, R0, 0);
+    asm.mov(R2, 0);
+    asm.jump(done);
+    asm.bind(six);
+    asm.load(DW, R1, R0, ADDRESS6);
+    asm.load(DW, R2, R0, ADDRESS6 + 8);
+    asm.bind(done);
+    asm.mov(R3, R1);
+    asm.alu(AluOp::Or, R3, R2);
+    asm.jump_if(Eq, R3, 0, none);
 }

@@ -11,8 +11,8 @@ use super::super::filter::decision::PROXY_SHIFT;
 use super::super::filter::flows::number;
 use super::super::filter::stack::{Place, Stack};
 use super::super::filter::track::{Kind, SKB_MARK};
-use super::super::record::Item;
 use super::super::nat::End;
+use super::super::record::Item;
 use super::ends;
 use crate::field::{TCP, UDP};
 use crate::ir::{Down, Mark, Proxy};
@@ -158,7 +158,10 @@ impl Assign<'_> {
 
     /// The tuple of the packet itself.
     fn connection(&self, asm: &mut Assembler, v6: bool) {
-        let addresses = [(Item::Source, 0), (Item::Destination, if v6 { 16 } else { 4 })];
+        let addresses = [
+            (Item::Source, 0),
+            (Item::Destination, if v6 { 16 } else { 4 }),
+        ];
         for (item, at) in addresses {
             let at = self.tuple + at;
             if v6 {
@@ -194,7 +197,10 @@ impl Assign<'_> {
             (octets.get(12..).unwrap_or_default(), 4)
         };
         for (word, at) in octets.chunks_exact(4).zip((at..).step_by(4)) {
-            let word = word.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+            let word = word
+                .iter()
+                .rev()
+                .fold(0u32, |word, byte| word << 8 | u32::from(*byte));
             asm.load_wide(R1, u64::from(word));
             asm.store(W, R10, self.tuple + at, R1);
         }

@@ -60,7 +60,9 @@ fn tables(ir: &Ir) -> Vec<u32> {
 /// The number by which decisions know a table.
 pub(super) fn number(ir: &Ir, table: u32) -> i32 {
     let place = tables(ir).iter().position(|other| *other == table);
-    place.and_then(|place| i32::try_from(place).ok()).unwrap_or(0)
+    place
+        .and_then(|place| i32::try_from(place).ok())
+        .unwrap_or(0)
 }
 
 /// Sends packets on another way.

@@ -1,0 +1,74 @@
+//! Egress: from which source flows leave. Programs stand behind those of the filter, and make of packets what they
+//! look like outside.
+
+mod program;
+
+use self::program::Leave;
+use super::act::Actions;
+use super::filter::{Asked, LOOPBACK, Made, forward, output, whole};
+use super::link::Each;
+use super::list::{List, ListError, Maker};
+use super::state::State;
+use super::steer::Aliases;
+use crate::ir::{Cube, Ir, Rule};
+
+/// The programs for a class of interfaces.
+pub(super) fn program(
+    state: &mut State,
+    asked: &Asked,
+    aliases: &Aliases,
+) -> Result<Made, ListError> {
+    let (ir, iface) = (state.ir(), asked.iface);
+    let mut maker = Maker {
+        name: String::new(),
+        classes: asked.classes,
+        counter: asked.counter,
+        actions: Actions::default(),
+        line: asked.line_of,
+        state,
+    };
+    let mut lists = Vec::new();
+    for (name, part) in [
+        ("o", output as fn(&Cube, &str) -> Option<Cube>),
+        ("f", forward),
+    ] {
+        let rules = rules(ir, |cube| part(cube, iface));
+        maker.name = format!("{}_{name}", asked.name);
+        let mut list = |v6| maker.list(&rules, &[], v6);
+        // What this host sends to itself keeps its source.
+        lists.push(if rules.is_empty() || iface == LOOPBACK {
+            None
+        } else {
+            Some([list(false)?, list(true)?])
+        });
+    }
+    let leave = Leave {
+        ir,
+        name: asked.name,
+        line: asked.line.clone(),
+        lists,
+        actions: maker.actions,
+        flows: asked.maps.flows(),
+        aliases,
+        targets: maker.state.target_mask(),
+    };
+    let programs = Each::try_make(|link| leave.program(link))?;
+    let lists = leave.lists.into_iter().flatten().flatten();
+    let data = lists.flat_map(List::into_data).collect();
+    Ok(Made { programs, data })
+}
+
+/// The rules that can hold, with their places, and of each the cubes that can.
+fn rules(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
+    let numbered = ir.egress.iter().enumerate();
+    let of = |(index, rule): (usize, &Rule)| {
+        let cubes = rule.cubes.iter();
+        let cubes: Vec<Cube> = cubes.filter_map(|cube| whole(part(cube)?)).collect();
+        let rule = Rule {
+            cubes,
+            ..rule.clone()
+        };
+        (!rule.cubes.is_empty()).then_some((index, rule))
+    };
+    numbered.filter_map(of).collect()
+}

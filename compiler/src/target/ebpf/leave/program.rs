@@ -1,0 +1,386 @@
+//! The programs of egress.
+
+use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
+use polc_bpf::insn::Cond::{Eq, Ge, Lt, Ne, Set};
+use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9, R10};
+use polc_bpf::insn::Width::{DW, H, W};
+use polc_bpf::insn::{AluOp, Helper};
+
+use super::super::act::{Actions, Outcome};
+use super::super::choice;
+use super::super::filter::begin::{Begin, Begun};
+use super::super::filter::decision::{
+    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PROXY, SNAT, SOURCED,
+};
+use super::super::filter::direction::SKB_INGRESS;
+use super::super::filter::flows::{BY_HIGHER, Flows, key};
+use super::super::filter::stack::Stack;
+use super::super::filter::track::{self, Kind, Ways};
+use super::super::filter::{FLAGS, Facts, either, facts, quote};
+use super::super::hook::Hook;
+use super::super::link::Link;
+use super::super::list::List;
+use super::super::nat::{End, Rewrite};
+use super::super::record::Item;
+use super::super::steer::ends::{self, Ends, PORT};
+use super::super::steer::{Aliases, address_of_interface};
+use crate::field::SPORT;
+use crate::ir::Ir;
+
+/// How many ports are tried for a flow whose own is taken.
+const TRIES: i32 = 128;
+/// The ports that are tried: those that need no privilege.
+const FIRST_PORT: i32 = 1024;
+const PORTS: i32 = 65_536 - FIRST_PORT;
+
+/// What a program is written from.
+pub(super) struct Leave<'l> {
+    pub(super) ir: &'l Ir,
+    pub(super) name: &'l str,
+    pub(super) line: Option<SourceLine>,
+    /// The lists for what this host sends, and for what goes through it.
+    pub(super) lists: Vec<Option<[List; 2]>>,
+    pub(super) actions: Actions,
+    pub(super) flows: &'l Flows,
+    pub(super) aliases: &'l Aliases,
+    /// The mask of the numbers of targets.
+    pub(super) targets: u32,
+}
+
+/// Where packets go.
+#[derive(Clone, Copy)]
+struct Exit {
+    next: Label,
+    drop: Label,
+    /// Its flow keeps its source.
+    keep: Label,
+    /// Its flow leaves from the end at [`Ends::to`], or one with another port.
+    allocate: Label,
+}
+
+impl Leave<'_> {
+    /// The program for such frames.
+    pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
+        match self.write(link).finish(Isa::V3) {
+            Err(AsmError::TooFar { .. }) => self.write(link).finish(Isa::V4),
+            other => other,
+        }
+    }
+
+    fn write(&self, link: Link) -> Assembler {
+        let mut asm = Assembler::new(&link.program(self.name));
+        let [next, drop, keep, allocate] =
+            ["goes_on", "dropped", "keep", "allocate"].map(|name| asm.label(name));
+        let exit = Exit {
+            next,
+            drop,
+            keep,
+            allocate,
+        };
+        let begin = Begin {
+            hook: Hook::Egress,
+            link,
+            line: self.line.as_ref(),
+            lists: self.lists.iter().flatten().flatten().collect(),
+            flows: self.flows,
+            also: Vec::new(),
+            area: 0,
+            apart: Ends::size(self.flows.value()),
+            tells: false,
+            chooses: true,
+        };
+        let begun = begin.write(&mut asm, exit.next, exit.drop);
+        let one = One {
+            leave: self,
+            link,
+            begun: &begun,
+            ends: Ends::new(&begun.stack, self.flows.value()),
+            exit,
+        };
+        let asks = self.lists.iter().any(Option::is_some);
+        one.track(&mut asm);
+        if asks {
+            asm.part("classify");
+            let decided = asm.label("decided");
+            one.classify(&mut asm, decided);
+            asm.part("act");
+            one.act(&mut asm, decided);
+        }
+        for (label, verdict) in [
+            (exit.next, Hook::Egress.pass()),
+            (exit.drop, Hook::Egress.drop()),
+        ] {
+            asm.bind(label);
+            asm.mov(R0, verdict);
+            asm.exit();
+        }
+        asm
+    }
+}
+
+/// A program for one kind of frames.
+struct One<'o> {
+    leave: &'o Leave<'o>,
+    link: Link,
+    begun: &'o Begun,
+    ends: Ends,
+    exit: Exit,
+}
+
+impl One<'_> {
+    fn stack(&self) -> &Stack {
+        &self.begun.stack
+    }
+
+    /// Packets of flows whose source is decided leave; goes on with those of others.
+    fn track(&self, asm: &mut Assembler) {
+        let (leave, stack, exit) = (self.leave, self.stack(), self.exit);
+        let [later, related, found, answer, same, undecided] = [
+            "later",
+            "related",
+            "found",
+            "answer",
+            "same_source",
+            "undecided",
+        ]
+        .map(|name| asm.label(name));
+        let lookup = track::Lookup {
+            hook: Hook::Egress,
+            ir: leave.ir,
+            flows: leave.flows,
+            stack,
+            ways: Ways {
+                follows: exit.next,
+                passes: exit.next,
+                unknown: exit.next,
+            },
+        };
+        lookup.begin(asm);
+        lookup.special(asm, related, later);
+        key(asm, stack, &stack.record);
+        leave.flows.find(asm, stack, found, exit.next);
+
+        asm.bind(related);
+        asm.note("error about another packet");
+        self.related(asm);
+        asm.bind(later);
+        asm.jump(exit.next);
+
+        asm.bind(found);
+        asm.load(W, R1, R7, DECISION);
+        asm.load(W, R2, R7, FLAGS);
+        asm.alu(AluOp::And, R2, BY_HIGHER);
+        asm.jump_if(Ne, R2, R9, answer);
+        asm.mov(R2, R1);
+        asm.alu(AluOp::And, R2, SNAT);
+        asm.jump_if(Eq, R2, 0, same);
+        self.load_end(asm, (LEAVES_FROM, LEAVING_PORT));
+        self.rewrite().packet(asm, End::Source);
+        asm.jump(exit.next);
+        asm.bind(same);
+        if leave.lists.iter().any(Option::is_some) {
+            asm.jump_if(Set, R1, SOURCED | PROXY | HOME, exit.next);
+            asm.jump(undecided);
+        } else {
+            asm.jump(exit.next);
+        }
+        asm.bind(answer);
+        asm.alu(AluOp::And, R1, DNAT);
+        asm.jump_if(Eq, R1, 0, exit.next);
+        self.load_end(asm, (OPENED_TO, OPENED_PORT));
+        self.rewrite().packet(asm, End::Source);
+        asm.jump(exit.next);
+        if leave.lists.iter().any(Option::is_some) {
+            asm.bind(undecided);
+            stack.kind.set(asm, Kind::New as i32);
+            asm.load(W, R1, R7, super::super::filter::flows::MARK);
+            stack.mark.set(asm, R1);
+        }
+    }
+
+    /// An error about a packet of a translated flow quotes what its sender has sent.
+    fn related(&self, asm: &mut Assembler) {
+        let (stack, exit) = (self.stack(), self.exit);
+        let [quoted, about, answer, translated, own, done] = [
+            "quoted",
+            "about",
+            "about_answer",
+            "quote_translated",
+            "own_error",
+            "error_done",
+        ]
+        .map(|name| asm.label(name));
+        quote::write(asm, Hook::Egress, stack, quoted, exit.next);
+        asm.bind(quoted);
+        key(asm, stack, &stack.quoted);
+        self.leave.flows.find(asm, stack, about, exit.next);
+        asm.bind(about);
+        asm.load(W, R1, R7, DECISION);
+        asm.load(W, R2, R7, FLAGS);
+        asm.alu(AluOp::And, R2, BY_HIGHER);
+        asm.jump_if(Ne, R2, R9, answer);
+        asm.alu(AluOp::And, R1, DNAT);
+        asm.jump_if(Eq, R1, 0, exit.next);
+        self.load_end(asm, (OPENED_TO, OPENED_PORT));
+        asm.jump(translated);
+        asm.bind(answer);
+        asm.alu(AluOp::And, R1, SNAT);
+        asm.jump_if(Eq, R1, 0, exit.next);
+        self.load_end(asm, (LEAVES_FROM, LEAVING_PORT));
+        asm.bind(translated);
+        // The end itself may have sent the error.
+        for upper in [false, true] {
+            stack.record.get_half(asm, R1, Item::Source, upper);
+            stack.quoted.get_half(asm, R2, Item::Destination, upper);
+            asm.jump_if(Ne, R1, R2, own);
+        }
+        self.rewrite().packet(asm, End::Source);
+        asm.jump(done);
+        asm.bind(own);
+        asm.bind(done);
+        self.rewrite().quoted(asm, &stack.quoted, End::Destination);
+        asm.jump(exit.next);
+    }
+
+    /// Copies an end of the value in `R7`.
+    fn load_end(&self, asm: &mut Assembler, (address, port): (i16, i16)) {
+        for half in [0, 8] {
+            asm.load(DW, R2, R7, address + half);
+            asm.store(DW, R10, self.ends.to + half, R2);
+        }
+        asm.load(H, R2, R7, port);
+        asm.store(DW, R10, self.ends.to + PORT, R2);
+    }
+
+    fn rewrite(&self) -> Rewrite<'_> {
+        let stack = self.stack();
+        Rewrite {
+            link: self.link,
+            record: &stack.record,
+            family: stack.family.at(),
+            to: self.ends.to,
+            scratch: self.ends.scratch,
+            fail: self.exit.drop,
+        }
+    }
+
+    fn classify(&self, asm: &mut Assembler, decided: Label) {
+        let (stack, exit) = (self.stack(), self.exit);
+        let through = asm.label("through");
+        asm.load(W, R1, R6, SKB_INGRESS);
+        asm.jump_if(Ne, R1, 0, through);
+        let own = [true, false];
+        for (own, lists) in own.into_iter().zip(&self.leave.lists) {
+            if !own {
+                asm.bind(through);
+            }
+            if let Some(lists) = lists {
+                let asks = Facts {
+                    sender: own,
+                    ingress: !own,
+                };
+                facts(asm, Hook::Egress, stack, asks);
+                let places = self.begun.places(Hook::Egress, decided, exit.drop);
+                either(asm, stack, &places, lists);
+            }
+            asm.jump(exit.keep);
+        }
+    }
+
+    fn act(&self, asm: &mut Assembler, decided: Label) {
+        let (stack, exit, ends) = (self.stack(), self.exit, self.ends);
+        asm.bind(decided);
+        let end = |asm: &mut Assembler, outcome| match outcome {
+            Outcome::Snat => {
+                ends::save(asm, stack, End::Source, ends.to);
+                if let Some(choice) = stack.choice {
+                    choice::target_of(asm, self.leave.targets, choice.at(), ends.to);
+                }
+                asm.jump(exit.allocate);
+            }
+            Outcome::Masquerade => {
+                ends::save(asm, stack, End::Source, ends.to);
+                address_of_interface(asm, stack, exit.drop);
+                asm.store(DW, R10, ends.to, R1);
+                asm.store(DW, R10, ends.to + 8, R2);
+                asm.jump(exit.allocate);
+            }
+            Outcome::Pass | Outcome::Direct { .. } => asm.jump(exit.keep),
+            _ => asm.jump(exit.drop),
+        };
+        let actions = &self.leave.actions;
+        actions.write(asm, &stack.record, stack.index, &end);
+        asm.bind(exit.keep);
+        asm.note("it keeps its source");
+        let kept = asm.label("kept");
+        self.leave.flows.find(asm, stack, kept, exit.next);
+        asm.bind(kept);
+        asm.load(W, R1, R7, DECISION);
+        asm.alu(AluOp::Or, R1, SOURCED);
+        asm.store(W, R7, DECISION, R1);
+        asm.jump(exit.next);
+        asm.bind(exit.allocate);
+        asm.note("another source");
+        self.allocate(asm);
+    }
+
+    /// Looks for a port with which nobody else leaves from the address at [`Ends::to`] to the same end, and
+    /// gives the flow that source.
+    fn allocate(&self, asm: &mut Assembler) {
+        let (stack, exit, ends) = (self.stack(), self.exit, self.ends);
+        let (flows, aliases) = (self.leave.flows, self.leave.aliases);
+        let [again, taken, free, known] =
+            ["again", "taken", "free", "flow_of_source"].map(|name| asm.label(name));
+        ends::save(asm, stack, End::Source, ends.outer);
+        asm.mov(R1, TRIES);
+        stack.answer.set(asm, R1);
+        asm.bind(again);
+        ends::put(asm, stack, End::Source, ends.to);
+        key(asm, stack, &stack.record);
+        flows.find(asm, stack, taken, free);
+        asm.bind(free);
+        let mine = asm.label("source_is_mine");
+        aliases.is_free(asm, stack, ends.outer, (mine, taken));
+        asm.bind(taken);
+        self.next_port(asm);
+        stack.answer.get(asm, R1);
+        asm.add(R1, -1);
+        stack.answer.set(asm, R1);
+        asm.jump_if(Ne, R1, 0, again);
+        asm.jump(exit.drop);
+
+        asm.bind(mine);
+        ends::put(asm, stack, End::Source, ends.outer);
+        key(asm, stack, &stack.record);
+        flows.find(asm, stack, known, exit.drop);
+        asm.bind(known);
+        for half in [0, 8] {
+            asm.load(DW, R1, R10, ends.to + half);
+            asm.store(DW, R7, LEAVES_FROM + half, R1);
+        }
+        asm.load(H, R1, R10, ends.to + PORT);
+        asm.store(H, R7, LEAVING_PORT, R1);
+        asm.load(W, R1, R7, DECISION);
+        asm.alu(AluOp::Or, R1, SNAT | SOURCED);
+        asm.store(W, R7, DECISION, R1);
+        self.rewrite().packet(asm, End::Source);
+        asm.jump(exit.next);
+    }
+
+    /// Puts another port, or identifier, at [`Ends::to`]. What has none is dropped.
+    fn next_port(&self, asm: &mut Assembler) {
+        let (stack, exit) = (self.stack(), self.exit);
+        let has = asm.label("has_ports");
+        stack.record.get(asm, R1, Item::Field(SPORT));
+        asm.jump_if(Lt, R1, 0x1_0000, has);
+        stack
+            .record
+            .get(asm, R1, Item::Field(crate::field::ICMP_TYPE));
+        asm.jump_if(Ge, R1, 0x100, exit.drop);
+        asm.bind(has);
+        asm.call(Helper::GetPrandomU32);
+        asm.alu(AluOp::Mod, R0, PORTS);
+        asm.add(R0, FIRST_PORT);
+        asm.store(DW, R10, self.ends.to + PORT, R0);
+    }
+}
