@@ -209,19 +209,25 @@ impl ProgramHook {
 pub enum ProgramStage {
     /// What is dropped before anything else looks at it.
     Guard,
+    /// Where packets go: their destination, and who takes them.
+    Steer,
     /// What goes to, through and from the host.
     Filter,
+    /// From whom packets come, as others see it.
+    Egress,
 }
 
 impl ProgramStage {
     /// All of them, in the order in which a packet meets them.
-    pub const ALL: [Self; 2] = [Self::Guard, Self::Filter];
+    pub const ALL: [Self; 4] = [Self::Guard, Self::Steer, Self::Filter, Self::Egress];
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Guard => "guard",
+            Self::Steer => "steer",
             Self::Filter => "filter",
+            Self::Egress => "egress",
         }
     }
 }

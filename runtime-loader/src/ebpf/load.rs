@@ -7,7 +7,7 @@ use aya::programs::Program as Loaded;
 use aya::{Ebpf, EbpfLoader};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
-use super::pins::{IFACES, Pins};
+use super::pins::{ADDRESSES, IFACES, Pins};
 use super::program::Program;
 use super::state::Kept;
 use super::{EbpfError, Refusal, sets};
@@ -68,7 +68,8 @@ pub(crate) fn names(manifest: &Manifest) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Pins loaded programs, their counters and numbers of interfaces in place of what is pinned there.
+/// Pins loaded programs, their counters and what they know of interfaces in place of what is pinned
+/// there.
 pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result<(), EbpfError> {
     let generation = &manifest.generation;
     pins.remove_generation(generation)?;
@@ -76,6 +77,7 @@ pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result
     for (name, path) in [
         (COUNTERS, pins.counters(generation)),
         (IFACES, pins.ifaces(generation)),
+        (ADDRESSES, pins.addresses(generation)),
     ] {
         if let Some(map) = loaded.map(name) {
             map.pin(&path).map_err(EbpfError::pin("pin", path))?;
