@@ -9,6 +9,7 @@ use polc_bundle::{Bundle, Manifest, ProgramHook};
 
 use super::pins::{ADDRESSES, IFACES, Pins};
 use super::program::Program;
+use super::seen::has_place;
 use super::state::Kept;
 use super::{EbpfError, Refusal, sets};
 use crate::transaction::BundleProblem;
@@ -110,7 +111,7 @@ pub(crate) fn open(pins: &Pins, generation: &str) -> Result<BTreeMap<String, Pro
     pins.programs(generation)?.into_iter().map(open).collect()
 }
 
-/// A program of an object, of the kind that its hooks run.
+/// A program of an object, of the kind that its hooks run, and of stages that they have.
 fn program<'e>(
     loaded: &'e mut Ebpf,
     manifest: &Manifest,
@@ -124,7 +125,7 @@ fn program<'e>(
         let named = [&entry.name, &entry.bare]
             .iter()
             .any(|n| n.as_deref() == Some(name));
-        !named || (entry.hook == ProgramHook::Xdp) == for_frames
+        !named || (entry.hook == ProgramHook::Xdp) == for_frames && has_place(entry)
     });
     if fits { Ok(program) } else { Err(missing()) }
 }

@@ -33,6 +33,11 @@ const ORDER: [(ProgramHook, ProgramStage); 7] = [
     (ProgramHook::Xdp, ProgramStage::Guard),
 ];
 
+/// Whether the hook of an entry has its stage.
+pub(crate) fn has_place(entry: &ProgramEntry) -> bool {
+    ORDER.contains(&(entry.hook, entry.stage))
+}
+
 /// Sorts points as they shall lose their programs: the last to get its own is the first.
 pub(crate) fn sort_for_removal(points: &mut [Point]) {
     let rank = |point: &Point| {

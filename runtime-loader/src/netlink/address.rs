@@ -14,7 +14,7 @@ use super::link::{Interface, LOOPBACK};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Address {
     index: u32,
-    address: IpAddr,
+    ip: IpAddr,
     /// Whether others than neighbours can send to it.
     global: bool,
     flags: AddressFlags,
@@ -60,7 +60,7 @@ fn address(message: RouteNetlinkMessage) -> Option<Address> {
     }
     Some(Address {
         index: message.header.index,
-        address: own.or(far)?,
+        ip: own.or(far)?,
         global: message.header.scope == AddressScope::Universe,
         flags,
     })
@@ -72,11 +72,11 @@ fn address(message: RouteNetlinkMessage) -> Option<Address> {
 /// being tried, and rather one that stays than one that was lent. `lo` has a loopback address.
 fn primary(addresses: &[Address], loopback: Option<u32>) -> BTreeMap<u32, Primary> {
     let mut fit: Vec<&Address> = addresses.iter().filter(|a| is_fit(a, loopback)).collect();
-    fit.sort_by_key(|a| a.address.is_ipv6() && !a.flags.contains(AddressFlags::Permanent));
+    fit.sort_by_key(|a| a.ip.is_ipv6() && !a.flags.contains(AddressFlags::Permanent));
     let mut primary: BTreeMap<u32, Primary> = BTreeMap::new();
     for found in fit {
         let of_interface = primary.entry(found.index).or_default();
-        match found.address {
+        match found.ip {
             IpAddr::V4(address) => _ = of_interface.v4.get_or_insert(address),
             IpAddr::V6(address) => _ = of_interface.v6.get_or_insert(address),
         }
@@ -86,12 +86,12 @@ fn primary(addresses: &[Address], loopback: Option<u32>) -> BTreeMap<u32, Primar
 
 fn is_fit(found: &Address, loopback: Option<u32>) -> bool {
     let reached = if loopback == Some(found.index) {
-        found.address.is_loopback()
+        found.ip.is_loopback()
     } else {
         found.global
     };
     // Of IPv6, a secondary address is a temporary one.
-    let unfit = match found.address {
+    let unfit = match found.ip {
         IpAddr::V4(_) => AddressFlags::Secondary,
         IpAddr::V6(_) => {
             AddressFlags::Secondary
@@ -110,7 +110,7 @@ mod tests {
     fn found(index: u32, address: &str, flags: AddressFlags) -> Address {
         Address {
             index,
-            address: address.parse().unwrap(),
+            ip: address.parse().unwrap(),
             global: true,
             flags,
         }

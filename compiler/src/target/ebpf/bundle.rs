@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use polc_bundle::{
-    Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan,
-    RuleEntry, SCHEMA, SetEntry,
+    Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RuleEntry,
+    SCHEMA, SetEntry,
 };
 
 use super::{Ebpf, Hook, Need, Programs, SetData, act};
 use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::SourceMap;
-use crate::target::{Target, governs};
+use crate::target::{Target, governs, routing};
 
 /// The object in a bundle.
 const OBJECT: &str = "policy.o";
@@ -42,8 +42,8 @@ pub(super) fn bundle(
         state: programs.state.clone(),
         classes: classes(&programs),
         unresolved: vec![],
-        routing: RoutingPlan::default(),
-        sysctls: vec![],
+        routing: routing::plan(ir),
+        sysctls: routing::sysctls_of_programs(ir),
         files: vec![],
     };
     let sets = programs.sets.into_iter();
