@@ -284,7 +284,10 @@ mod tests {
     fn programs_need_forwarding_where_rules_send_packets_on() {
         let forwarding = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
         assert_eq!(needed("to host { default allow }"), [""; 0]);
-        assert_eq!(needed("from lan to wan { default allow }"), forwarding);
+        assert_eq!(
+            needed("from lan { default allow }\ndefault deny"),
+            forwarding
+        );
         let (v4, v6) = (
             ["!net/ipv4/ip_forward", forwarding[1]],
             [forwarding[0], "!net/ipv6/conf/all/forwarding"],
