@@ -6,7 +6,9 @@ use polc_bundle::RoutingPlan;
 use serde::Serialize;
 
 use crate::access::AccessError;
-use crate::ebpf::{self, pins::Pins, program};
+use crate::ebpf::pins::{Pins, Point};
+use crate::ebpf::{self, program, seen::sort_for_removal};
+use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
 use crate::routing::{self, Seen};
@@ -32,7 +34,7 @@ impl Removed {
     }
 }
 
-/// Removes the table `inet polc`, the loader's policy-routing rules and routes, its programs, and
+/// Removes the table `inet polc`, the loader's programs, its policy-routing rules and routes, and
 /// the state of the namespace. Nothing else is touched. It may be done again.
 pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, AccessError> {
     let netns = Netns::open(netns)?;
@@ -41,9 +43,10 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     let nothing = RoutingPlan::default();
     let mut connection = routing::open(&netns)?;
     let (loopback, _) = routing::loopback(&mut connection)?;
+    // Table and programs first, so that no packet gets a mark whose rules and routes are gone.
     let mut removed = Removed {
-        // First, so that no packet gets a mark whose rules and routes are gone.
         table: nft::access(&netns).delete()?,
+        programs: remove_programs(&netns, &mut connection)?,
         ..Removed::default()
     };
     let seen = Seen::read(&mut connection, &nothing, loopback)?;
@@ -51,16 +54,27 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
         step.make(&mut connection)?;
         removed.routing.push(step.what);
     }
-    let pins = Pins::of(&netns);
-    if pins.exist() {
-        let seen = ebpf::seen::Seen::read(&mut connection, (&netns, &pins))?;
-        for point in &seen.filters {
-            program::detach(&mut connection, &pins, *point, &seen.ours)?;
-        }
-        pins.remove()?;
-        let points = seen.running.keys();
-        removed.programs = points.map(|point| seen.place(*point)).collect();
-    }
     removed.state = store.forget(&netns.key())?;
     Ok(removed)
+}
+
+/// Takes all programs away, and everything that is pinned; the hooks that had one.
+fn remove_programs(
+    netns: &Netns,
+    connection: &mut RouteConnection,
+) -> Result<Vec<String>, AccessError> {
+    let pins = Pins::of(netns);
+    if !pins.exist() {
+        return Ok(Vec::new());
+    }
+    let seen = ebpf::seen::Seen::read(connection, (netns, &pins))?;
+    let mut points: Vec<Point> = seen.running.keys().copied().collect();
+    let mut places: Vec<String> = points.iter().map(|point| seen.place(*point)).collect();
+    places.dedup();
+    sort_for_removal(&mut points);
+    for point in points {
+        program::detach(connection, &pins, point, &seen.ours)?;
+    }
+    pins.remove()?;
+    Ok(places)
 }

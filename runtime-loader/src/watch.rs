@@ -1,8 +1,9 @@
-//! Programs for interfaces that come after an apply.
+//! Programs for interfaces that come after an apply, and their addresses.
 //!
 //! Programs are attached to interfaces, so that one which appears later, or gets another name, has none
 //! until somebody looks. Who watches is told by the kernel and looks at once. There still is a moment
-//! in which such an interface has no program.
+//! in which such an interface has no program. The same goes for programs that know the addresses of
+//! interfaces.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -16,14 +17,16 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::access::AccessError;
 use crate::apply::{Applied, ApplyError, ApplyOptions, Changes, Renewed, renew};
+use crate::netlink::address::{self, Primary};
 use crate::netlink::link::{self, Layer};
 use crate::netlink::{RouteConnection, is_errno};
 use crate::netns::Netns;
 use crate::routing::{self, RoutingError};
 use crate::store::StoreError;
 
-/// The group of news about interfaces (`RTNLGRP_LINK`).
-const LINKS: u32 = 1;
+/// The groups of news about interfaces and their addresses (`RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`,
+/// `RTNLGRP_IPV6_IFADDR`).
+const GROUPS: [u32; 3] = [1, 5, 9];
 
 /// How long to wait while somebody else changes the namespace.
 const BUSY: Duration = Duration::from_millis(200);
@@ -61,8 +64,8 @@ pub enum End {
     Over,
 }
 
-/// What of an interface decides which programs it has.
-type Traits = (u32, String, Layer, [bool; 2]);
+/// What of an interface decides which programs it has, and what they know of it.
+type Traits = (u32, String, Layer, [bool; 2], Option<Primary>);
 
 /// Keeps the programs that were committed last in force at all interfaces of a namespace, until it is
 /// stopped. `tell` hears of everything that it does.
@@ -112,7 +115,9 @@ fn is_news(applied: &Applied) -> bool {
 fn subscribe() -> io::Result<Socket> {
     let mut socket = Socket::new(protocols::NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
-    socket.add_membership(LINKS)?;
+    for group in GROUPS {
+        socket.add_membership(group)?;
+    }
     socket.set_non_blocking(true)?;
     Ok(socket)
 }
@@ -132,9 +137,12 @@ fn forget(news: &Socket) -> io::Result<()> {
 /// What there is to have programs. It does not speak of programs, so that what a round does makes no
 /// other.
 fn traits(connection: &mut RouteConnection) -> io::Result<Vec<Traits>> {
-    let interfaces = link::all(connection)?.into_iter();
+    let interfaces = link::all(connection)?;
+    let addresses = address::of(connection, &interfaces)?;
+    let known = |index| addresses.get(&index).copied();
     Ok(interfaces
-        .map(|i| (i.index, i.name, i.layer, [i.up, i.port]))
+        .into_iter()
+        .map(|i| (i.index, i.name, i.layer, [i.up, i.port], known(i.index)))
         .collect())
 }
 

@@ -209,11 +209,11 @@ impl ProgramHook {
 pub enum ProgramStage {
     /// What is dropped before anything else looks at it.
     Guard,
-    /// Where flows go.
+    /// Where packets go: their destination, and who takes them.
     Steer,
     /// What goes to, through and from the host.
     Filter,
-    /// From which source flows leave.
+    /// From whom packets come, as others see it.
     Egress,
 }
 

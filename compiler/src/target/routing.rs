@@ -112,16 +112,56 @@ pub(crate) fn sysctls(ir: &Ir) -> Vec<Sysctl> {
     }
     out.extend(loopback_targets(ir));
     if forwards(ir) {
-        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-            out.push(Sysctl {
-                key: key.to_owned(),
-                values: vec!["1".to_owned()],
-                reason: "the policy speaks of forwarded traffic".to_owned(),
-                required: false,
-            });
+        for (_, key) in FORWARDING {
+            let reason = "the policy speaks of forwarded traffic";
+            out.push(on(key, reason, false));
         }
     }
     out
+}
+
+/// The settings without which programs do not do what the policy says: [`sysctls`], and two more things.
+/// Programs send what they capture of this host's own packets to `lo`, which must take it. And they ask
+/// the kernel's routing whether a packet goes on to another host: while it forwards nothing, they would
+/// judge what a rule sends there as if it were for this host.
+pub(crate) fn sysctls_of_programs(ir: &Ir) -> Vec<Sysctl> {
+    let mut out = sysctls(ir);
+    let sent_on = sent_on(ir);
+    let family_of = |key: &str| FORWARDING.iter().find(|(_, other)| *other == key);
+    for sysctl in &mut out {
+        sysctl.required |= family_of(&sysctl.key).is_some_and(|(f, _)| sent_on.contains(f));
+    }
+    if ir.steer.iter().any(captures_own_v4) {
+        for (name, what) in [
+            ("accept_local", "come from an address of this host"),
+            ("route_localnet", "go to a loopback address"),
+        ] {
+            let key = format!("net/ipv4/conf/lo/{name}");
+            let reason = format!(
+                "packets of this host that a rule captures would be dropped where they {what}"
+            );
+            if out.iter().all(|sysctl| sysctl.key != key) {
+                out.push(on(&key, &reason, true));
+            }
+        }
+    }
+    out
+}
+
+/// The setting by which each family's packets are forwarded.
+const FORWARDING: [(Family, &str); 2] = [
+    (Family::V4, "net/ipv4/ip_forward"),
+    (Family::V6, "net/ipv6/conf/all/forwarding"),
+];
+
+/// A setting that must be 1.
+fn on(key: &str, reason: &str, required: bool) -> Sysctl {
+    Sysctl {
+        key: key.to_owned(),
+        values: vec!["1".to_owned()],
+        reason: reason.to_owned(),
+        required,
+    }
 }
 
 /// Forwarded traffic is sent to a loopback address only where the kernel is told to route it.
@@ -141,29 +181,147 @@ fn loopback_targets(ir: &Ir) -> Vec<Sysctl> {
     }
     names
         .into_iter()
-        .map(|name| Sysctl {
-            key: format!("net/ipv4/conf/{name}/route_localnet"),
-            values: vec!["1".to_owned()],
-            reason: "packets from outside for a loopback address are dropped otherwise".to_owned(),
-            required: true,
+        .map(|name| {
+            let key = format!("net/ipv4/conf/{name}/route_localnet");
+            let reason = "packets from outside for a loopback address are dropped otherwise";
+            on(&key, reason, true)
         })
         .collect()
 }
 
 fn targets_loopback(rule: &Rule) -> bool {
-    let loopback = |t: &NatTarget| matches!(t, NatTarget::Addr(addr, _) if addr.is_loopback());
-    matches!(&rule.verdict, Some(Verdict::Dnat(nat)) if nat.v4.iter().any(loopback))
+    let here = |t: &NatTarget| !is_elsewhere(t);
+    matches!(&rule.verdict, Some(Verdict::Dnat(nat)) if nat.v4.iter().any(here))
 }
 
 /// Whether the policy decides, rewrites or routes forwarded traffic.
 fn forwards(ir: &Ir) -> bool {
-    let passes = |c: &Cube| !c.ingress.ifaces.is_empty() && !of_process(c);
-    let sends_on = |r: &Rule| {
-        let verdict = matches!(
-            r.verdict,
-            Some(Verdict::Dnat(_) | Verdict::Route { .. } | Verdict::Snat(_) | Verdict::Masquerade)
+    let mut rules = ir.steer.iter().chain(&ir.egress);
+    ir.governs.forward || rules.any(|r| sends_on(r) && r.cubes.iter().any(passes))
+}
+
+/// Whether packets that meet a rule may have come by an interface.
+fn passes(cube: &Cube) -> bool {
+    !cube.ingress.ifaces.is_empty() && !of_process(cube)
+}
+
+/// Whether a rule is about packets that leave this host.
+fn sends_on(rule: &Rule) -> bool {
+    matches!(
+        rule.verdict,
+        Some(Verdict::Dnat(_) | Verdict::Route { .. } | Verdict::Snat(_) | Verdict::Masquerade)
+    )
+}
+
+/// The families of arriving packets that rules send on to other hosts.
+fn sent_on(ir: &Ir) -> BTreeSet<Family> {
+    let mut out = BTreeSet::new();
+    for rule in ir.steer.iter().chain(&ir.egress).filter(|r| sends_on(r)) {
+        let reached = match &rule.verdict {
+            Some(Verdict::Dnat(nat)) => [&nat.v4, &nat.v6].map(|t| t.iter().any(is_elsewhere)),
+            _ => [true, true],
+        };
+        for cube in rule.cubes.iter().filter(|c| passes(c)) {
+            let of_v4 = reached[0] && cube.families.v4;
+            let of_v6 = reached[1] && cube.families.v6;
+            out.extend(of_v4.then_some(Family::V4));
+            out.extend(of_v6.then_some(Family::V6));
+        }
+    }
+    out
+}
+
+/// Whether a target is not certainly this host.
+fn is_elsewhere(target: &NatTarget) -> bool {
+    !matches!(target, NatTarget::Addr(addr, _) if addr.is_loopback())
+}
+
+/// Whether a rule takes IPv4 packets of this host to another place than they were sent to.
+fn captures_own_v4(rule: &Rule) -> bool {
+    let moves = matches!(
+        rule.verdict,
+        Some(Verdict::Redirect { .. } | Verdict::Dnat(_) | Verdict::Proxy(_))
+    );
+    let own = |c: &Cube| c.families.v4 && (c.ingress.host || of_process(c));
+    moves && rule.cubes.iter().any(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::{Files, Options, compile};
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, _: &str) -> io::Result<String> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    /// The settings that a policy with these blocks needs as programs: `!` before those that it
+    /// cannot do without.
+    fn needed(blocks: &str) -> Vec<String> {
+        let text = format!("policy p\nzone lan = lan0\nzone wan = wan0\n{blocks}\n");
+        let compilation = compile("p.pol", &text, &NoFiles, &Options::default());
+        let ir = compilation.ir;
+        let ir = ir.unwrap_or_else(|| panic!("{blocks}: {:?}", compilation.diagnostics));
+        let (plain, all) = (sysctls(&ir), sysctls_of_programs(&ir));
+        let keys = |list: &[Sysctl]| list.iter().map(|s| s.key.clone()).collect::<Vec<_>>();
+        assert_eq!(keys(&plain), keys(&all)[..plain.len()], "{blocks}");
+        let required = |s: &&Sysctl| s.required;
+        let plain = plain.iter().filter(required);
+        assert!(plain.clone().all(|s| all.contains(s)), "{blocks}");
+        let word = |s: &Sysctl| if s.required { "!" } else { "" };
+        all.iter()
+            .map(|s| format!("{}{}", word(s), s.key))
+            .collect()
+    }
+
+    #[test]
+    fn programs_need_forwarding_where_rules_send_packets_on() {
+        let forwarding = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+        assert_eq!(needed("to host { default allow }"), [""; 0]);
+        assert_eq!(
+            needed("from lan { default allow }\ndefault deny"),
+            forwarding
         );
-        verdict && r.cubes.iter().any(passes)
-    };
-    ir.governs.forward || ir.steer.iter().chain(&ir.egress).any(sends_on)
+        let (v4, v6) = (
+            ["!net/ipv4/ip_forward", forwarding[1]],
+            [forwarding[0], "!net/ipv6/conf/all/forwarding"],
+        );
+        let to_one = "steer { dnat tcp/80 from wan to 192.0.2.80 => 10.1.0.80 }";
+        assert_eq!(needed(to_one), v4);
+        assert_eq!(needed("egress { masquerade from lan to wan only v4 }"), v4);
+        assert_eq!(needed("egress { masquerade from lan to wan only v6 }"), v6);
+        let local = "steer { dnat tcp/80 from wan to 192.0.2.80 => 127.0.0.1 }";
+        let here = [
+            "!net/ipv4/conf/wan0/route_localnet",
+            forwarding[0],
+            forwarding[1],
+        ];
+        assert_eq!(needed(local), here);
+    }
+
+    #[test]
+    fn programs_send_what_they_capture_of_this_host_to_lo() {
+        let taken = [
+            "!net/ipv4/conf/lo/accept_local",
+            "!net/ipv4/conf/lo/route_localnet",
+        ];
+        assert_eq!(
+            needed("steer { redirect tcp/80 from host => :8080 }"),
+            taken
+        );
+        assert_eq!(
+            needed("steer { redirect tcp/80 from host only v6 => :8080 }"),
+            [""; 0]
+        );
+        assert_eq!(
+            needed("steer { redirect tcp/80 from lan => :8080 }"),
+            [""; 0]
+        );
+    }
 }

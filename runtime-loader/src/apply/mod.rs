@@ -21,7 +21,7 @@ use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::binary::NftBinary;
 use crate::nft::{self, TableAccess};
-use crate::routing::{self, Step};
+use crate::routing::{self, Made};
 use crate::store::Store;
 use crate::sysctl::SysctlProblem;
 
@@ -268,7 +268,7 @@ fn replace_table(
         store,
     };
     store.stage(&state.key, bundle)?;
-    let mut made = Vec::new();
+    let mut made = Made::default();
     let generation = bundle.manifest().generation.as_str();
     let changed = change(bundle, &prepared, &mut kernel, &mut made, progress).and_then(|warning| {
         store.commit(&state.key, Some(generation))?;
@@ -311,14 +311,10 @@ fn change(
     bundle: &Bundle,
     prepared: &Prepared,
     kernel: &mut Kernel<'_>,
-    made: &mut Vec<Step>,
+    made: &mut Made,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Option<Warning>, ApplyError> {
-    for step in &prepared.routing.add {
-        progress(&format!("adding `{}`", step.what));
-        step.make(&mut kernel.routes)?;
-        made.push(step.clone());
-    }
+    made.make(&mut kernel.routes, &prepared.routing.add, progress)?;
     progress("loading the ruleset");
     let loaded = kernel.nft.load(&prepared.transaction);
     progress("reading the generation back");
@@ -337,10 +333,6 @@ fn change(
         }
         (false, Err(error)) => return Err(error.into()),
     };
-    for step in &prepared.routing.remove {
-        progress(&format!("removing `{}`", step.what));
-        step.make(&mut kernel.routes)?;
-        made.push(step.clone());
-    }
+    made.make(&mut kernel.routes, &prepared.routing.remove, progress)?;
     Ok(warning)
 }

@@ -3,6 +3,8 @@
 use polc_bundle::{Bundle, Object};
 
 use super::{Applied, ApplyError, Changes, Kernel, Warning};
+use crate::netlink::RouteConnection;
+use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
 use crate::routing::{self, Seen, Step, Steps};
 use crate::store::Store;
@@ -25,13 +27,13 @@ pub(super) struct Prepared {
 impl Prepared {
     /// The account of what was, or would be, done.
     pub(super) fn outcome(&self, bundle: &Bundle, dry_run: bool) -> Applied {
-        let names = |steps: &[Step]| steps.iter().map(|step| step.what.clone()).collect();
+        let (routing_added, routing_removed) = names(&self.routing);
         Applied {
             generation: bundle.manifest().generation.clone(),
             previous: self.previous.clone(),
             changes: Changes {
-                routing_added: names(&self.routing.add),
-                routing_removed: names(&self.routing.remove),
+                routing_added,
+                routing_removed,
                 objects_removed: self.stale.clone(),
                 ..Changes::default()
             },
@@ -49,10 +51,8 @@ pub(super) fn prepare(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Prepared, ApplyError> {
     let script = transaction::script(bundle)?;
-    progress("checking kernel settings");
-    let mut warnings = check_sysctls(bundle, kernel)?;
-    progress("checking policy routing");
-    let routing = plan_routing(bundle, kernel)?;
+    let (routing, mut warnings) =
+        check_machine(bundle, kernel.netns, &mut kernel.routes, progress)?;
     progress("reading the table in force");
     let access = nft::access(kernel.netns);
     let table_existed = access.exists()?;
@@ -79,8 +79,27 @@ pub(super) fn prepare(
     })
 }
 
-fn check_sysctls(bundle: &Bundle, kernel: &Kernel<'_>) -> Result<Vec<Warning>, ApplyError> {
-    let findings = sysctl::check(kernel.netns, &bundle.manifest().sysctls)?;
+/// What of policy routing was, or would be, added and removed.
+pub(super) fn names(routing: &Steps) -> (Vec<String>, Vec<String>) {
+    let names = |steps: &[Step]| steps.iter().map(|step| step.what.clone()).collect();
+    (names(&routing.add), names(&routing.remove))
+}
+
+/// Checks what surrounds a policy of any target; what must be done about routing.
+pub(super) fn check_machine(
+    bundle: &Bundle,
+    netns: &Netns,
+    routes: &mut RouteConnection,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(Steps, Vec<Warning>), ApplyError> {
+    progress("checking kernel settings");
+    let warnings = check_sysctls(bundle, netns)?;
+    progress("checking policy routing");
+    Ok((plan_routing(bundle, routes)?, warnings))
+}
+
+fn check_sysctls(bundle: &Bundle, netns: &Netns) -> Result<Vec<Warning>, ApplyError> {
+    let findings = sysctl::check(netns, &bundle.manifest().sysctls)?;
     if findings.fatal.is_empty() {
         Ok(findings.advisory.into_iter().map(Warning::Sysctl).collect())
     } else {
@@ -88,13 +107,13 @@ fn check_sysctls(bundle: &Bundle, kernel: &Kernel<'_>) -> Result<Vec<Warning>, A
     }
 }
 
-fn plan_routing(bundle: &Bundle, kernel: &mut Kernel<'_>) -> Result<Steps, ApplyError> {
+fn plan_routing(bundle: &Bundle, routes: &mut RouteConnection) -> Result<Steps, ApplyError> {
     let plan = &bundle.manifest().routing;
-    let (loopback, up) = routing::loopback(&mut kernel.routes)?;
+    let (loopback, up) = routing::loopback(routes)?;
     if !up && !plan.local_routes.is_empty() {
         return Err(ApplyError::LoopbackDown);
     }
-    let seen = Seen::read(&mut kernel.routes, plan, loopback)?;
+    let seen = Seen::read(routes, plan, loopback)?;
     let collisions = routing::collisions(plan, &seen);
     if collisions.is_empty() {
         Ok(routing::steps(plan, &seen, loopback))

@@ -2,7 +2,8 @@
 //!
 //! All programs are loaded, and so verified, before the first change. Then each hook of an interface
 //! in turn gets its new program, in one step where it had an old one, and last the hooks that shall
-//! have none lose theirs: at every moment, a hook runs what the old policy or the new one says.
+//! have none lose theirs: at every moment, a hook runs what the old policy or the new one says. Policy
+//! routing is there before the programs that mark packets for it, and goes after them.
 //!
 //! Where only the contents of large sets are others, the programs stay, and each set gets its new
 //! contents in one step.
@@ -13,17 +14,17 @@ use std::path::PathBuf;
 use aya::Ebpf;
 use polc_bundle::{Bundle, Manifest, ProgramHook, SetEntry};
 
-use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, undo};
+use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, prepare, undo};
 use crate::ebpf::attach::Switch;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::program::{Program, Way, has_tcx};
-use crate::ebpf::seen::{Seen, Wanted, place};
+use crate::ebpf::seen::{Seen, Wanted, place, sort_for_removal};
 use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
-use crate::ebpf::{EbpfError, classes, counters, load, state};
+use crate::ebpf::{EbpfError, addresses, classes, counters, load, state};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
-use crate::routing;
+use crate::routing::{self, Made, Steps};
 use crate::store::Store;
 
 /// What will be done.
@@ -35,7 +36,7 @@ struct Plan<'b> {
     /// How hooks for packets run their programs.
     way: Way,
     wanted: Vec<Wanted>,
-    /// Hooks that shall have no program, and what they run.
+    /// Hooks that shall have no program, and what they run, in the order in which they lose it.
     unwanted: Vec<(Point, u32)>,
     /// The generation in force.
     previous: Option<String>,
@@ -47,6 +48,8 @@ struct Plan<'b> {
     stale: Vec<&'b SetEntry>,
     /// The kept maps of what is loaded.
     kept: Kept<'b>,
+    /// What changes of policy routing.
+    routing: Steps,
     warnings: Vec<Warning>,
 }
 
@@ -59,12 +62,14 @@ pub(super) fn apply(
 ) -> Result<Applied, ApplyError> {
     let pins = Pins::of(netns);
     let mut connection = routing::open(netns)?;
+    let machine = prepare::check_machine(bundle, netns, &mut connection, progress)?;
     progress("reading what runs at the interfaces");
     let key = netns.key();
     let committed = store.committed(&key)?;
     let known = committed.is_some();
     let at = (netns, &pins, known);
-    let plan = Plan::new((bundle, options.clsact), &mut connection, at, store)?;
+    let request = (bundle, options.clsact);
+    let plan = Plan::new(request, machine, &mut connection, at, store)?;
     progress("loading the programs");
     let loaded = plan.load(&pins, store)?;
     let applied = plan.outcome(options.dry_run);
@@ -93,6 +98,7 @@ pub(super) fn apply(
         pinning: Pinning::new(&pins),
         replaced: Replaced::default(),
         renamed: false,
+        made: Made::default(),
     };
     let changed = work
         .change(loaded, &mut connection, progress)
@@ -103,7 +109,7 @@ pub(super) fn apply(
             progress("undoing");
             Err(ApplyError::Undone {
                 cause: Box::new(cause),
-                undo: work.take_back(&state),
+                undo: work.take_back(&state, &mut connection),
             })
         }
     }
@@ -112,13 +118,18 @@ pub(super) fn apply(
 /// Whether everything runs that a bundle says, and nothing else of ours.
 pub(super) fn in_step(bundle: &Bundle, netns: &Netns) -> Result<bool, ApplyError> {
     let (pins, mut connection) = (Pins::of(netns), routing::open(netns)?);
-    let seen = Seen::read(&mut connection, (netns, &pins))?;
-    Ok(seen.in_step(&pins, bundle.manifest())?)
+    let (manifest, seen) = (
+        bundle.manifest(),
+        Seen::read(&mut connection, (netns, &pins))?,
+    );
+    let routed = routing::in_step(&mut connection, &manifest.routing)?;
+    Ok(routed && seen.in_step(&pins, manifest)?)
 }
 
 impl<'b> Plan<'b> {
     fn new(
         (bundle, clsact): (&'b Bundle, bool),
+        (routing, mut warnings): (Steps, Vec<Warning>),
         connection: &mut RouteConnection,
         (netns, pins, known): (&Netns, &Pins, bool),
         store: &Store,
@@ -134,10 +145,7 @@ impl<'b> Plan<'b> {
             None => Way::Link,
         };
         let behind = check(connection, &seen, way, &wanted)?;
-        let unwanted = seen.running.iter().map(|(point, id)| (*point, *id));
-        let unwanted = unwanted
-            .filter(|(point, _)| wanted.iter().all(|w| w.point != *point))
-            .collect();
+        let unwanted = unwanted(&seen, &wanted);
         // Where nothing runs and nothing was applied, what is pinned is of another namespace that
         // had this number.
         let ours = known || !seen.running.is_empty();
@@ -174,7 +182,7 @@ impl<'b> Plan<'b> {
         let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
             map: (*map).to_owned(),
         });
-        let warnings = lost.into_iter().chain(empty).chain(behind).collect();
+        warnings.extend(lost.into_iter().chain(empty).chain(behind));
         Ok(Self {
             bundle,
             manifest,
@@ -188,6 +196,7 @@ impl<'b> Plan<'b> {
             carried,
             stale,
             kept,
+            routing,
             warnings,
         })
     }
@@ -235,10 +244,13 @@ impl<'b> Plan<'b> {
             format!("set {name}: {} ranges", set.elements)
         });
         let gone = self.unwanted.iter();
+        let (routing_added, routing_removed) = prepare::names(&self.routing);
         Applied {
             generation: generation.clone(),
             previous: self.previous.clone(),
             changes: Changes {
+                routing_added,
+                routing_removed,
                 attached: new
                     .map(|w| {
                         let place = place(&w.interface, w.point.hook);
@@ -246,7 +258,11 @@ impl<'b> Plan<'b> {
                     })
                     .collect(),
                 detached: gone
-                    .map(|(point, _)| format!("program at {}", self.seen.place(*point)))
+                    .map(|(point, id)| {
+                        let known = self.seen.programs.get(id);
+                        let name = known.map_or("unknown", |program| &program.name);
+                        format!("program {name} at {}", self.seen.place(*point))
+                    })
                     .collect(),
                 refilled: refilled.collect(),
                 ..Changes::default()
@@ -255,6 +271,15 @@ impl<'b> Plan<'b> {
             dry_run,
         }
     }
+}
+
+/// The points that run something and shall not, and what, in the order in which they lose it.
+fn unwanted(seen: &Seen, wanted: &[Wanted]) -> Vec<(Point, u32)> {
+    let mut points: Vec<Point> = seen.running.keys().copied().collect();
+    points.retain(|point| wanted.iter().all(|w| w.point != *point));
+    sort_for_removal(&mut points);
+    let running = |point| Some((point, *seen.running.get(&point)?));
+    points.into_iter().filter_map(running).collect()
 }
 
 /// Checks that the interfaces can have what is wanted of them.
@@ -330,6 +355,8 @@ struct Work<'w> {
     replaced: Replaced,
     /// Whether the pins of the generation whose programs stay have become this one's.
     renamed: bool,
+    /// What has changed of policy routing.
+    made: Made,
 }
 
 impl Work<'_> {
@@ -342,6 +369,7 @@ impl Work<'_> {
     ) -> Result<(), ApplyError> {
         let (plan, pins) = (self.plan, self.pins);
         let manifest = plan.manifest;
+        self.made.make(connection, &plan.routing.add, progress)?;
         let stays = plan.carried.as_ref().unwrap_or(&manifest.generation);
         self.replaced
             .replace((pins, stays), plan.bundle, &plan.stale)?;
@@ -354,11 +382,13 @@ impl Work<'_> {
             load::pin(&mut loaded, manifest, pins)?;
             self.pinning.pin(&loaded, &plan.kept)?;
         }
-        let number = |seen: &Seen| {
-            let path = pins.ifaces(&manifest.generation);
-            classes::fill(&path, &manifest.classes, &seen.interfaces)
+        let describe = |seen: &Seen| {
+            let generation = &manifest.generation;
+            let path = pins.ifaces(generation);
+            classes::fill(&path, &manifest.classes, &seen.interfaces)?;
+            addresses::fill(&pins.addresses(generation), &seen.addresses)
         };
-        number(&plan.seen)?;
+        describe(&plan.seen)?;
         self.attach(progress)?;
         for (point, running) in &plan.unwanted {
             progress(&format!("detaching from `{}`", plan.seen.place(*point)));
@@ -372,8 +402,9 @@ impl Work<'_> {
         progress("reading back");
         let now = Seen::read(connection, (self.netns, pins))?;
         // Interfaces may have come meanwhile.
-        number(&now)?;
-        plan.confirm(&now)
+        describe(&now)?;
+        plan.confirm(&now)?;
+        Ok(self.made.make(connection, &plan.routing.remove, progress)?)
     }
 
     /// Gives hooks their programs.
@@ -392,11 +423,12 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn take_back(self, state: &State<'_>) -> Undo {
+    fn take_back(self, state: &State<'_>, connection: &mut RouteConnection) -> Undo {
         let plan = self.plan;
         let mut problems = self.switch.undo();
         problems.extend(self.pinning.undo());
         problems.extend(self.replaced.undo());
+        problems.extend(self.made.undo(connection));
         let own = &plan.manifest.generation;
         if let Some(carried) = plan.carried.as_ref().filter(|_| self.renamed)
             && let Err(error) = self.pins.rename(own, carried)

@@ -2,7 +2,7 @@
 
 use super::{ApplyError, Kernel, Prepared, State, Undo};
 use crate::nft::{self, TableAccess};
-use crate::routing::Step;
+use crate::routing::Made;
 use crate::store::{Store, StoreError};
 use crate::transaction;
 
@@ -12,17 +12,13 @@ pub(super) fn undo(
     prepared: &Prepared,
     kernel: &mut Kernel<'_>,
     state: &State<'_>,
-    made: &[Step],
+    made: &Made,
 ) -> Undo {
     let mut problems = Vec::new();
     if let Err(error) = restore_table(prepared, kernel, state.store) {
         problems.push(format!("the ruleset: {error}"));
     }
-    for step in made.iter().rev() {
-        if let Err(error) = step.take_back(&mut kernel.routes) {
-            problems.push(format!("policy routing: {error}"));
-        }
-    }
+    problems.extend(made.undo(&mut kernel.routes));
     if let Err(error) = restore_state(state) {
         problems.push(format!("the state directory: {error}"));
     }

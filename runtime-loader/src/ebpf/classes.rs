@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aya::maps::{HashMap, Map, MapData, MapError};
 use polc_bundle::ClassEntry;
 
-use super::EbpfError;
 use super::pins::IFACES;
 use super::seen::means;
+use super::{EbpfError, mirror};
 use crate::netlink::link::Interface;
-
-type Numbers = HashMap<MapData, u32, u32>;
 
 /// Gives each interface its number in the map pinned at `path`, and takes away those of interfaces
 /// that are gone.
@@ -23,20 +20,7 @@ pub(crate) fn fill(
     if classes.is_empty() {
         return Ok(());
     }
-    let fill = || {
-        let mut map = open(path)?;
-        let (wanted, found) = (numbers(classes, interfaces), read(&map)?);
-        for index in found.keys().filter(|index| !wanted.contains_key(index)) {
-            map.remove(index)?;
-        }
-        for (index, number) in &wanted {
-            if found.get(index) != Some(number) {
-                map.insert(index, number, 0)?;
-            }
-        }
-        Ok(())
-    };
-    fill().map_err(EbpfError::map(IFACES))
+    mirror::fill((path, IFACES), &numbers(classes, interfaces))
 }
 
 /// Whether the map pinned at `path` has the numbers of all interfaces and no others.
@@ -48,11 +32,7 @@ pub(crate) fn filled(
     if classes.is_empty() {
         return Ok(true);
     }
-    if !path.exists() {
-        return Ok(false);
-    }
-    let found = open(path).and_then(|map| read(&map));
-    Ok(found.map_err(EbpfError::map(IFACES))? == numbers(classes, interfaces))
+    Ok(path.exists() && mirror::shows((path, IFACES), &numbers(classes, interfaces))?)
 }
 
 /// The numbers that interfaces should have.
@@ -63,14 +43,6 @@ fn numbers(classes: &[ClassEntry], interfaces: &[Interface]) -> BTreeMap<u32, u3
         Some((interface.index, first.number))
     };
     interfaces.iter().filter_map(number).collect()
-}
-
-fn open(path: &Path) -> Result<Numbers, MapError> {
-    Map::from_map_data(MapData::from_pin(path)?)?.try_into()
-}
-
-fn read(map: &Numbers) -> Result<BTreeMap<u32, u32>, MapError> {
-    map.iter().collect()
 }
 
 #[cfg(test)]

@@ -158,7 +158,9 @@ fn place(point: Point) -> Option<Place> {
         direction,
         priority: match point.stage {
             ProgramStage::Guard => FIRST,
-            ProgramStage::Filter => FIRST + 1,
+            ProgramStage::Steer => FIRST + 1,
+            ProgramStage::Filter => FIRST + 2,
+            ProgramStage::Egress => FIRST + 3,
         },
         handle: HANDLE,
     })
@@ -167,6 +169,23 @@ fn place(point: Point) -> Option<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn filters_stand_in_the_order_of_stages() {
+        let at = |hook| {
+            let place = |stage| {
+                place(Point {
+                    index: 7,
+                    hook,
+                    stage,
+                })
+            };
+            ProgramStage::ALL.map(|stage| place(stage).map(|place| place.priority))
+        };
+        assert_eq!(at(ProgramHook::Ingress), [1, 2, 3, 4].map(Some));
+        assert_eq!(at(ProgramHook::Egress), [1, 2, 3, 4].map(Some));
+        assert_eq!(at(ProgramHook::Xdp), [None; 4]);
+    }
 
     #[test]
     fn a_filter_is_ours_by_its_place_and_its_program() {

@@ -7,8 +7,9 @@ use aya::programs::Program as Loaded;
 use aya::{Ebpf, EbpfLoader};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
-use super::pins::{IFACES, Pins};
+use super::pins::{ADDRESSES, IFACES, Pins};
 use super::program::Program;
+use super::seen::has_place;
 use super::state::Kept;
 use super::{EbpfError, Refusal, sets};
 use crate::transaction::BundleProblem;
@@ -68,7 +69,8 @@ pub(crate) fn names(manifest: &Manifest) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Pins loaded programs, their counters and numbers of interfaces in place of what is pinned there.
+/// Pins loaded programs, their counters and what they know of interfaces in place of what is pinned
+/// there.
 pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result<(), EbpfError> {
     let generation = &manifest.generation;
     pins.remove_generation(generation)?;
@@ -76,6 +78,7 @@ pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result
     for (name, path) in [
         (COUNTERS, pins.counters(generation)),
         (IFACES, pins.ifaces(generation)),
+        (ADDRESSES, pins.addresses(generation)),
     ] {
         if let Some(map) = loaded.map(name) {
             map.pin(&path).map_err(EbpfError::pin("pin", path))?;
@@ -108,7 +111,7 @@ pub(crate) fn open(pins: &Pins, generation: &str) -> Result<BTreeMap<String, Pro
     pins.programs(generation)?.into_iter().map(open).collect()
 }
 
-/// A program of an object, of the kind that its hooks run.
+/// A program of an object, of the kind that its hooks run, and of stages that they have.
 fn program<'e>(
     loaded: &'e mut Ebpf,
     manifest: &Manifest,
@@ -122,7 +125,7 @@ fn program<'e>(
         let named = [&entry.name, &entry.bare]
             .iter()
             .any(|n| n.as_deref() == Some(name));
-        !named || (entry.hook == ProgramHook::Xdp) == for_frames
+        !named || (entry.hook == ProgramHook::Xdp) == for_frames && has_place(entry)
     });
     if fits { Ok(program) } else { Err(missing()) }
 }

@@ -8,6 +8,7 @@
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/ifaces      by which numbers it knows interfaces
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/addresses   which addresses they have
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/sets/MAP    what holds the tables of its large sets
 //! ```
 //!
@@ -21,11 +22,13 @@
 //! * Which generation is in force is asked of the kernel: it is the one whose pinned programs the
 //!   links and filters run.
 
+pub(crate) mod addresses;
 pub(crate) mod attach;
 pub(crate) mod classes;
 mod clsact;
 pub(crate) mod counters;
 pub(crate) mod load;
+mod mirror;
 pub(crate) mod pins;
 pub(crate) mod program;
 mod refusal;

@@ -27,6 +27,9 @@ const COUNTERS: &str = "counters";
 /// The pin of a generation's numbers of interfaces, there too.
 pub(crate) const IFACES: &str = "ifaces";
 
+/// The pin of the addresses that a generation knows of interfaces, there too.
+pub(crate) const ADDRESSES: &str = "addresses";
+
 /// The directory of what holds the tables of a generation's large sets, there too.
 const SETS: &str = "sets";
 
@@ -133,6 +136,11 @@ impl Pins {
         self.dir.join(generation).join(IFACES)
     }
 
+    /// The pin of the addresses that a generation knows of interfaces.
+    pub(crate) fn addresses(&self, generation: &str) -> PathBuf {
+        self.dir.join(generation).join(ADDRESSES)
+    }
+
     /// The pin of what holds the table of a generation's large set.
     pub(crate) fn set(&self, generation: &str, name: &str) -> PathBuf {
         self.dir.join(generation).join(SETS).join(name)
@@ -175,7 +183,7 @@ impl Pins {
     /// The names of a generation's pinned programs.
     pub(crate) fn programs(&self, generation: &str) -> Result<Vec<String>, EbpfError> {
         let mut names = names(&self.dir.join(generation))?;
-        names.retain(|name| ![COUNTERS, IFACES, SETS].contains(&name.as_str()));
+        names.retain(|name| ![COUNTERS, IFACES, ADDRESSES, SETS].contains(&name.as_str()));
         Ok(names)
     }
 

@@ -171,25 +171,30 @@ fn attach_tcx(
     point: Point,
 ) -> Result<FdLink, ProgramError> {
     let hook = tcx(point.hook).ok_or(ProgramError::UnexpectedProgramType)?;
-    let mut earlier = ProgramStage::ALL.into_iter().rev();
-    let earlier = earlier.find_map(|stage| {
-        let path = pins.link(Point { stage, ..point });
-        let is_link = || pinned(&path).is_ok_and(|(way, _)| way == Way::Link);
-        (stage < point.stage && path.exists() && is_link()).then_some(path)
-    });
     let name = name(point.index)?;
     let mut attach = |order| {
         let order = TcAttachOptions::TcxOrder(order);
         program.attach_with_options(&name, hook, order)
     };
-    let id = match earlier {
-        Some(path) => {
+    let mut attached = None;
+    for stage in ProgramStage::ALL.into_iter().rev() {
+        let path = pins.link(Point { stage, ..point });
+        let is_link = || pinned(&path).is_ok_and(|(way, _)| way == Way::Link);
+        if stage < point.stage && path.exists() && is_link() {
             let link = FdLink::from(PinnedLink::from_pin(path).map_err(odd)?);
             let link = SchedClassifierLink::try_from(link).map_err(odd)?;
-            // The link of an interface that is gone is nowhere to be behind.
-            attach(LinkOrder::after_link(&link).map_err(odd)?)
-                .or_else(|_| attach(LinkOrder::first()))?
+            attached = match attach(LinkOrder::after_link(&link).map_err(odd)?) {
+                // The link was severed: it is nowhere to be behind.
+                Err(error) if has_errno(&error, &[Errno::ENOENT]) => None,
+                other => Some(other?),
+            };
         }
+        if attached.is_some() {
+            break;
+        }
+    }
+    let id = match attached {
+        Some(id) => id,
         None => attach(LinkOrder::first())?,
     };
     FdLink::try_from(program.take_link(id)?).map_err(odd)

@@ -8,19 +8,45 @@ use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 use super::clsact::{self, Found};
 use super::pins::{Pins, Point};
 use super::program::{self, Way};
-use super::{EbpfError, classes, load, sets};
+use super::{EbpfError, addresses, classes, load, sets};
 use crate::netlink::RouteConnection;
+use crate::netlink::address::{self, Primary};
 use crate::netlink::link::{self, Interface, Layer};
 use crate::netns::Netns;
 
-/// The hooks in the order in which they get their programs. What leaves is seen first, so that its
-/// flows are known when answers come in. A guard only takes away, and nothing depends on it.
-const ORDER: [(ProgramHook, ProgramStage); 4] = [
+/// The hooks in the order in which they get their programs; they lose them in the opposite order.
+/// Who relies on another comes behind it:
+///
+/// * A filter admits flows, whose packets leave with the sources that egress gives them.
+/// * What leaves is seen before what comes in, so that its flows are known when answers come.
+/// * A steer sends packets where nobody judges them but the filters, and where only egress can give
+///   their answers the right source.
+/// * What a steer takes of this host's own packets it sends to `lo`, where another one waits.
+/// * A guard only takes away, and nothing depends on it.
+const ORDER: [(ProgramHook, ProgramStage); 7] = [
+    (ProgramHook::Egress, ProgramStage::Egress),
     (ProgramHook::Egress, ProgramStage::Filter),
     (ProgramHook::Ingress, ProgramStage::Filter),
+    (ProgramHook::Ingress, ProgramStage::Steer),
+    (ProgramHook::Egress, ProgramStage::Steer),
     (ProgramHook::Ingress, ProgramStage::Guard),
     (ProgramHook::Xdp, ProgramStage::Guard),
 ];
+
+/// Whether the hook of an entry has its stage.
+pub(crate) fn has_place(entry: &ProgramEntry) -> bool {
+    ORDER.contains(&(entry.hook, entry.stage))
+}
+
+/// Sorts points as they shall lose their programs: the last to get its own is the first.
+pub(crate) fn sort_for_removal(points: &mut [Point]) {
+    let rank = |point: &Point| {
+        let at = (point.hook, point.stage);
+        let place = ORDER.iter().position(|other| *other == at);
+        (place.unwrap_or(ORDER.len()), point.index)
+    };
+    points.sort_by_key(|point| std::cmp::Reverse(rank(point)));
+}
 
 /// A pinned program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +60,8 @@ pub(crate) struct Pinned {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) interfaces: Vec<Interface>,
+    /// The primary addresses of those that have some, by number.
+    pub(crate) addresses: BTreeMap<u32, Primary>,
     /// The number of the program that each of our links and filters runs; links of interfaces that
     /// are gone are not among them.
     pub(crate) running: BTreeMap<Point, u32>,
@@ -65,6 +93,7 @@ impl Seen {
         (netns, pins): (&Netns, &Pins),
     ) -> Result<Self, EbpfError> {
         let interfaces = link::all(connection).map_err(EbpfError::Interfaces)?;
+        let addresses = address::of(connection, &interfaces).map_err(EbpfError::Interfaces)?;
         let generations = pins.generations()?;
         let mut programs = BTreeMap::new();
         for generation in &generations {
@@ -85,6 +114,7 @@ impl Seen {
         let pinned = points.iter().map(|(_, (_, id))| *id);
         let mut seen = Self {
             interfaces,
+            addresses,
             running: BTreeMap::new(),
             filters: BTreeSet::new(),
             severed: Vec::new(),
@@ -202,7 +232,7 @@ impl Seen {
     }
 
     /// Whether hooks run what a manifest says and nothing else, and the programs know the interfaces
-    /// that there are and have the sets.
+    /// that there are with their addresses and have the sets.
     pub(crate) fn in_step(&self, pins: &Pins, manifest: &Manifest) -> Result<bool, EbpfError> {
         let (generation, wanted) = (&manifest.generation, self.wanted(manifest));
         Ok(wanted.iter().all(|wanted| self.runs(wanted, generation))
@@ -213,6 +243,7 @@ impl Seen {
                 &manifest.classes,
                 &self.interfaces,
             )?
+            && addresses::filled(&pins.addresses(generation), &self.addresses)?
             && sets::stale(pins, generation, manifest)?.is_empty())
     }
 

@@ -11,6 +11,9 @@ use netlink_packet_route::link::{
 
 use super::RouteConnection;
 
+/// The interface on which a host sends to itself.
+pub(crate) const LOOPBACK: &str = "lo";
+
 /// What is read of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Link {

@@ -1,5 +1,6 @@
 //! A synchronous netlink client: one request, its acknowledgement or its dump.
 
+pub(crate) mod address;
 pub(crate) mod filter;
 pub(crate) mod link;
 

@@ -14,7 +14,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use polc_bundle::{Family, LocalRoute, RoutingPlan, RoutingRule};
 
-use crate::netlink::{RouteConnection, link};
+use crate::netlink::RouteConnection;
+use crate::netlink::link::{self, LOOPBACK};
 use crate::netns::{Netns, NetnsError};
 
 pub(crate) use collision::collisions;
@@ -24,9 +25,6 @@ pub(crate) use seen::{Seen, SeenRoute, SeenRule};
 /// The protocol number (`FRA_PROTOCOL`, `rtm_protocol`) that marks the loader's rules and routes.
 /// `ip rule show proto 112` and `ip route show table all proto 112` list them.
 pub const OWNER: u8 = 112;
-
-/// The interface that local routes lead to.
-const LOOPBACK: &str = "lo";
 
 /// Why policy routing cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +106,7 @@ impl Step {
     }
 
     /// Takes the change back.
-    pub(crate) fn take_back(&self, connection: &mut RouteConnection) -> Result<(), RoutingError> {
+    fn take_back(&self, connection: &mut RouteConnection) -> Result<(), RoutingError> {
         self.send(connection, &self.back, !self.adds)
     }
 
@@ -136,6 +134,37 @@ pub(crate) struct Steps {
     pub(crate) add: Vec<Step>,
     /// To be made when no packet gets the old marks any more: rules, then routes.
     pub(crate) remove: Vec<Step>,
+}
+
+/// Steps that were made, so that they can be taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Made(Vec<Step>);
+
+impl Made {
+    /// Makes steps; each is told to `progress` before.
+    pub(crate) fn make(
+        &mut self,
+        connection: &mut RouteConnection,
+        steps: &[Step],
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RoutingError> {
+        for step in steps {
+            let verb = if step.adds { "adding" } else { "removing" };
+            progress(&format!("{verb} `{}`", step.what));
+            step.make(connection)?;
+            self.0.push(step.clone());
+        }
+        Ok(())
+    }
+
+    /// Takes them back, the last one first; what could not be taken back.
+    pub(crate) fn undo(&self, connection: &mut RouteConnection) -> Vec<String> {
+        let failed = self.0.iter().rev();
+        let failed = failed.filter_map(|step| step.take_back(connection).err());
+        failed
+            .map(|error| format!("policy routing: {error}"))
+            .collect()
+    }
 }
 
 /// Opens the routing subsystem inside `netns`.
@@ -180,6 +209,16 @@ pub(crate) fn steps(plan: &RoutingPlan, seen: &Seen, loopback: u32) -> Steps {
     let routes = own_routes().filter(stale_route).map(Step::remove_route);
     steps.remove = rules.chain(routes).collect();
     steps
+}
+
+/// Whether the kernel has what the plan wants and nothing else of ours.
+pub(crate) fn in_step(
+    connection: &mut RouteConnection,
+    plan: &RoutingPlan,
+) -> Result<bool, RoutingError> {
+    let (loopback, _) = loopback(connection)?;
+    let seen = Seen::read(connection, plan, loopback)?;
+    Ok(steps(plan, &seen, loopback) == Steps::default())
 }
 
 /// Both families, in the order in which they are read and changed.

@@ -2,7 +2,7 @@
 
 use polc_bundle::Manifest;
 
-use super::{ProgramStatus, Status, rules};
+use super::{ProgramStatus, Status, routing_status, rules};
 use crate::access::AccessError;
 use crate::ebpf::counters;
 use crate::ebpf::pins::{Pins, Point};
@@ -10,7 +10,7 @@ use crate::ebpf::seen::{Seen, mode};
 use crate::netns::Netns;
 use crate::routing;
 
-/// Reads the programs and their counters.
+/// Reads the programs, their counters and policy routing.
 pub(super) fn status(
     netns: &Netns,
     pins: &Pins,
@@ -26,7 +26,9 @@ pub(super) fn status(
         Some(manifest) => seen.in_step(pins, manifest)?,
         None => seen.running.is_empty() && seen.severed.is_empty(),
     };
-    let in_step = generation == committed && as_committed;
+    let (routing, routing_left_over) = routing_status(netns, manifest)?;
+    let routed = routing.iter().all(|entry| entry.present) && routing_left_over.is_empty();
+    let in_step = generation == committed && as_committed && routed;
     let mut programs: Vec<ProgramStatus> = running(&seen);
     programs.extend(missing.map(|wanted| ProgramStatus {
         interface: wanted.interface.clone(),
@@ -53,9 +55,9 @@ pub(super) fn status(
         policy: manifest.map(|manifest| manifest.policy.clone()),
         in_step,
         rules,
-        routing: Vec::new(),
+        routing,
         programs,
-        routing_left_over: Vec::new(),
+        routing_left_over,
     })
 }
 

@@ -61,7 +61,7 @@ fn filters_are_put_replaced_and_removed() {
     let first = filters(&host);
     assert_eq!(first.len(), 4, "{first:?}");
     for shown in &first {
-        let place = "protocol all pref 2 bpf chain 0 handle 0x706f6c63 polc direct-action";
+        let place = "protocol all pref 3 bpf chain 0 handle 0x706f6c63 polc direct-action";
         assert!(shown.contains(place), "{shown}");
     }
 
@@ -82,7 +82,10 @@ fn filters_are_put_replaced_and_removed() {
 
     filter.programs.retain(|p| p.hook == ProgramHook::Ingress);
     let detached = host.apply(&filter).changes.detached;
-    let expected = ["program at one1 (egress)", "program at one0 (egress)"];
+    let expected = [
+        "program count_out at one0 (egress)",
+        "program count_out at one1 (egress)",
+    ];
     assert_eq!(detached, expected);
     assert_eq!(filters(&host).len(), 2);
 
@@ -136,7 +139,7 @@ fn filters_of_others_stay_as_they_are() {
     let host = Host::with_filters();
     let filter = Filter::at("one*");
     add_foreign(&host, "one1", "ingress prio 7 protocol ip");
-    add_foreign(&host, "one1", "egress prio 2 protocol all");
+    add_foreign(&host, "one1", "egress prio 3 protocol all");
     let theirs = filters(&host);
     let applied = host.apply(&filter);
     let place = "one1 (egress)".to_owned();
@@ -156,8 +159,8 @@ fn the_place_of_a_filter_of_others_is_not_taken() {
     let host = Host::with_filters();
     let filter = Filter::at("one*");
     for place in [
-        "egress prio 2 handle 0x706f6c63 protocol all",
-        "egress prio 2 protocol ip",
+        "egress prio 3 handle 0x706f6c63 protocol all",
+        "egress prio 3 protocol ip",
     ] {
         add_foreign(&host, "one0", place);
         let theirs = filters(&host);
@@ -168,7 +171,7 @@ fn the_place_of_a_filter_of_others_is_not_taken() {
         };
         assert_eq!(
             error.to_string(),
-            "cannot attach to `one0` (egress): another filter with the priority 2 is there"
+            "cannot attach to `one0` (egress): another filter with the priority 3 is there"
         );
         assert!(error.help().is_some());
         assert_eq!(filters(&host), theirs);

@@ -45,6 +45,14 @@ impl Host {
         }
     }
 
+    /// One that speaks IPv6 with itself, which local routes need.
+    pub(crate) fn with_ipv6_loopback() -> Self {
+        let host = Self::new();
+        let key = "net/ipv6/conf/lo/disable_ipv6";
+        host.namespace.sysctl(key, "0").unwrap();
+        host
+    }
+
     /// One whose programs for packets are attached as filters.
     pub(crate) fn with_filters() -> Self {
         let mut host = Self::new();
@@ -112,6 +120,23 @@ impl Host {
         let data = MapData::from_pin(self.pins().join(generation).join("ifaces")).unwrap();
         let map: HashMap<_, u32, u32> = Map::from_map_data(data).unwrap().try_into().unwrap();
         map.iter().map(Result::unwrap).collect()
+    }
+
+    /// What a generation knows of an interface's addresses: that of IPv4, 0, and the lower and upper half
+    /// of that of IPv6.
+    pub(crate) fn addresses(&self, generation: &str) -> BTreeMap<u32, [u64; 4]> {
+        let data = MapData::from_pin(self.pins().join(generation).join("addresses")).unwrap();
+        let map: HashMap<_, u32, [u64; 4]> = Map::from_map_data(data).unwrap().try_into().unwrap();
+        map.iter().map(Result::unwrap).collect()
+    }
+
+    /// The digits that the programs write which one frame meets that comes into `one1`.
+    pub(crate) fn trail(&self) -> u64 {
+        let data = MapData::from_pin(self.pins().join("state/trail")).unwrap();
+        let mut map: Array<_, u64> = Map::from_map_data(data).unwrap().try_into().unwrap();
+        map.set(0, 0, 0).unwrap();
+        self.send(1);
+        map.get(&0, 0).unwrap()
     }
 
     /// Sends frames out of `one0`, into `one1`.

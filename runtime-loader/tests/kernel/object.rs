@@ -11,10 +11,13 @@ use polc_bpf::asm::{Assembler, Isa, Program, SourceLine};
 use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{B, DW, H, W};
-use polc_bpf::insn::{AtomicOp, Bits, Helper};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper};
 use polc_bpf::map::{Map, MapType, Shape};
 use polc_bpf::object::{Object, Section};
-use polc_bundle::{Bundle, ClassEntry, Hook, ProgramEntry, ProgramHook, ProgramStage, RuleEntry};
+use polc_bundle::{
+    Bundle, ClassEntry, Hook, ProgramEntry, ProgramHook, ProgramStage, RoutingPlan, RuleEntry,
+    Sysctl,
+};
 
 use crate::support::manifest;
 
@@ -28,7 +31,8 @@ const DROP: i32 = 2;
 pub(crate) const LOG_ID: u32 = 7;
 
 /// A bundle of programs in the making. Its programs `count_in` and `count_out` count packets in the
-/// entries 0 and 1 of the map `seen`, which is kept.
+/// entries 0 and 1 of the map `seen`, which is kept. Each of its [`TRAIL`] writes a digit behind what is in
+/// the map `trail`.
 pub(crate) struct Filter {
     pub(crate) programs: Vec<ProgramEntry>,
     pub(crate) state: Vec<String>,
@@ -37,7 +41,12 @@ pub(crate) struct Filter {
     pub(crate) entries: u32,
     /// As how many each packet counts.
     pub(crate) step: i32,
+    pub(crate) routing: RoutingPlan,
+    pub(crate) sysctls: Vec<Sysctl>,
 }
+
+/// The programs that write 1, 2, 3 and 4.
+pub(crate) const TRAIL: [&str; 4] = ["one", "two", "three", "four"];
 
 impl Filter {
     /// Both programs at the interfaces of a pattern.
@@ -51,6 +60,8 @@ impl Filter {
             classes: Vec::new(),
             entries: 2,
             step: 1,
+            routing: RoutingPlan::default(),
+            sysctls: Vec::new(),
         }
     }
 
@@ -60,6 +71,8 @@ impl Filter {
         let seen = Shape::new(MapType::Array, 4, 8, self.entries);
         object.map(Map::new("seen", seen));
         object.map(Map::new("other", seen));
+        object.map(Map::new("trail", Shape::new(MapType::Array, 4, 8, 1)));
+        object.map(Map::new("addresses", Shape::new(MapType::Hash, 4, 32, 64)));
         object.map(Map::new("ifaces", Shape::new(MapType::Hash, 4, 4, 64)));
         object.map(Map::new("log", Shape::ring(4096)));
         object.map(Map::new(
@@ -68,6 +81,9 @@ impl Filter {
         ));
         object.program(Section::Classifier, count("count_in", 0, self.step));
         object.program(Section::Classifier, count("count_out", 1, self.step));
+        for (name, digit) in TRAIL.into_iter().zip(1..) {
+            object.program(Section::Classifier, trail(name, digit));
+        }
         object.program(Section::Classifier, log());
         object.program(Section::Classifier, wrong());
         object.program(Section::Classifier, drop_all());
@@ -87,6 +103,8 @@ impl Filter {
         manifest.programs.clone_from(&self.programs);
         manifest.state.clone_from(&self.state);
         manifest.classes.clone_from(&self.classes);
+        manifest.routing.clone_from(&self.routing);
+        manifest.sysctls.clone_from(&self.sysctls);
         let files = BTreeMap::from([("policy.o".to_owned(), object.write().unwrap())]);
         Bundle::new(manifest, files).unwrap()
     }
@@ -118,6 +136,26 @@ fn count(name: &str, entry: i32, step: i32) -> Program {
     asm.jump_if(Eq, R0, 0, out);
     asm.mov(R1, step);
     asm.atomic(AtomicOp::Add, Bits::B64, R0, 0, R1);
+    asm.bind(out);
+    asm.mov(R0, NEXT);
+    asm.exit();
+    asm.finish(Isa::V4).unwrap()
+}
+
+/// Writes a digit behind the number in `trail`.
+fn trail(name: &str, digit: i32) -> Program {
+    let mut asm = Assembler::new(name);
+    let out = asm.label("out");
+    asm.store(W, R10, -4, 0);
+    asm.load_map(R1, "trail");
+    asm.mov(R2, R10);
+    asm.add(R2, -4);
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Eq, R0, 0, out);
+    asm.load(DW, R1, R0, 0);
+    asm.alu(AluOp::Mul, R1, 10);
+    asm.add(R1, digit);
+    asm.store(DW, R0, 0, R1);
     asm.bind(out);
     asm.mov(R0, NEXT);
     asm.exit();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use polc_bundle::{ClassEntry, ProgramHook};
+use polc_bundle::{ClassEntry, ProgramHook, ProgramStage};
 use polc_runtime_loader::{
     ApplyError, ApplyOptions, Changes, EbpfError, Undo, Warning, apply, remove,
 };
@@ -76,9 +76,9 @@ fn filters_are_attached_kept_and_removed() {
     filter.programs.retain(|p| p.hook == ProgramHook::Ingress);
     let applied = host.apply(&filter);
     let expected = [
-        "program at one1 (xdp)",
-        "program at one1 (egress)",
-        "program at one0 (egress)",
+        "program guard at one1 (xdp)",
+        "program count_out at one0 (egress)",
+        "program count_out at one1 (egress)",
     ];
     assert_eq!(applied.changes.detached, expected);
     host.send(1);
@@ -242,6 +242,10 @@ fn what_the_verifier_refuses_changes_nothing() {
         refused.contains("no program `guard` for its hook"),
         "{refused}"
     );
+    filter = Filter::at("one*");
+    filter.programs[0].stage = ProgramStage::Egress;
+    let refused = host.try_apply(&filter).unwrap_err().to_string();
+    assert!(refused.contains("no program `count_in`"), "{refused}");
     assert!(!host.pins().exists());
 }
 

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::target::routing;
 use polc_bundle::{
-    Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RoutingPlan,
-    RuleEntry, SCHEMA, SetEntry,
+    Bundle, BundleError, ClassEntry, Feature, Manifest, ProgramEntry, ProgramHook, RuleEntry,
+    SCHEMA, SetEntry,
 };
 
 use super::{Ebpf, Hook, Need, Programs, SetData, act};
 use crate::ir::{Ir, Stage};
 use crate::packet::Pattern;
 use crate::source::SourceMap;
-use crate::target::{Target, governs};
+use crate::target::{Target, governs, routing};
 
 /// The object in a bundle.
 const OBJECT: &str = "policy.o";
@@ -44,7 +43,7 @@ pub(super) fn bundle(
         classes: classes(&programs),
         unresolved: vec![],
         routing: routing::plan(ir),
-        sysctls: vec![],
+        sysctls: routing::sysctls_of_programs(ir),
         files: vec![],
     };
     let sets = programs.sets.into_iter();
