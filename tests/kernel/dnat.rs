@@ -4,7 +4,12 @@ use std::collections::BTreeSet;
 
 use polc_runtime_loader::lab::Outcome;
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
+
+on_targets! {
+    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination;
+    ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination;
+}
 
 const PUBLISH: &str = "
 set vip = { 10.0.1.1, fd00:1::1 }
@@ -16,12 +21,8 @@ from lan to wan { allow tcp/22 to { 10.0.2.2, fd00:2::2 }  default deny }
 default deny
 ";
 
-#[test]
-fn both_families_reach_the_server_behind() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(PUBLISH);
+fn both_families_reach_the_server_behind(target: &'static str) {
+    let bench = Bench::on(target, PUBLISH);
     let _server = bench.serve("web", 80);
     let zone = bench.topology.client();
     for (vip, own) in [(zone.router_v4, zone.v4), (zone.router_v6, zone.v6)] {
@@ -34,12 +35,8 @@ fn both_families_reach_the_server_behind() {
     }
 }
 
-#[test]
-fn only_and_allow_skips_filter() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(PUBLISH);
+fn only_and_allow_skips_filter(target: &'static str) {
+    let bench = Bench::on(target, PUBLISH);
     let (_web, _ssh) = (bench.serve("web", 80), bench.serve("ssh", 22));
     let zone = bench.topology.client();
     for (vip, server) in [zone.router_v4, zone.router_v6]
@@ -53,18 +50,14 @@ fn only_and_allow_skips_filter() {
     }
 }
 
-#[test]
-fn targets_take_turns() {
-    if !possible() {
-        return;
-    }
+fn targets_take_turns(target: &'static str) {
     let policy = |balance: &str| {
         format!(
             "steer {{ dnat tcp/80 from lan to {{ 10.0.1.1 }} => 10.0.2.2:8001, 10.0.2.2:8002 \
              balance {balance} and allow }}\ndefault deny"
         )
     };
-    let bench = Bench::new(&policy("roundrobin"));
+    let bench = Bench::on(target, &policy("roundrobin"));
     let (_one, _two) = (bench.serve("one", 8001), bench.serve("two", 8002));
     let vip = bench.topology.client().router_v4;
     let ask = || {
@@ -88,12 +81,9 @@ fn targets_take_turns() {
     assert_eq!(answers.len(), 2, "{answers:?}");
 }
 
-#[test]
-fn filter_can_ask_for_the_original_destination() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn filter_can_ask_for_the_original_destination(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "steer { dnat tcp from lan to { 10.0.1.1, fd00:1::1 } => 10.0.2.2, fd00:2::2 }
          from lan to wan {
            allow tcp/80 to original { 10.0.1.1, fd00:1::1 }

@@ -4,7 +4,12 @@ use std::net::IpAddr;
 
 use polc_runtime_loader::lab::{Client, Outcome};
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
+
+on_targets! {
+    nftables: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
+    ebpf: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
+}
 
 /// The address that the server saw.
 fn seen(outcome: &Outcome, bench: &Bench) -> IpAddr {
@@ -14,12 +19,9 @@ fn seen(outcome: &Outcome, bench: &Bench) -> IpAddr {
     }
 }
 
-#[test]
-fn masquerade_takes_the_outgoing_address() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn masquerade_takes_the_outgoing_address(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "egress { masquerade from lan to wan }
          from lan to wan { default allow }
          default deny",
@@ -36,12 +38,9 @@ fn masquerade_takes_the_outgoing_address() {
     }
 }
 
-#[test]
-fn only_one_family_when_it_says_so() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn only_one_family_when_it_says_so(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "egress { masquerade from lan to wan only v4 }
          from lan to wan { default allow }
          default deny",
@@ -58,12 +57,9 @@ fn only_one_family_when_it_says_so() {
     );
 }
 
-#[test]
-fn snat_takes_the_given_address_and_prefix() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn snat_takes_the_given_address_and_prefix(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "egress {
            snat from 10.0.1.0/24 to wan => 10.0.2.81
            snat from fd00:1::/64 to wan => net fd00:2:0:99::/64
@@ -92,12 +88,9 @@ fn snat_takes_the_given_address_and_prefix() {
     assert_eq!(seen(&bench.client().tcp(v6, 80), &bench), mapped);
 }
 
-#[test]
-fn the_hosts_own_flows_and_forwarded_ones_are_told_apart() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn the_hosts_own_flows_and_forwarded_ones_are_told_apart(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "egress {
            snat from host to wan => 10.0.2.82, fd00:2::82
            masquerade from lan to wan

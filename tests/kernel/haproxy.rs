@@ -7,7 +7,12 @@ use std::time::{Duration, Instant};
 use polc_runtime_loader::lab::{Client, Outcome};
 use tempfile::NamedTempFile;
 
-use crate::harness::{Bench, Process, has_program, loopback, possible};
+use crate::harness::{Bench, Process, has_program, loopback, on_targets};
+
+on_targets! {
+    nftables: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
+    ebpf: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
+}
 
 const CONFIG: &str = "
 global
@@ -66,12 +71,11 @@ fn start(bench: &Bench) -> (Process, NamedTempFile) {
 /// Clients in the LAN and on the router itself go through HAProxy to the server they asked for;
 /// filter would let neither of them through by itself, and HAProxy's own connections leave
 /// untouched.
-#[test]
-fn haproxy_takes_connections_of_the_lan_and_of_the_host() {
-    if !possible() || !has_program("haproxy") {
+fn haproxy_takes_connections_of_the_lan_and_of_the_host(target: &'static str) {
+    if !has_program("haproxy") {
         return;
     }
-    let bench = Bench::new(POLICY);
+    let bench = Bench::on(target, POLICY);
     let _server = bench.serve("real", 80);
     let _haproxy = start(&bench);
     let zone = bench.topology.server();
@@ -95,12 +99,11 @@ fn haproxy_takes_connections_of_the_lan_and_of_the_host() {
     );
 }
 
-#[test]
-fn without_haproxy_nothing_gets_through() {
-    if !possible() || !has_program("haproxy") {
+fn without_haproxy_nothing_gets_through(target: &'static str) {
+    if !has_program("haproxy") {
         return;
     }
-    let bench = Bench::new(POLICY);
+    let bench = Bench::on(target, POLICY);
     let _server = bench.serve("real", 80);
     for server in bench.server() {
         for client in [bench.client(), Client::new(bench.router())] {

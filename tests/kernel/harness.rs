@@ -146,6 +146,13 @@ impl Bench {
     /// The same, with policies built for a target.
     pub(crate) fn built_for(mut self, target: &'static str) -> Self {
         self.target = target;
+        if target == "ebpf" {
+            // Programs send what they capture of the router's own packets to `lo`.
+            for key in ["accept_local", "route_localnet"] {
+                let key = format!("net/ipv4/conf/lo/{key}");
+                self.router().sysctl(&key, "1").expect("a setting");
+            }
+        }
         self
     }
 

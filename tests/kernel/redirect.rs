@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use polc_runtime_loader::lab::{Client, EchoServer, Mode, RedirectProxy};
 
-use crate::harness::{Bench, possible};
+use crate::harness::{Bench, on_targets};
+
+on_targets! {
+    nftables: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
+    ebpf: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
+}
 
 const REDIRECT: &str = "
 steer {
@@ -19,12 +24,8 @@ from lan  { default deny }
 default deny
 ";
 
-#[test]
-fn the_proxy_learns_the_original_destination() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(REDIRECT);
+fn the_proxy_learns_the_original_destination(target: &'static str) {
+    let bench = Bench::on(target, REDIRECT);
     let _server = bench.serve("real", 80);
     let proxy = RedirectProxy::start(bench.router(), "box", 15001, Mode::Answer).expect("a proxy");
     let local = Client::new(bench.router());
@@ -44,12 +45,8 @@ fn the_proxy_learns_the_original_destination() {
     assert_eq!(proxy.seen().len(), 4);
 }
 
-#[test]
-fn the_port_itself_is_not_open() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(REDIRECT);
+fn the_port_itself_is_not_open(target: &'static str) {
+    let bench = Bench::on(target, REDIRECT);
     let _proxy = RedirectProxy::start(bench.router(), "box", 15001, Mode::Answer).expect("a proxy");
     let zone = bench.topology.client();
     for address in [zone.router_v4, zone.router_v6] {
@@ -58,12 +55,8 @@ fn the_port_itself_is_not_open() {
     }
 }
 
-#[test]
-fn datagrams_are_redirected_and_answered() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(REDIRECT);
+fn datagrams_are_redirected_and_answered(target: &'static str) {
+    let bench = Bench::on(target, REDIRECT);
     let _resolver = EchoServer::start(bench.router(), "resolver", 15053).expect("a server");
     for address in bench.server() {
         let outcome = bench.client().udp(address, 53);
@@ -71,12 +64,8 @@ fn datagrams_are_redirected_and_answered() {
     }
 }
 
-#[test]
-fn a_proxy_that_forwards_does_not_loop() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(REDIRECT);
+fn a_proxy_that_forwards_does_not_loop(target: &'static str) {
+    let bench = Bench::on(target, REDIRECT);
     let _server = bench.serve("real", 80);
     let mode = Mode::Forward { mark: Some(0x100) };
     let proxy = RedirectProxy::start(bench.router(), "box", 15001, mode).expect("a proxy");

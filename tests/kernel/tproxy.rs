@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 
 use polc_runtime_loader::lab::{Client, EchoServer, Mode, Outcome, Protocol, TransparentProxy};
 
-use crate::harness::{Bench, loopback, possible};
+use crate::harness::{Bench, loopback, on_targets};
+
+on_targets! {
+    nftables: forwarded_traffic_lands_in_the_proxy_with_both_addresses, local_traffic_lands_in_the_proxy_with_both_addresses, what_the_policy_leaves_alone_reaches_the_server, a_proxy_that_is_down_leaks_nothing, a_proxy_on_another_address_is_down_too, down_direct_goes_on_without_the_proxy, the_proxys_own_traffic_does_not_come_back_to_it, traffic_to_the_router_itself_is_not_captured, an_open_connection_stays_with_the_proxy_when_the_policy_is_applied_again, several_proxies_share_one_policy;
+    ebpf: forwarded_traffic_lands_in_the_proxy_with_both_addresses, local_traffic_lands_in_the_proxy_with_both_addresses, what_the_policy_leaves_alone_reaches_the_server, a_proxy_that_is_down_leaks_nothing, a_proxy_on_another_address_is_down_too, down_direct_goes_on_without_the_proxy, the_proxys_own_traffic_does_not_come_back_to_it, traffic_to_the_router_itself_is_not_captured, an_open_connection_stays_with_the_proxy_when_the_policy_is_applied_again, several_proxies_share_one_policy;
+}
 
 /// The proxy's own traffic to servers carries this mark.
 const OWN: u32 = 0x100;
@@ -41,12 +46,8 @@ fn attempts(client: &Client, bench: &Bench, port: u16) -> Vec<(Protocol, SocketA
     out
 }
 
-#[test]
-fn forwarded_traffic_lands_in_the_proxy_with_both_addresses() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn forwarded_traffic_lands_in_the_proxy_with_both_addresses(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 8080);
     let proxy = proxy(&bench, Mode::Answer);
     for (protocol, to, outcome) in attempts(&bench.client(), &bench, 8080) {
@@ -69,12 +70,8 @@ fn forwarded_traffic_lands_in_the_proxy_with_both_addresses() {
     }
 }
 
-#[test]
-fn local_traffic_lands_in_the_proxy_with_both_addresses() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn local_traffic_lands_in_the_proxy_with_both_addresses(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 8080);
     let proxy = proxy(&bench, Mode::Answer);
     let local = Client::new(bench.router());
@@ -97,12 +94,8 @@ fn local_traffic_lands_in_the_proxy_with_both_addresses() {
     }
 }
 
-#[test]
-fn what_the_policy_leaves_alone_reaches_the_server() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn what_the_policy_leaves_alone_reaches_the_server(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 9090);
     let proxy = proxy(&bench, Mode::Answer);
     for (protocol, to, outcome) in attempts(&bench.client(), &bench, 9090) {
@@ -115,12 +108,8 @@ fn what_the_policy_leaves_alone_reaches_the_server() {
     assert_eq!(proxy.seen(), []);
 }
 
-#[test]
-fn a_proxy_that_is_down_leaks_nothing() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn a_proxy_that_is_down_leaks_nothing(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 8080);
     let local = Client::new(bench.router());
     for client in [bench.client(), local] {
@@ -130,12 +119,8 @@ fn a_proxy_that_is_down_leaks_nothing() {
     }
 }
 
-#[test]
-fn a_proxy_on_another_address_is_down_too() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn a_proxy_on_another_address_is_down_too(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 8080);
     let address = SocketAddr::new(bench.topology.client().router_v4, 12345);
     let _elsewhere =
@@ -145,12 +130,9 @@ fn a_proxy_on_another_address_is_down_too() {
     assert!(!outcome.is_connected(), "{outcome:?}");
 }
 
-#[test]
-fn down_direct_goes_on_without_the_proxy() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn down_direct_goes_on_without_the_proxy(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "proxy box {
            listen tcp, udp at 127.0.0.1:12345, [::1]:12345
            mark 0x1/0xff  table 100  down direct
@@ -177,12 +159,8 @@ fn down_direct_goes_on_without_the_proxy() {
     }
 }
 
-#[test]
-fn the_proxys_own_traffic_does_not_come_back_to_it() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn the_proxys_own_traffic_does_not_come_back_to_it(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _server = bench.serve("real", 8080);
     let proxy = proxy(&bench, Mode::Forward { mark: Some(OWN) });
     for (protocol, to, outcome) in attempts(&bench.client(), &bench, 8080) {
@@ -201,12 +179,9 @@ fn the_proxys_own_traffic_does_not_come_back_to_it() {
     );
 }
 
-#[test]
-fn traffic_to_the_router_itself_is_not_captured() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn traffic_to_the_router_itself_is_not_captured(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "proxy box {
            listen tcp, udp at 127.0.0.1:12345, [::1]:12345
            mark 0x1/0xff  table 100
@@ -231,12 +206,8 @@ fn traffic_to_the_router_itself_is_not_captured() {
     assert_eq!(proxy.seen(), []);
 }
 
-#[test]
-fn an_open_connection_stays_with_the_proxy_when_the_policy_is_applied_again() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(GATEWAY);
+fn an_open_connection_stays_with_the_proxy_when_the_policy_is_applied_again(target: &'static str) {
+    let bench = Bench::on(target, GATEWAY);
     let _proxy = proxy(&bench, Mode::Answer);
     for address in bench.server() {
         let mut session = bench
@@ -251,12 +222,9 @@ fn an_open_connection_stays_with_the_proxy_when_the_policy_is_applied_again() {
     }
 }
 
-#[test]
-fn several_proxies_share_one_policy() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn several_proxies_share_one_policy(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "proxy one { listen tcp at 127.0.0.1:12345, [::1]:12345  mark 0x1/0xff  table 100 }
          proxy two { listen tcp at 127.0.0.1:12346, [::1]:12346  mark 0x2/0xff  table 101 }
          steer {

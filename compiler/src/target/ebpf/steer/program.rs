@@ -404,9 +404,12 @@ impl One<'_> {
         self.decide(asm, PENDING);
         asm.jump(exit.open);
 
-        asm.bind(exit.translate);
-        asm.note("another destination");
-        self.translate(asm);
+        let mut outcomes = steer.actions.outcomes();
+        if outcomes.any(|o| matches!(o, Outcome::Redirect | Outcome::Dnat { .. })) {
+            asm.bind(exit.translate);
+            asm.note("another destination");
+            self.translate(asm);
+        }
 
         asm.bind(exit.open);
         self.open(asm, exit.next);
