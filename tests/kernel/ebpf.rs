@@ -121,7 +121,7 @@ fn another_policy_moves_programs_and_keeps_counters() {
     assert!(!guarded.link("lo").contains("xdp"));
 
     let applied = bench.apply_bundle(&programs("guard on wan0 { deny udp/83  default allow }"));
-    assert_eq!(applied.changes.detached, ["program at lan0 (xdp)"]);
+    assert_eq!(applied.changes.detached, ["program guard_1 at lan0 (xdp)"]);
     assert!(!guarded.link("lan0").contains("xdp"));
     assert!(guarded.answers(server, 81));
     assert!(bench.status().in_step);
