@@ -15,7 +15,9 @@ use super::dynamic::Members;
 use super::limit::{self, Limit};
 use super::log;
 use super::rate::{self, Meter, Store};
+use super::sender::Senders;
 use super::sets::{Known, SetData, Sets};
+use super::socket;
 use super::table::{Table, key_size};
 use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense};
 use crate::packet::AddrSet;
@@ -41,6 +43,7 @@ pub(super) struct State<'s> {
     swept: Vec<String>,
     log_ids: BTreeMap<Arc<str>, u32>,
     sets: Sets,
+    senders: Senders,
 }
 
 impl<'s> State<'s> {
@@ -52,6 +55,7 @@ impl<'s> State<'s> {
             swept: Vec::new(),
             log_ids: log::ids(ir),
             sets: Sets::default(),
+            senders: Senders::default(),
         }
     }
 
@@ -67,6 +71,21 @@ impl<'s> State<'s> {
     /// What a loader has to fill maps with.
     pub(super) fn set_data(&self) -> Vec<SetData> {
         self.sets.data().collect()
+    }
+
+    /// The senders so far, those of the cubes among them. What programs know of groups outlives an apply.
+    pub(super) fn senders<'c>(&mut self, cubes: impl Iterator<Item = &'c Cube>) -> Senders {
+        let senders = self.senders.note(cubes);
+        if senders.groups() {
+            let map = socket::groups();
+            self.maps.insert(map.name.clone(), map);
+        }
+        senders
+    }
+
+    /// All of them.
+    pub(super) fn all_senders(&self) -> &Senders {
+        &self.senders
     }
 
     /// The policy.
@@ -257,7 +276,7 @@ impl<'s> State<'s> {
     /// Adds the maps to an object, and returns the names of those that outlive an apply.
     pub(super) fn write(self, object: &mut Object) -> Vec<String> {
         let names = self.maps.keys().cloned().collect();
-        for map in self.sets.maps() {
+        for map in self.sets.maps().chain(self.senders.map()) {
             object.map(map);
         }
         for map in self.maps.into_values() {

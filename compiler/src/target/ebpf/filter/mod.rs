@@ -9,6 +9,7 @@
 //! that a packet has come in by at egress. A forwarded packet is judged where it leaves: only there
 //! both interfaces are known.
 
+mod decision;
 mod direction;
 mod flows;
 mod program;
@@ -20,6 +21,7 @@ mod track;
 use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
 
+pub(super) use self::decision::{DECISION, DNAT, PROXY, VISIBLE, VISIBLE_PORT};
 pub(super) use self::flows::{
     CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
 };
@@ -32,8 +34,8 @@ use super::list::{List, ListError, Maker};
 use super::parse;
 use super::state::State;
 use crate::field::{
-    CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
-    META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
+    CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, GID, IP_FRAGMENT,
+    META_MARK, META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
 };
 use crate::ir::{Block, Cube, Effects, Ir, Rule, Side, Stage, Verdict};
 use polc_bpf::asm::Program;
@@ -75,6 +77,11 @@ impl Maps {
         self.flows.maps()
     }
 
+    /// The names of the two of the flow table.
+    pub(super) fn flows(&self) -> [&str; 2] {
+        self.flows.names()
+    }
+
     /// The others.
     pub(super) fn others() -> [Map; 1] {
         let shape = Shape::new(MapType::Hash, 4, 4, MOST_INTERFACES);
@@ -100,10 +107,11 @@ pub(super) struct Asked<'a> {
 
 /// Whether a field can be asked for.
 pub(super) fn reads(field: Field) -> bool {
-    const KNOWN: [Field; 6] = [
+    const KNOWN: [Field; 7] = [
         META_MARK,
         META_PKTTYPE,
         UID,
+        GID,
         CT_STATE,
         CT_MARK,
         CT_DIRECTION,

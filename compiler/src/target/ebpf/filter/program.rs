@@ -13,20 +13,19 @@ use super::super::link::Link;
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
 use super::super::record::{Item, Record};
+use super::super::sender;
 use super::super::table::Makers;
 use super::flows::{BY_HIGHER, Flows, KEY};
 use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE, UID};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE};
 use crate::ir::Ir;
 
 /// Where `struct __sk_buff` says how a frame was addressed.
 pub(super) const SKB_PKTTYPE: i16 = 4;
 /// `PACKET_OTHERHOST`: to another machine of the network.
 const OTHER_HOST: i32 = 3;
-/// The number of the user whom nobody has.
-const OVERFLOW_UID: i32 = 65534;
 
 /// One direction that a program judges.
 pub(super) struct Direction {
@@ -338,13 +337,8 @@ fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, direction: &Direction) 
     if record.has(Item::Ingress) && direction.name == super::FORWARD {
         ingress_class(asm, hook, stack);
     }
-    if wants(UID) && direction.name == super::OUTPUT {
-        let nobody = asm.label("nobody");
-        asm.mov(R1, R6);
-        asm.call(Helper::GetSocketUid);
-        asm.jump32_if(Eq, R0, OVERFLOW_UID, nobody);
-        record.put(asm, Item::Field(UID), R0);
-        asm.bind(nobody);
+    if direction.name == super::OUTPUT {
+        sender::facts(asm, record);
     }
 }
 
