@@ -6,6 +6,8 @@ use polc_bundle::RoutingPlan;
 use serde::Serialize;
 
 use crate::access::AccessError;
+use crate::ebpf::cgroup::SOCKETS;
+use crate::ebpf::seen::place;
 use crate::ebpf::{self, pins::Pins, program};
 use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
@@ -19,7 +21,7 @@ pub struct Removed {
     pub table: bool,
     /// The policy-routing rules and local routes, as the `ip` command names them.
     pub routing: Vec<String>,
-    /// The hooks that lost a program, as `INTERFACE (HOOK)`.
+    /// The hooks that lost a program, as `INTERFACE (HOOK)`, or `sockets (HOOK)`.
     pub programs: Vec<String>,
     /// Whether the state directory knew of the namespace.
     pub state: bool,
@@ -58,8 +60,9 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
             program::detach(&mut connection, &pins, *point, &seen.ours)?;
         }
         pins.remove()?;
-        let points = seen.running.keys();
-        removed.programs = points.map(|point| seen.place(*point)).collect();
+        let points = seen.running.keys().map(|point| seen.place(*point));
+        let sockets = seen.sockets.keys().map(|hook| place(SOCKETS, *hook));
+        removed.programs = points.chain(sockets).collect();
     }
     removed.state = store.forget(&netns.key())?;
     Ok(removed)

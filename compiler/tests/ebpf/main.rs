@@ -18,6 +18,7 @@ mod frames;
 mod guard;
 mod kernel;
 mod logs;
+mod originals;
 mod rates;
 mod sets;
 mod tools;

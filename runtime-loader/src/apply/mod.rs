@@ -100,6 +100,16 @@ pub enum Warning {
         /// Its name.
         map: String,
     },
+    /// A user, group or control group is not known any more. Programs that stay know it by the number that
+    /// it had.
+    Gone {
+        /// `user`, `group` or `cgroup`.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the machine says.
+        message: String,
+    },
     /// A filter of somebody else may run before a program that is attached as a filter.
     Behind {
         /// The hook, as `INTERFACE (HOOK)`.
@@ -132,6 +142,14 @@ impl std::fmt::Display for Warning {
             Self::BeginsEmpty { map } => write!(
                 f,
                 "the map `{map}` begins empty: the one that was kept is of another shape"
+            ),
+            Self::Gone {
+                kind,
+                name,
+                message,
+            } => write!(
+                f,
+                "rules go on with the number that the {kind} `{name}` had: {message}"
             ),
             Self::Behind { place } => write!(
                 f,

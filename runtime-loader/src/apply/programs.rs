@@ -15,12 +15,13 @@ use polc_bundle::{Bundle, Manifest, ProgramHook, SetEntry};
 
 use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, undo};
 use crate::ebpf::attach::Switch;
+use crate::ebpf::cgroup::{self, SOCKETS, Sockets};
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::program::{Program, Way, has_tcx};
 use crate::ebpf::seen::{Seen, Wanted, place};
 use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
-use crate::ebpf::{EbpfError, classes, counters, load, state};
+use crate::ebpf::{CgroupError, EbpfError, classes, counters, load, principals, state};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::routing;
@@ -37,6 +38,10 @@ struct Plan<'b> {
     wanted: Vec<Wanted>,
     /// Hooks that shall have no program, and what they run.
     unwanted: Vec<(Point, u32)>,
+    /// The cookie of the namespace, where sockets shall run programs.
+    cookie: Option<u64>,
+    /// The numbers of names, but for those that have none any more and keep what they had.
+    principals: Vec<Option<u64>>,
     /// The generation in force.
     previous: Option<String>,
     /// Whether everything of the generation is pinned already.
@@ -78,7 +83,8 @@ pub(super) fn apply(
         committed,
     };
     store.stage(&state.key, bundle)?;
-    let old = old_programs(&plan.seen, &pins)?;
+    let old = old_programs(&plan.seen, plan.seen.running.values(), &pins)?;
+    let of_sockets = old_programs(&plan.seen, plan.seen.sockets.values(), &pins)?;
     let mut work = Work {
         plan: &plan,
         netns,
@@ -90,6 +96,7 @@ pub(super) fn apply(
             &plan.seen,
             old,
         ),
+        sockets: Sockets::new(&pins, &plan.seen, of_sockets),
         pinning: Pinning::new(&pins),
         replaced: Replaced::default(),
         renamed: false,
@@ -166,6 +173,8 @@ impl<'b> Plan<'b> {
         } else {
             Kept::new(object, manifest, pins, ours)?
         };
+        let cookie = cgroup::cookie(manifest, netns)?;
+        let (principals, gone) = numbers(manifest, stays.is_some())?;
         let lost = !seen.running.is_empty()
             && previous.as_ref().is_none_or(|id| store.bundle(id).is_err());
         let lost = lost.then(|| Warning::NoWayBack {
@@ -174,7 +183,8 @@ impl<'b> Plan<'b> {
         let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
             map: (*map).to_owned(),
         });
-        let warnings = lost.into_iter().chain(empty).chain(behind).collect();
+        let warnings = lost.into_iter().chain(empty).chain(behind).chain(gone);
+        let warnings = warnings.collect();
         Ok(Self {
             bundle,
             manifest,
@@ -183,6 +193,8 @@ impl<'b> Plan<'b> {
             way,
             wanted,
             unwanted,
+            cookie,
+            principals,
             previous,
             pinned,
             carried,
@@ -199,7 +211,13 @@ impl<'b> Plan<'b> {
             return Ok(None);
         }
         let kept = (pins, &self.kept);
-        let load = |counters| load::load(self.bundle, self.object, counters, kept);
+        let load = |counters| {
+            let mut loaded = load::load(self.bundle, self.object, counters, kept)?;
+            if let Some(cookie) = self.cookie {
+                cgroup::tell(&mut loaded, cookie)?;
+            }
+            Ok::<_, EbpfError>(loaded)
+        };
         let before = self.counters_before(pins, store);
         let Some((path, before)) = before else {
             return Ok(Some(load(None)?));
@@ -227,9 +245,26 @@ impl<'b> Plan<'b> {
         self.seen.runs(wanted, self.carried.as_ref().unwrap_or(own))
     }
 
+    /// What sockets do not run yet and should.
+    fn new_sockets(&self) -> impl Iterator<Item = (ProgramHook, &'b str)> {
+        let own = self.carried.as_ref().unwrap_or(&self.manifest.generation);
+        let wanted = cgroup::wanted(self.manifest).into_iter();
+        wanted.filter(move |(hook, name)| !cgroup::runs(&self.seen, *hook, name, own))
+    }
+
+    /// The hooks of sockets that shall have no program and have one.
+    fn unwanted_sockets(&self) -> impl Iterator<Item = ProgramHook> {
+        let wanted = cgroup::wanted(self.manifest);
+        let running = self.seen.sockets.keys().copied();
+        running.filter(move |hook| !wanted.contains_key(hook))
+    }
+
     fn outcome(&self, dry_run: bool) -> Applied {
         let generation = &self.manifest.generation;
         let new = self.wanted.iter().filter(|wanted| !self.runs(wanted));
+        let sockets = self.new_sockets();
+        let sockets = sockets.map(|(hook, name)| program_at(name, SOCKETS, hook));
+        let left = self.unwanted_sockets();
         let refilled = self.stale.iter().map(|set| {
             let name = set.policy_name.as_deref().unwrap_or(&set.name);
             format!("set {name}: {} ranges", set.elements)
@@ -240,13 +275,12 @@ impl<'b> Plan<'b> {
             previous: self.previous.clone(),
             changes: Changes {
                 attached: new
-                    .map(|w| {
-                        let place = place(&w.interface, w.point.hook);
-                        format!("program {} at {place}", w.program)
-                    })
+                    .map(|w| program_at(&w.program, &w.interface, w.point.hook))
+                    .chain(sockets)
                     .collect(),
                 detached: gone
                     .map(|(point, _)| format!("program at {}", self.seen.place(*point)))
+                    .chain(left.map(|hook| format!("program at {}", place(SOCKETS, hook))))
                     .collect(),
                 refilled: refilled.collect(),
                 ..Changes::default()
@@ -281,6 +315,33 @@ fn check(
     Ok(behind)
 }
 
+/// A program at a place, for people.
+fn program_at(program: &str, at: &str, hook: ProgramHook) -> String {
+    format!("program {program} at {}", place(at, hook))
+}
+
+/// The numbers of the names of a bundle. One that is not known any more keeps the number that it has
+/// in programs that stay.
+fn numbers(manifest: &Manifest, stay: bool) -> Result<(Vec<Option<u64>>, Vec<Warning>), EbpfError> {
+    let (mut numbers, mut gone) = (Vec::new(), Vec::new());
+    let found = principals::resolve(&manifest.unresolved);
+    for (entry, number) in manifest.unresolved.iter().zip(found) {
+        match number {
+            Ok(number) => numbers.push(Some(number)),
+            Err(error) if !stay => return Err(error.into()),
+            Err(error) => {
+                numbers.push(None);
+                gone.push(Warning::Gone {
+                    kind: entry.kind.clone(),
+                    name: entry.name.clone(),
+                    message: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok((numbers, gone))
+}
+
 /// Whether two bundles have the same programs, for the same interfaces, and differ at most in what
 /// is in large sets.
 fn same_programs(one: &Bundle, other: &Bundle) -> bool {
@@ -289,6 +350,7 @@ fn same_programs(one: &Bundle, other: &Bundle) -> bool {
         && a.programs == b.programs
         && a.classes == b.classes
         && a.state == b.state
+        && a.unresolved == b.unresolved
         && counters::places(a) == counters::places(b)
 }
 
@@ -297,9 +359,11 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
     let there = pins.programs(&manifest.generation)?;
     let maps = pins.states()?;
     let numbered = manifest.classes.is_empty() || pins.ifaces(&manifest.generation).exists();
+    let named = manifest.unresolved.is_empty() || pins.principals(&manifest.generation).exists();
     let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
     Ok(!there.is_empty()
         && numbered
+        && named
         && manifest
             .sets
             .iter()
@@ -308,11 +372,15 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
         && manifest.state.iter().all(|name| has(&maps, name)))
 }
 
-/// The programs that hooks run now, by number.
-fn old_programs(seen: &Seen, pins: &Pins) -> Result<BTreeMap<u32, Program>, EbpfError> {
+/// The pinned programs of those that run now, by number.
+fn old_programs<'n>(
+    seen: &Seen,
+    running: impl Iterator<Item = &'n u32>,
+    pins: &Pins,
+) -> Result<BTreeMap<u32, Program>, EbpfError> {
     let mut old = BTreeMap::new();
-    for (id, pinned) in &seen.programs {
-        if seen.running.values().any(|running| running == id) {
+    for id in running {
+        if let Some(pinned) = seen.programs.get(id).filter(|_| !old.contains_key(id)) {
             let mut programs = load::open(pins, &pinned.generation)?;
             old.extend(programs.remove(&pinned.name).map(|program| (*id, program)));
         }
@@ -326,6 +394,7 @@ struct Work<'w> {
     netns: &'w Netns,
     pins: &'w Pins,
     switch: Switch<'w>,
+    sockets: Sockets<'w>,
     pinning: Pinning<'w>,
     replaced: Replaced,
     /// Whether the pins of the generation whose programs stay have become this one's.
@@ -359,6 +428,7 @@ impl Work<'_> {
             classes::fill(&path, &manifest.classes, &seen.interfaces)
         };
         number(&plan.seen)?;
+        principals::fill(&pins.principals(&manifest.generation), &plan.principals)?;
         self.attach(progress)?;
         for (point, running) in &plan.unwanted {
             progress(&format!("detaching from `{}`", plan.seen.place(*point)));
@@ -368,6 +438,10 @@ impl Work<'_> {
             if plan.wanted.iter().all(|wanted| wanted.point != *point) {
                 self.switch.detach(*point)?;
             }
+        }
+        for hook in plan.unwanted_sockets() {
+            progress(&format!("detaching from `{}`", place(SOCKETS, hook)));
+            self.sockets.take(hook)?;
         }
         progress("reading back");
         let now = Seen::read(connection, (self.netns, pins))?;
@@ -381,6 +455,13 @@ impl Work<'_> {
         let plan = self.plan;
         let generation = &plan.manifest.generation;
         let mut programs = load::open(self.pins, generation)?;
+        // What sockets note is asked for at the interfaces.
+        for (hook, name) in plan.new_sockets() {
+            progress(&format!("attaching to `{}`", place(SOCKETS, hook)));
+            let program = programs.get(name);
+            let program = program.ok_or_else(|| EbpfError::NoProgram(name.to_owned()))?;
+            self.sockets.put(hook, (name, program))?;
+        }
         for wanted in plan.wanted.iter().filter(|wanted| !plan.runs(wanted)) {
             let at = place(&wanted.interface, wanted.point.hook);
             progress(&format!("attaching to `{at}`"));
@@ -395,6 +476,7 @@ impl Work<'_> {
     fn take_back(self, state: &State<'_>) -> Undo {
         let plan = self.plan;
         let mut problems = self.switch.undo();
+        problems.extend(self.sockets.undo());
         problems.extend(self.pinning.undo());
         problems.extend(self.replaced.undo());
         let own = &plan.manifest.generation;
@@ -424,6 +506,12 @@ impl Plan<'_> {
     /// Whether what runs now is what is wanted.
     fn confirm(&self, now: &Seen) -> Result<(), ApplyError> {
         let generation = &self.manifest.generation;
+        for (hook, name) in cgroup::wanted(self.manifest) {
+            if !cgroup::runs(now, hook, name, generation) {
+                let error = CgroupError::NotRunning(name.to_owned());
+                return Err(EbpfError::from(error).into());
+            }
+        }
         let missing = self.wanted.iter().find(|w| !now.runs(w, generation));
         match missing {
             // An interface that has gone meanwhile needs nothing.

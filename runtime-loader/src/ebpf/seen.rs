@@ -8,7 +8,7 @@ use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 use super::clsact::{self, Found};
 use super::pins::{Pins, Point};
 use super::program::{self, Way};
-use super::{EbpfError, classes, load, sets};
+use super::{EbpfError, cgroup, classes, load, principals, sets};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface, Layer};
 use crate::netns::Netns;
@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) running: BTreeMap<Point, u32>,
     /// Those of these points that run theirs by a filter.
     pub(crate) filters: BTreeSet<Point>,
+    /// The number of the program that sockets run at each hook that has one of ours.
+    pub(crate) sockets: BTreeMap<ProgramHook, u32>,
     /// Points whose pin is left: their interface or filter is gone.
     pub(crate) severed: Vec<Point>,
     /// The pinned programs by their number.
@@ -87,6 +89,7 @@ impl Seen {
             interfaces,
             running: BTreeMap::new(),
             filters: BTreeSet::new(),
+            sockets: cgroup::running(pins)?,
             severed: Vec::new(),
             ours: programs.keys().copied().chain(pinned).collect(),
             programs,
@@ -208,6 +211,8 @@ impl Seen {
         Ok(wanted.iter().all(|wanted| self.runs(wanted, generation))
             && self.running.len() == wanted.len()
             && self.severed.is_empty()
+            && cgroup::as_wanted(self, manifest, generation)
+            && principals::filled(&pins.principals(generation), &manifest.unresolved)?
             && classes::filled(
                 &pins.ifaces(generation),
                 &manifest.classes,
