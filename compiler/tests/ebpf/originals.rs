@@ -230,6 +230,40 @@ fn a_proxy_learns_where_a_connection_was_meant_to_go() {
     }
 }
 
+/// Asks for options of a new connection with buffers of more than a page, of which programs are shown the first
+/// page: what comes back of the kernel's option, and what it says of flows that nobody knows.
+const LARGE: &str = "
+import ctypes, socket
+libc = ctypes.CDLL(None, use_errno=True)
+listener = socket.create_server(('127.0.0.1', 0))
+asking = socket.create_connection(listener.getsockname())
+accepted, _ = listener.accept()
+for level, name in [(6, 2), (0, 80)]:
+    size = ctypes.c_uint32(8192)
+    value = ctypes.create_string_buffer(8192)
+    result = libc.getsockopt(accepted.fileno(), level, name, value, ctypes.byref(size))
+    print(result, ctypes.get_errno() if result else 0, size.value, value.raw[:4].hex())
+";
+
+#[test]
+fn answers_of_more_than_a_page_are_the_kernels() {
+    if !possible() {
+        return;
+    }
+    let namespace = Namespace::new().unwrap();
+    let mut loaded = loaded(namespace.cookie().unwrap());
+    let cgroup = Cgroup::new();
+    let directory = File::open(&cgroup.0).unwrap();
+    let before = namespace.output("python3", &["-c", LARGE]).unwrap();
+    let program = program_of(&mut loaded);
+    program.attach(directory, CgroupAttachMode::Single).unwrap();
+    let after = namespace.output("python3", &["-c", LARGE]).unwrap();
+    assert_eq!(after, before);
+    let mut said = before.lines();
+    assert!(said.next().unwrap().starts_with("0 0 "), "{before}");
+    assert!(said.next().unwrap().starts_with("-1 "), "{before}");
+}
+
 fn flows<'l>(loaded: &'l mut Ebpf, map: &str) -> HashMap<&'l mut aya::maps::MapData, Key, Value> {
     loaded.map_mut(map).unwrap().try_into().unwrap()
 }
