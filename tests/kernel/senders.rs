@@ -230,10 +230,10 @@ fn a_control_group_is_known_with_those_below_it() {
 
     drop(inner);
     let again = bench.apply_bundle(&bundle);
-    let [Warning::Gone { kind, .. }] = &*again.warnings else {
+    let [Warning::Gone(gone)] = &*again.warnings else {
         panic!("{again:?}")
     };
-    assert_eq!(kind, "cgroup");
+    assert_eq!(gone.kind, "cgroup");
     let other = format!("from host {{ allow tcp/80 by cgroup \"{name}/inner\" }}  default deny");
     let refused = bench.try_apply(&build_for("ebpf", &other));
     let refused = refused.expect_err("there is no such control group");

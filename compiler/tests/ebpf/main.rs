@@ -20,5 +20,6 @@ mod kernel;
 mod logs;
 mod originals;
 mod rates;
+mod senders;
 mod sets;
 mod tools;

@@ -251,6 +251,11 @@ fn answers_of_more_than_a_page_are_the_kernels() {
         return;
     }
     let namespace = Namespace::new().unwrap();
+    if namespace.output("python3", &["--version"]).is_err() {
+        assert!(std::env::var_os("CI").is_none(), "`python3` is missing");
+        eprintln!("SKIPPED: `python3` is missing");
+        return;
+    }
     let mut loaded = loaded(namespace.cookie().unwrap());
     let cgroup = Cgroup::new();
     let directory = File::open(&cgroup.0).unwrap();

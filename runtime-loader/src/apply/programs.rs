@@ -7,7 +7,6 @@
 //! Where only the contents of large sets are others, the programs stay, and each set gets its new
 //! contents in one step.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aya::Ebpf;
@@ -17,7 +16,7 @@ use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, un
 use crate::ebpf::attach::Switch;
 use crate::ebpf::cgroup::{self, SOCKETS, Sockets};
 use crate::ebpf::pins::{Pins, Point};
-use crate::ebpf::program::{Program, Way, has_tcx};
+use crate::ebpf::program::{Way, has_tcx};
 use crate::ebpf::seen::{Seen, Wanted, place};
 use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
@@ -83,8 +82,8 @@ pub(super) fn apply(
         committed,
     };
     store.stage(&state.key, bundle)?;
-    let old = old_programs(&plan.seen, plan.seen.running.values(), &pins)?;
-    let of_sockets = old_programs(&plan.seen, plan.seen.sockets.values(), &pins)?;
+    let old = plan.seen.open(plan.seen.running.values(), &pins)?;
+    let of_sockets = plan.seen.open(plan.seen.sockets.values(), &pins)?;
     let mut work = Work {
         plan: &plan,
         netns,
@@ -174,7 +173,8 @@ impl<'b> Plan<'b> {
             Kept::new(object, manifest, pins, ours)?
         };
         let cookie = cgroup::cookie(manifest, netns)?;
-        let (principals, gone) = numbers(manifest, stays.is_some())?;
+        let (principals, gone) = principals::known(&manifest.unresolved, stays.is_some())?;
+        let gone = gone.into_iter().map(Warning::Gone);
         let lost = !seen.running.is_empty()
             && previous.as_ref().is_none_or(|id| store.bundle(id).is_err());
         let lost = lost.then(|| Warning::NoWayBack {
@@ -248,15 +248,7 @@ impl<'b> Plan<'b> {
     /// What sockets do not run yet and should.
     fn new_sockets(&self) -> impl Iterator<Item = (ProgramHook, &'b str)> {
         let own = self.carried.as_ref().unwrap_or(&self.manifest.generation);
-        let wanted = cgroup::wanted(self.manifest).into_iter();
-        wanted.filter(move |(hook, name)| !cgroup::runs(&self.seen, *hook, name, own))
-    }
-
-    /// The hooks of sockets that shall have no program and have one.
-    fn unwanted_sockets(&self) -> impl Iterator<Item = ProgramHook> {
-        let wanted = cgroup::wanted(self.manifest);
-        let running = self.seen.sockets.keys().copied();
-        running.filter(move |hook| !wanted.contains_key(hook))
+        cgroup::missing(&self.seen, self.manifest, own)
     }
 
     fn outcome(&self, dry_run: bool) -> Applied {
@@ -264,7 +256,7 @@ impl<'b> Plan<'b> {
         let new = self.wanted.iter().filter(|wanted| !self.runs(wanted));
         let sockets = self.new_sockets();
         let sockets = sockets.map(|(hook, name)| program_at(name, SOCKETS, hook));
-        let left = self.unwanted_sockets();
+        let left = cgroup::unwanted(&self.seen, self.manifest);
         let refilled = self.stale.iter().map(|set| {
             let name = set.policy_name.as_deref().unwrap_or(&set.name);
             format!("set {name}: {} ranges", set.elements)
@@ -320,28 +312,6 @@ fn program_at(program: &str, at: &str, hook: ProgramHook) -> String {
     format!("program {program} at {}", place(at, hook))
 }
 
-/// The numbers of the names of a bundle. One that is not known any more keeps the number that it has
-/// in programs that stay.
-fn numbers(manifest: &Manifest, stay: bool) -> Result<(Vec<Option<u64>>, Vec<Warning>), EbpfError> {
-    let (mut numbers, mut gone) = (Vec::new(), Vec::new());
-    let found = principals::resolve(&manifest.unresolved);
-    for (entry, number) in manifest.unresolved.iter().zip(found) {
-        match number {
-            Ok(number) => numbers.push(Some(number)),
-            Err(error) if !stay => return Err(error.into()),
-            Err(error) => {
-                numbers.push(None);
-                gone.push(Warning::Gone {
-                    kind: entry.kind.clone(),
-                    name: entry.name.clone(),
-                    message: error.to_string(),
-                });
-            }
-        }
-    }
-    Ok((numbers, gone))
-}
-
 /// Whether two bundles have the same programs, for the same interfaces, and differ at most in what
 /// is in large sets.
 fn same_programs(one: &Bundle, other: &Bundle) -> bool {
@@ -370,22 +340,6 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
             .all(|set| pins.set(&manifest.generation, &set.name).exists())
         && load::names(manifest).iter().all(|name| has(&there, name))
         && manifest.state.iter().all(|name| has(&maps, name)))
-}
-
-/// The pinned programs of those that run now, by number.
-fn old_programs<'n>(
-    seen: &Seen,
-    running: impl Iterator<Item = &'n u32>,
-    pins: &Pins,
-) -> Result<BTreeMap<u32, Program>, EbpfError> {
-    let mut old = BTreeMap::new();
-    for id in running {
-        if let Some(pinned) = seen.programs.get(id).filter(|_| !old.contains_key(id)) {
-            let mut programs = load::open(pins, &pinned.generation)?;
-            old.extend(programs.remove(&pinned.name).map(|program| (*id, program)));
-        }
-    }
-    Ok(old)
 }
 
 /// A plan that is being carried out.
@@ -439,7 +393,7 @@ impl Work<'_> {
                 self.switch.detach(*point)?;
             }
         }
-        for hook in plan.unwanted_sockets() {
+        for hook in cgroup::unwanted(&plan.seen, manifest) {
             progress(&format!("detaching from `{}`", place(SOCKETS, hook)));
             self.sockets.take(hook)?;
         }
@@ -506,11 +460,9 @@ impl Plan<'_> {
     /// Whether what runs now is what is wanted.
     fn confirm(&self, now: &Seen) -> Result<(), ApplyError> {
         let generation = &self.manifest.generation;
-        for (hook, name) in cgroup::wanted(self.manifest) {
-            if !cgroup::runs(now, hook, name, generation) {
-                let error = CgroupError::NotRunning(name.to_owned());
-                return Err(EbpfError::from(error).into());
-            }
+        if let Some((_, name)) = cgroup::missing(now, self.manifest, generation).next() {
+            let error = CgroupError::NotRunning(name.to_owned());
+            return Err(EbpfError::from(error).into());
         }
         let missing = self.wanted.iter().find(|w| !now.runs(w, generation));
         match missing {

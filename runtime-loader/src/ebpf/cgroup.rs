@@ -119,16 +119,12 @@ fn plain(word: &[u8]) -> OsString {
     while let Some((first, behind)) = rest.split_first() {
         let digits = behind.get(..3).filter(|_| *first == b'\\');
         let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                path.push(byte);
-                rest = behind.get(3..).unwrap_or_default();
-            }
-            None => {
-                path.push(*first);
-                rest = behind;
-            }
-        }
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        path.push(byte.unwrap_or(*first));
+        rest = match byte {
+            Some(_) => behind.get(3..).unwrap_or_default(),
+            None => behind,
+        };
     }
     OsString::from_vec(path)
 }
@@ -179,15 +175,29 @@ pub(crate) fn running(pins: &Pins) -> Result<BTreeMap<ProgramHook, u32>, EbpfErr
 
 /// Whether sockets run what a bundle says.
 pub(crate) fn as_wanted(seen: &Seen, manifest: &Manifest, generation: &str) -> bool {
+    missing(seen, manifest, generation).next().is_none()
+        && unwanted(seen, manifest).next().is_none()
+}
+
+/// What sockets should run of a generation, and do not.
+pub(crate) fn missing<'m>(
+    seen: &Seen,
+    manifest: &'m Manifest,
+    generation: &str,
+) -> impl Iterator<Item = (ProgramHook, &'m str)> {
+    let wanted = wanted(manifest).into_iter();
+    wanted.filter(move |(hook, name)| !runs(seen, *hook, name, generation))
+}
+
+/// The hooks of sockets that shall have no program and have one.
+pub(crate) fn unwanted(seen: &Seen, manifest: &Manifest) -> impl Iterator<Item = ProgramHook> {
     let wanted = wanted(manifest);
-    wanted.len() == seen.sockets.len()
-        && wanted
-            .iter()
-            .all(|(hook, name)| runs(seen, *hook, name, generation))
+    let running = seen.sockets.keys().copied();
+    running.filter(move |hook| !wanted.contains_key(hook))
 }
 
 /// Whether sockets run that program of that generation.
-pub(crate) fn runs(seen: &Seen, hook: ProgramHook, name: &str, generation: &str) -> bool {
+fn runs(seen: &Seen, hook: ProgramHook, name: &str, generation: &str) -> bool {
     let id = seen.sockets.get(&hook);
     let program = id.and_then(|id| seen.programs.get(id));
     program.is_some_and(|p| p.generation == generation && p.name == name)

@@ -46,7 +46,7 @@ use clsact::FilterError;
 use pins::Point;
 
 pub use cgroup::CgroupError;
-pub use principals::PrincipalError;
+pub use principals::{Gone, PrincipalError};
 pub use refusal::Refusal;
 pub use sets::fill_set;
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use aya::maps::{Array, Map, MapData, MapError};
 use nix::unistd::{Group, User};
 use polc_bundle::Unresolved;
+use serde::Serialize;
 
 use super::EbpfError;
 use super::cgroup::{self, CgroupError};
@@ -44,9 +45,39 @@ pub enum PrincipalError {
     Cgroups(#[from] CgroupError),
 }
 
-/// The numbers of names, in their order.
-pub(crate) fn resolve(names: &[Unresolved]) -> Vec<Result<u64, PrincipalError>> {
-    names.iter().map(number).collect()
+/// A user, group or control group that is not known any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gone {
+    /// `user`, `group` or `cgroup`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What the machine says.
+    pub message: String,
+}
+
+/// The numbers of names, in their order. Where programs stay, a name that is not known any more keeps the
+/// number that they know.
+pub(crate) fn known(
+    names: &[Unresolved],
+    stay: bool,
+) -> Result<(Vec<Option<u64>>, Vec<Gone>), EbpfError> {
+    let (mut numbers, mut gone) = (Vec::new(), Vec::new());
+    for entry in names {
+        match number(entry) {
+            Ok(number) => numbers.push(Some(number)),
+            Err(error) if stay => {
+                numbers.push(None);
+                gone.push(Gone {
+                    kind: entry.kind.clone(),
+                    name: entry.name.clone(),
+                    message: error.to_string(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((numbers, gone))
 }
 
 /// The number that the kernel knows a name by.
@@ -115,9 +146,9 @@ pub(crate) fn filled(path: &Path, names: &[Unresolved]) -> Result<bool, EbpfErro
     }
     let check = || {
         let map = open(path)?;
-        for (place, number) in (0..).zip(resolve(names)) {
+        for (place, entry) in (0..).zip(names) {
             let known = map.get(&place, 0)?;
-            if known == 0 || number.is_ok_and(|number| number.wrapping_add(1) != known) {
+            if known == 0 || number(entry).is_ok_and(|number| number.wrapping_add(1) != known) {
                 return Ok(false);
             }
         }

@@ -7,7 +7,7 @@ use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 
 use super::clsact::{self, Found};
 use super::pins::{Pins, Point};
-use super::program::{self, Way};
+use super::program::{self, Program, Way};
 use super::{EbpfError, cgroup, classes, load, principals, sets};
 use crate::netlink::RouteConnection;
 use crate::netlink::link::{self, Interface, Layer};
@@ -219,6 +219,22 @@ impl Seen {
                 &self.interfaces,
             )?
             && sets::stale(pins, generation, manifest)?.is_empty())
+    }
+
+    /// Opens those programs that run of the pinned ones, by number.
+    pub(crate) fn open<'n>(
+        &self,
+        running: impl Iterator<Item = &'n u32>,
+        pins: &Pins,
+    ) -> Result<BTreeMap<u32, Program>, EbpfError> {
+        let mut opened = BTreeMap::new();
+        for id in running {
+            if let Some(pinned) = self.programs.get(id).filter(|_| !opened.contains_key(id)) {
+                let mut programs = load::open(pins, &pinned.generation)?;
+                opened.extend(programs.remove(&pinned.name).map(|program| (*id, program)));
+            }
+        }
+        Ok(opened)
     }
 
     /// The name of a point that is or was there.

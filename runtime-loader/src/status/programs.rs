@@ -82,9 +82,9 @@ fn sockets(
     let mut all: Vec<ProgramStatus> = running
         .map(|(hook, id)| status(*hook, Some(*id), None))
         .collect();
-    let runs = |hook, name: &str| generation.is_some_and(|id| cgroup::runs(seen, hook, name, id));
-    let wanted = manifest.map(cgroup::wanted).unwrap_or_default();
-    let missing = wanted.into_iter().filter(|(hook, name)| !runs(*hook, name));
+    let missing = manifest
+        .into_iter()
+        .flat_map(|manifest| cgroup::missing(seen, manifest, generation.unwrap_or_default()));
     all.extend(missing.map(|(hook, name)| status(hook, None, Some(name.to_owned()))));
     all
 }
