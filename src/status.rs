@@ -90,9 +90,9 @@ fn describe_program(program: &ProgramStatus) -> String {
     match (&program.mode, program.id, &program.tag) {
         (Some(mode), Some(id), tag) => {
             let tag = tag.as_deref().unwrap_or("unknown");
-            format!("  {interface:16}{hook:9}{name:12}{mode:10}id {id}  tag {tag}")
+            format!("  {interface:16}{hook:12}{name:12}{mode:10}id {id}  tag {tag}")
         }
-        _ => format!("  MISSING {interface:16}{hook:9}{name}"),
+        _ => format!("  MISSING {interface:16}{hook:12}{name}"),
     }
 }
 

@@ -42,7 +42,7 @@ pub mod watch;
 
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
-pub use ebpf::{EbpfError, Refusal, fill_set};
+pub use ebpf::{CgroupError, EbpfError, Gone, PrincipalError, Refusal, fill_set};
 pub use netns::NetnsError;
 pub use nft::{Counter, NftError};
 pub use remove::{Removed, remove};

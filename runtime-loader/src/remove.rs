@@ -6,7 +6,9 @@ use polc_bundle::RoutingPlan;
 use serde::Serialize;
 
 use crate::access::AccessError;
+use crate::ebpf::cgroup::SOCKETS;
 use crate::ebpf::pins::{Pins, Point};
+use crate::ebpf::seen::place;
 use crate::ebpf::{self, program, seen::sort_for_removal};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
@@ -21,7 +23,7 @@ pub struct Removed {
     pub table: bool,
     /// The policy-routing rules and local routes, as the `ip` command names them.
     pub routing: Vec<String>,
-    /// The hooks that lost a program, as `INTERFACE (HOOK)`.
+    /// The hooks that lost a program, as `INTERFACE (HOOK)`, or `sockets (HOOK)`.
     pub programs: Vec<String>,
     /// Whether the state directory knew of the namespace.
     pub state: bool,
@@ -71,6 +73,7 @@ fn remove_programs(
     let mut points: Vec<Point> = seen.running.keys().copied().collect();
     let mut places: Vec<String> = points.iter().map(|point| seen.place(*point)).collect();
     places.dedup();
+    places.extend(seen.sockets.keys().map(|hook| place(SOCKETS, *hook)));
     sort_for_removal(&mut points);
     for point in points {
         program::detach(connection, &pins, point, &seen.ours)?;

@@ -57,14 +57,14 @@ pub struct RuleStatus {
 /// A program and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProgramStatus {
-    /// The interface.
+    /// The interface; `sockets` where it runs for those.
     pub interface: String,
-    /// The hook: `xdp`, `ingress` or `egress`.
+    /// The hook: `xdp`, `ingress` or `egress`; `sock_create` or `getsockopt` for sockets.
     pub hook: String,
     /// The program's name in its object; none if it is not known or there should be none.
     pub name: Option<String>,
-    /// `native`, `generic` or `hardware` for XDP, `tcx` or `clsact` for the others; none if the hook
-    /// does not run it.
+    /// `native`, `generic` or `hardware` for XDP, `cgroup` for sockets, `tcx` or `clsact` for the
+    /// others; none if the hook does not run it.
     pub mode: Option<String>,
     /// The kernel's number of the program.
     pub id: Option<u32>,

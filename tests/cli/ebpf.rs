@@ -124,7 +124,7 @@ fn programs_are_applied_shown_and_removed() {
     for expected in [
         "policy      front\n",
         "in step     yes\n",
-        "programs\n  wan0            xdp      guard_0     native    id ",
+        "programs\n  wan0            xdp         guard_0     native    id ",
     ] {
         assert!(status.contains(expected), "{expected}: {status}");
     }

@@ -32,6 +32,7 @@ mod redirect;
 mod regressions;
 mod rejects;
 mod related;
+mod senders;
 mod sets;
 mod single;
 mod tproxy;

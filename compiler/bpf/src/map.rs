@@ -45,6 +45,9 @@ pub enum MapType {
     SockMap = 15,
     /// Sockets, by key.
     SockHash = 18,
+    /// A value for each socket that has one, which goes with the socket. Its definition has no number
+    /// of entries.
+    SkStorage = 24,
     /// Interfaces to redirect frames to, by key.
     DevMapHash = 25,
     /// A ring of records for user space. `max_entries` is its size in bytes.
@@ -86,6 +89,8 @@ impl MapFlags {
     pub const WRONLY_PROG: Self = Self(1 << 8);
     /// User space can map it into memory.
     pub const MMAPABLE: Self = Self(1 << 10);
+    /// A connection that a socket accepts gets a copy of the socket's value ([`MapType::SkStorage`]).
+    pub const CLONE: Self = Self(1 << 9);
     /// As an inner map, an array may have another number of entries than the definition says.
     pub const INNER_MAP: Self = Self(1 << 12);
 
@@ -152,6 +157,12 @@ impl Shape {
         Self { flags, ..self }
     }
 
+    /// A value of so many bytes for each socket, of which those that are accepted inherit it.
+    pub fn of_sockets(value_size: u32) -> Self {
+        let flags = MapFlags::NO_PREALLOC | MapFlags::CLONE;
+        Self::new(MapType::SkStorage, 4, value_size, 0).with_flags(flags)
+    }
+
     /// A ring of records, of a size in bytes.
     pub fn ring(bytes: u32) -> Self {
         Self::new(MapType::RingBuf, 0, 0, bytes)
@@ -177,9 +188,9 @@ pub enum MapError {
     /// The kernel shows 15 characters of a name.
     #[error("the name of map `{0}` is longer than 15 characters")]
     LongName(String),
-    /// No map is for nothing.
-    #[error("map `{0}` has no entries")]
-    NoEntries(String),
+    /// No map is for nothing, and only sockets say how many values of sockets there can be.
+    #[error("map `{0}` should say how many entries it has exactly if it is not one of sockets")]
+    Entries(String),
     /// The sizes of keys and values do not suit the type.
     #[error(
         "map `{name}`, of type {kind:?}, has keys of {key_size} and values of {value_size} bytes"
@@ -202,8 +213,10 @@ pub enum MapError {
         /// Its size.
         bytes: u32,
     },
-    /// Tries have to have [`MapFlags::NO_PREALLOC`].
-    #[error("map `{0}` is a trie and lacks the flag `NO_PREALLOC`")]
+    /// Tries and values of sockets have to have [`MapFlags::NO_PREALLOC`].
+    #[error(
+        "map `{0}` has entries that are made when they are needed, and lacks the flag `NO_PREALLOC`"
+    )]
     Preallocated(String),
     /// Maps that hold maps, and no others, say what those are like; they do not hold such again.
     #[error("map `{0}` should say what the maps in it are like exactly if it holds maps")]
@@ -267,6 +280,8 @@ impl Map {
             MapType::RingBuf => key_size == 0 && value_size == 0,
             // A key is the length and at least one byte.
             MapType::LpmTrie => key_size > 4 && value_size > 0,
+            // A socket's number in a process is its key.
+            MapType::SkStorage => key_size == 4 && value_size > 0,
             kind if kind.is_indexed() => key_size == 4 && value_size > 0,
             _ => key_size > 0 && value_size > 0,
         };
@@ -278,14 +293,16 @@ impl Map {
                 value_size,
             });
         }
-        if max_entries == 0 {
-            return Err(MapError::NoEntries(name));
+        let counted = kind != MapType::SkStorage;
+        if counted == (max_entries == 0) {
+            return Err(MapError::Entries(name));
         }
         if kind == MapType::RingBuf && !(max_entries.is_power_of_two() && max_entries >= 4096) {
             let bytes = max_entries;
             return Err(MapError::RingSize { name, bytes });
         }
-        if kind == MapType::LpmTrie && !flags.contains(MapFlags::NO_PREALLOC) {
+        let lazy = matches!(kind, MapType::LpmTrie | MapType::SkStorage);
+        if lazy && !flags.contains(MapFlags::NO_PREALLOC) {
             return Err(MapError::Preallocated(name));
         }
         Ok(())
@@ -330,8 +347,29 @@ mod tests {
                         ..inner
                     },
                 ),
-                "no entries",
+                "how many entries",
             ),
+            (
+                Map::new(
+                    "m",
+                    Shape {
+                        max_entries: 1,
+                        ..Shape::of_sockets(8)
+                    },
+                ),
+                "how many entries",
+            ),
+            (
+                Map::new(
+                    "m",
+                    Shape {
+                        flags: MapFlags::CLONE,
+                        ..Shape::of_sockets(8)
+                    },
+                ),
+                "NO_PREALLOC",
+            ),
+            (Map::new("m", Shape::of_sockets(0)), "values of 0"),
         ];
         for (map, expected) in cases {
             let error = map.check().unwrap_err().to_string();
@@ -339,6 +377,7 @@ mod tests {
         }
         outer.of(inner).check().unwrap();
         Map::new("r", Shape::ring(4096)).check().unwrap();
+        Map::new("s", Shape::of_sockets(4)).check().unwrap();
         Map::new("t", trie.with_flags(MapFlags::NO_PREALLOC))
             .check()
             .unwrap();

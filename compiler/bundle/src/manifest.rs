@@ -46,7 +46,8 @@ pub struct Manifest {
     /// has the number of the first whose pattern matches its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassEntry>,
-    /// Names that are looked up on the machine that loads the bundle.
+    /// Names that are looked up on the machine that loads the bundle. Where there are programs, the numbers
+    /// go into the object's map `principals`, each one more than it is, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unresolved: Vec<Unresolved>,
     /// Policy routing.
@@ -187,11 +188,19 @@ pub enum ProgramHook {
     Ingress,
     /// What leaves by an interface (tcx, or a filter at clsact).
     Egress,
+    /// A socket that a process makes: for all processes, at the root of the control groups. The pattern
+    /// is empty.
+    #[serde(rename = "sock_create")]
+    SockCreate,
+    /// A process asks for an option of a socket: there, too.
+    GetSockOpt,
 }
 
 impl ProgramHook {
-    /// All of them.
+    /// All that interfaces have.
     pub const ALL: [Self; 3] = [Self::Xdp, Self::Ingress, Self::Egress];
+    /// All of sockets.
+    pub const SOCKETS: [Self; 2] = [Self::SockCreate, Self::GetSockOpt];
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
@@ -199,6 +208,8 @@ impl ProgramHook {
             Self::Xdp => "xdp",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::SockCreate => "sock_create",
+            Self::GetSockOpt => "getsockopt",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use aya::maps::{HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{Program, TestRun, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use polc_compiler::interpret::frame::{Frame, Link};
@@ -165,6 +165,18 @@ impl Loaded {
         let map = self.programs.map_mut("ifaces").unwrap();
         let mut map: HashMap<_, u32, u32> = HashMap::try_from(map).unwrap();
         map.insert(index, class, 0).unwrap();
+    }
+
+    /// Gives a sender that is known by name its number.
+    pub(crate) fn set_principal(&mut self, place: u32, number: u64) {
+        let map = self.programs.map_mut("principals").unwrap();
+        let mut map: Array<_, u64> = Array::try_from(map).unwrap();
+        map.set(place, number.wrapping_add(1), 0).unwrap();
+    }
+
+    /// Takes it from it.
+    pub(crate) fn forget_principal(&mut self, place: u32) {
+        self.set_principal(place, u64::MAX);
     }
 
     /// What a program for packets answers to one that has come in by an interface (0: that was sent

@@ -18,6 +18,8 @@ mod frames;
 mod guard;
 mod kernel;
 mod logs;
+mod originals;
 mod rates;
+mod senders;
 mod sets;
 mod tools;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use polc_bundle::{Bundle, Object};
 use serde::Serialize;
 
-use crate::ebpf::{self, pins::Pins, seen::Seen};
+use crate::ebpf::{self, Gone, pins::Pins, seen::Seen};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::binary::NftBinary;
@@ -100,6 +100,9 @@ pub enum Warning {
         /// Its name.
         map: String,
     },
+    /// A user, group or control group is not known any more. Programs that stay know it by the number that
+    /// it had.
+    Gone(Gone),
     /// A filter of somebody else may run before a program that is attached as a filter.
     Behind {
         /// The hook, as `INTERFACE (HOOK)`.
@@ -132,6 +135,11 @@ impl std::fmt::Display for Warning {
             Self::BeginsEmpty { map } => write!(
                 f,
                 "the map `{map}` begins empty: the one that was kept is of another shape"
+            ),
+            Self::Gone(gone) => write!(
+                f,
+                "rules go on with the number that the {} `{}` had: {}",
+                gone.kind, gone.name, gone.message
             ),
             Self::Behind { place } => write!(
                 f,

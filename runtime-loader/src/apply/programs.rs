@@ -8,7 +8,6 @@
 //! Where only the contents of large sets are others, the programs stay, and each set gets its new
 //! contents in one step.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aya::Ebpf;
@@ -16,12 +15,13 @@ use polc_bundle::{Bundle, Manifest, ProgramHook, SetEntry};
 
 use super::{Applied, ApplyError, ApplyOptions, Changes, State, Undo, Warning, prepare, undo};
 use crate::ebpf::attach::Switch;
+use crate::ebpf::cgroup::{self, SOCKETS, Sockets};
 use crate::ebpf::pins::{Pins, Point};
-use crate::ebpf::program::{Program, Way, has_tcx};
+use crate::ebpf::program::{Way, has_tcx};
 use crate::ebpf::seen::{Seen, Wanted, place, sort_for_removal};
 use crate::ebpf::sets::{self, Replaced};
 use crate::ebpf::state::{Kept, Pinning};
-use crate::ebpf::{EbpfError, addresses, classes, counters, load, state};
+use crate::ebpf::{CgroupError, EbpfError, addresses, classes, counters, load, principals, state};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::routing::{self, Made, Steps};
@@ -38,6 +38,10 @@ struct Plan<'b> {
     wanted: Vec<Wanted>,
     /// Hooks that shall have no program, and what they run, in the order in which they lose it.
     unwanted: Vec<(Point, u32)>,
+    /// The cookie of the namespace, where sockets shall run programs.
+    cookie: Option<u64>,
+    /// The numbers of names, but for those that have none any more and keep what they had.
+    principals: Vec<Option<u64>>,
     /// The generation in force.
     previous: Option<String>,
     /// Whether everything of the generation is pinned already.
@@ -83,7 +87,8 @@ pub(super) fn apply(
         committed,
     };
     store.stage(&state.key, bundle)?;
-    let old = old_programs(&plan.seen, &pins)?;
+    let old = plan.seen.open(plan.seen.running.values(), &pins)?;
+    let of_sockets = plan.seen.open(plan.seen.sockets.values(), &pins)?;
     let mut work = Work {
         plan: &plan,
         netns,
@@ -95,6 +100,7 @@ pub(super) fn apply(
             &plan.seen,
             old,
         ),
+        sockets: Sockets::new(&pins, &plan.seen, of_sockets),
         pinning: Pinning::new(&pins),
         replaced: Replaced::default(),
         renamed: false,
@@ -174,6 +180,9 @@ impl<'b> Plan<'b> {
         } else {
             Kept::new(object, manifest, pins, ours)?
         };
+        let cookie = cgroup::cookie(manifest, netns)?;
+        let (principals, gone) = principals::known(&manifest.unresolved, stays.is_some())?;
+        let gone = gone.into_iter().map(Warning::Gone);
         let lost = !seen.running.is_empty()
             && previous.as_ref().is_none_or(|id| store.bundle(id).is_err());
         let lost = lost.then(|| Warning::NoWayBack {
@@ -182,7 +191,7 @@ impl<'b> Plan<'b> {
         let empty = kept.misfits.iter().map(|map| Warning::BeginsEmpty {
             map: (*map).to_owned(),
         });
-        warnings.extend(lost.into_iter().chain(empty).chain(behind));
+        warnings.extend(lost.into_iter().chain(empty).chain(behind).chain(gone));
         Ok(Self {
             bundle,
             manifest,
@@ -191,6 +200,8 @@ impl<'b> Plan<'b> {
             way,
             wanted,
             unwanted,
+            cookie,
+            principals,
             previous,
             pinned,
             carried,
@@ -208,7 +219,13 @@ impl<'b> Plan<'b> {
             return Ok(None);
         }
         let kept = (pins, &self.kept);
-        let load = |counters| load::load(self.bundle, self.object, counters, kept);
+        let load = |counters| {
+            let mut loaded = load::load(self.bundle, self.object, counters, kept)?;
+            if let Some(cookie) = self.cookie {
+                cgroup::tell(&mut loaded, cookie)?;
+            }
+            Ok::<_, EbpfError>(loaded)
+        };
         let before = self.counters_before(pins, store);
         let Some((path, before)) = before else {
             return Ok(Some(load(None)?));
@@ -236,9 +253,18 @@ impl<'b> Plan<'b> {
         self.seen.runs(wanted, self.carried.as_ref().unwrap_or(own))
     }
 
+    /// What sockets do not run yet and should.
+    fn new_sockets(&self) -> impl Iterator<Item = (ProgramHook, &'b str)> {
+        let own = self.carried.as_ref().unwrap_or(&self.manifest.generation);
+        cgroup::missing(&self.seen, self.manifest, own)
+    }
+
     fn outcome(&self, dry_run: bool) -> Applied {
         let generation = &self.manifest.generation;
         let new = self.wanted.iter().filter(|wanted| !self.runs(wanted));
+        let sockets = self.new_sockets();
+        let sockets = sockets.map(|(hook, name)| program_at(name, SOCKETS, hook));
+        let left = cgroup::unwanted(&self.seen, self.manifest);
         let refilled = self.stale.iter().map(|set| {
             let name = set.policy_name.as_deref().unwrap_or(&set.name);
             format!("set {name}: {} ranges", set.elements)
@@ -252,10 +278,8 @@ impl<'b> Plan<'b> {
                 routing_added,
                 routing_removed,
                 attached: new
-                    .map(|w| {
-                        let place = place(&w.interface, w.point.hook);
-                        format!("program {} at {place}", w.program)
-                    })
+                    .map(|w| program_at(&w.program, &w.interface, w.point.hook))
+                    .chain(sockets)
                     .collect(),
                 detached: gone
                     .map(|(point, id)| {
@@ -263,6 +287,7 @@ impl<'b> Plan<'b> {
                         let name = known.map_or("unknown", |program| &program.name);
                         format!("program {name} at {}", self.seen.place(*point))
                     })
+                    .chain(left.map(|hook| format!("program at {}", place(SOCKETS, hook))))
                     .collect(),
                 refilled: refilled.collect(),
                 ..Changes::default()
@@ -306,6 +331,11 @@ fn check(
     Ok(behind)
 }
 
+/// A program at a place, for people.
+fn program_at(program: &str, at: &str, hook: ProgramHook) -> String {
+    format!("program {program} at {}", place(at, hook))
+}
+
 /// Whether two bundles have the same programs, for the same interfaces, and differ at most in what
 /// is in large sets.
 fn same_programs(one: &Bundle, other: &Bundle) -> bool {
@@ -314,6 +344,7 @@ fn same_programs(one: &Bundle, other: &Bundle) -> bool {
         && a.programs == b.programs
         && a.classes == b.classes
         && a.state == b.state
+        && a.unresolved == b.unresolved
         && counters::places(a) == counters::places(b)
 }
 
@@ -322,9 +353,11 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
     let there = pins.programs(&manifest.generation)?;
     let maps = pins.states()?;
     let numbered = manifest.classes.is_empty() || pins.ifaces(&manifest.generation).exists();
+    let named = manifest.unresolved.is_empty() || pins.principals(&manifest.generation).exists();
     let has = |names: &[String], name: &str| names.iter().any(|n| n == name);
     Ok(!there.is_empty()
         && numbered
+        && named
         && manifest
             .sets
             .iter()
@@ -333,24 +366,13 @@ fn is_pinned(manifest: &Manifest, pins: &Pins) -> Result<bool, EbpfError> {
         && manifest.state.iter().all(|name| has(&maps, name)))
 }
 
-/// The programs that hooks run now, by number.
-fn old_programs(seen: &Seen, pins: &Pins) -> Result<BTreeMap<u32, Program>, EbpfError> {
-    let mut old = BTreeMap::new();
-    for (id, pinned) in &seen.programs {
-        if seen.running.values().any(|running| running == id) {
-            let mut programs = load::open(pins, &pinned.generation)?;
-            old.extend(programs.remove(&pinned.name).map(|program| (*id, program)));
-        }
-    }
-    Ok(old)
-}
-
 /// A plan that is being carried out.
 struct Work<'w> {
     plan: &'w Plan<'w>,
     netns: &'w Netns,
     pins: &'w Pins,
     switch: Switch<'w>,
+    sockets: Sockets<'w>,
     pinning: Pinning<'w>,
     replaced: Replaced,
     /// Whether the pins of the generation whose programs stay have become this one's.
@@ -389,6 +411,7 @@ impl Work<'_> {
             addresses::fill(&pins.addresses(generation), &seen.addresses)
         };
         describe(&plan.seen)?;
+        principals::fill(&pins.principals(&manifest.generation), &plan.principals)?;
         self.attach(progress)?;
         for (point, running) in &plan.unwanted {
             progress(&format!("detaching from `{}`", plan.seen.place(*point)));
@@ -398,6 +421,10 @@ impl Work<'_> {
             if plan.wanted.iter().all(|wanted| wanted.point != *point) {
                 self.switch.detach(*point)?;
             }
+        }
+        for hook in cgroup::unwanted(&plan.seen, manifest) {
+            progress(&format!("detaching from `{}`", place(SOCKETS, hook)));
+            self.sockets.take(hook)?;
         }
         progress("reading back");
         let now = Seen::read(connection, (self.netns, pins))?;
@@ -412,6 +439,13 @@ impl Work<'_> {
         let plan = self.plan;
         let generation = &plan.manifest.generation;
         let mut programs = load::open(self.pins, generation)?;
+        // What sockets note is asked for at the interfaces.
+        for (hook, name) in plan.new_sockets() {
+            progress(&format!("attaching to `{}`", place(SOCKETS, hook)));
+            let program = programs.get(name);
+            let program = program.ok_or_else(|| EbpfError::NoProgram(name.to_owned()))?;
+            self.sockets.put(hook, (name, program))?;
+        }
         for wanted in plan.wanted.iter().filter(|wanted| !plan.runs(wanted)) {
             let at = place(&wanted.interface, wanted.point.hook);
             progress(&format!("attaching to `{at}`"));
@@ -426,6 +460,7 @@ impl Work<'_> {
     fn take_back(self, state: &State<'_>, connection: &mut RouteConnection) -> Undo {
         let plan = self.plan;
         let mut problems = self.switch.undo();
+        problems.extend(self.sockets.undo());
         problems.extend(self.pinning.undo());
         problems.extend(self.replaced.undo());
         problems.extend(self.made.undo(connection));
@@ -456,6 +491,10 @@ impl Plan<'_> {
     /// Whether what runs now is what is wanted.
     fn confirm(&self, now: &Seen) -> Result<(), ApplyError> {
         let generation = &self.manifest.generation;
+        if let Some((_, name)) = cgroup::missing(now, self.manifest, generation).next() {
+            let error = CgroupError::NotRunning(name.to_owned());
+            return Err(EbpfError::from(error).into());
+        }
         let missing = self.wanted.iter().find(|w| !now.runs(w, generation));
         match missing {
             // An interface that has gone meanwhile needs nothing.

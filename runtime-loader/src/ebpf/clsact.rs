@@ -149,7 +149,7 @@ pub(crate) fn remove(
 /// The place of a point that is for packets.
 fn place(point: Point) -> Option<Place> {
     let direction = match point.hook {
-        ProgramHook::Xdp => return None,
+        ProgramHook::Xdp | ProgramHook::SockCreate | ProgramHook::GetSockOpt => return None,
         ProgramHook::Ingress => Direction::Ingress,
         ProgramHook::Egress => Direction::Egress,
     };

@@ -7,7 +7,7 @@ use aya::programs::Program as Loaded;
 use aya::{Ebpf, EbpfLoader};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
-use super::pins::{ADDRESSES, IFACES, Pins};
+use super::pins::{ADDRESSES, IFACES, PRINCIPALS, Pins};
 use super::program::Program;
 use super::seen::has_place;
 use super::state::Kept;
@@ -45,6 +45,8 @@ pub(crate) fn load(
         let verified = match program(&mut loaded, manifest, name)? {
             Loaded::Xdp(program) => program.load(),
             Loaded::SchedClassifier(program) => program.load(),
+            Loaded::CgroupSock(program) => program.load(),
+            Loaded::CgroupSockopt(program) => program.load(),
             _ => return Err(EbpfError::NoProgram(name.to_owned())),
         };
         verified.map_err(|error| EbpfError::Refused {
@@ -79,6 +81,7 @@ pub(crate) fn pin(loaded: &mut Ebpf, manifest: &Manifest, pins: &Pins) -> Result
         (COUNTERS, pins.counters(generation)),
         (IFACES, pins.ifaces(generation)),
         (ADDRESSES, pins.addresses(generation)),
+        (PRINCIPALS, pins.principals(generation)),
     ] {
         if let Some(map) = loaded.map(name) {
             map.pin(&path).map_err(EbpfError::pin("pin", path))?;
@@ -119,13 +122,22 @@ fn program<'e>(
 ) -> Result<&'e mut Loaded, EbpfError> {
     let missing = || EbpfError::NoProgram(name.to_owned());
     let program = loaded.program_mut(name).ok_or_else(missing)?;
-    let for_frames = matches!(program, Loaded::Xdp(_));
     let mut entries = manifest.programs.iter();
-    let fits = entries.all(|entry| {
+    let suits = entries.all(|entry| {
         let named = [&entry.name, &entry.bare]
             .iter()
             .any(|n| n.as_deref() == Some(name));
-        !named || (entry.hook == ProgramHook::Xdp) == for_frames && has_place(entry)
+        !named || fits(entry.hook, program) && has_place(entry)
     });
-    if fits { Ok(program) } else { Err(missing()) }
+    if suits { Ok(program) } else { Err(missing()) }
+}
+
+/// Whether a hook runs programs of that kind.
+fn fits(hook: ProgramHook, program: &Loaded) -> bool {
+    match hook {
+        ProgramHook::Xdp => matches!(program, Loaded::Xdp(_)),
+        ProgramHook::Ingress | ProgramHook::Egress => matches!(program, Loaded::SchedClassifier(_)),
+        ProgramHook::SockCreate => matches!(program, Loaded::CgroupSock(_)),
+        ProgramHook::GetSockOpt => matches!(program, Loaded::CgroupSockopt(_)),
+    }
 }

@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! /sys/fs/bpf/polc/net-INODE/links/IFINDEX-HOOK-STAGE  what runs there, by a link or a filter
+//! /sys/fs/bpf/polc/net-INODE/links/cgroup-HOOK        what runs for sockets, by a link
 //! /sys/fs/bpf/polc/net-INODE/state/MAP              maps that outlive an apply
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/PROGRAM     the programs of a generation
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/counters    what its rules have counted
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/ifaces      by which numbers it knows interfaces
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/addresses   which addresses they have
+//! /sys/fs/bpf/polc/net-INODE/GENERATION/principals  the numbers of users and groups by name
 //! /sys/fs/bpf/polc/net-INODE/GENERATION/sets/MAP    what holds the tables of its large sets
 //! ```
 //!
@@ -24,12 +26,14 @@
 
 pub(crate) mod addresses;
 pub(crate) mod attach;
+pub(crate) mod cgroup;
 pub(crate) mod classes;
 mod clsact;
 pub(crate) mod counters;
 pub(crate) mod load;
 mod mirror;
 pub(crate) mod pins;
+pub(crate) mod principals;
 pub(crate) mod program;
 mod refusal;
 pub(crate) mod seen;
@@ -44,6 +48,8 @@ use aya::programs::ProgramError;
 use clsact::FilterError;
 use pins::Point;
 
+pub use cgroup::CgroupError;
+pub use principals::{Gone, PrincipalError};
 pub use refusal::Refusal;
 pub use sets::fill_set;
 
@@ -163,6 +169,12 @@ pub enum EbpfError {
     /// Counters cannot be read or handed on.
     #[error("cannot use the counters: {0}")]
     Counters(#[source] Box<aya::maps::MapError>),
+    /// Programs for sockets cannot be used.
+    #[error(transparent)]
+    Cgroups(#[from] CgroupError),
+    /// A name has no number.
+    #[error(transparent)]
+    Principal(#[from] PrincipalError),
     /// An interface still runs another program.
     #[error("`{interface}` does not run `{program}` after it was attached")]
     NotRunning {
@@ -192,6 +204,10 @@ impl EbpfError {
             Self::Attach { hook: "xdp", .. } => Some(
                 "an interface has one XDP program: `ip link show` tells whether another one is there",
             ),
+            Self::Cgroups(error) | Self::Principal(PrincipalError::Cgroups(error)) => error.help(),
+            Self::Principal(_) => {
+                Some("make it before the policy, or give its number in `polc.yaml`")
+            }
             _ => None,
         }
     }

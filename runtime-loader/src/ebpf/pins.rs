@@ -29,6 +29,8 @@ pub(crate) const IFACES: &str = "ifaces";
 
 /// The pin of the addresses that a generation knows of interfaces, there too.
 pub(crate) const ADDRESSES: &str = "addresses";
+/// The pin of a generation's numbers of users and groups, there too.
+pub(crate) const PRINCIPALS: &str = "principals";
 
 /// The directory of what holds the tables of a generation's large sets, there too.
 const SETS: &str = "sets";
@@ -116,6 +118,16 @@ impl Pins {
         remove_file(self.next_link(point))
     }
 
+    /// The pin of the link of sockets to a hook.
+    pub(crate) fn socket_link(&self, hook: ProgramHook) -> PathBuf {
+        self.dir.join(LINKS).join(format!("cgroup-{}", hook.word()))
+    }
+
+    /// Takes that pin away, which detaches the program.
+    pub(crate) fn remove_socket_link(&self, hook: ProgramHook) -> Result<(), EbpfError> {
+        remove_file(self.socket_link(hook))
+    }
+
     /// The pin of a map that outlives an apply.
     pub(crate) fn state(&self, name: &str) -> PathBuf {
         self.dir.join(STATE).join(name)
@@ -139,6 +151,11 @@ impl Pins {
     /// The pin of the addresses that a generation knows of interfaces.
     pub(crate) fn addresses(&self, generation: &str) -> PathBuf {
         self.dir.join(generation).join(ADDRESSES)
+    }
+
+    /// The pin of a generation's numbers of users and groups.
+    pub(crate) fn principals(&self, generation: &str) -> PathBuf {
+        self.dir.join(generation).join(PRINCIPALS)
     }
 
     /// The pin of what holds the table of a generation's large set.
@@ -183,7 +200,9 @@ impl Pins {
     /// The names of a generation's pinned programs.
     pub(crate) fn programs(&self, generation: &str) -> Result<Vec<String>, EbpfError> {
         let mut names = names(&self.dir.join(generation))?;
-        names.retain(|name| ![COUNTERS, IFACES, ADDRESSES, SETS].contains(&name.as_str()));
+        names.retain(|name| {
+            ![COUNTERS, IFACES, ADDRESSES, PRINCIPALS, SETS].contains(&name.as_str())
+        });
         Ok(names)
     }
 
@@ -296,6 +315,7 @@ mod tests {
             "-xdp-guard",
             "x-xdp-guard",
             "7-xdp-guard-next",
+            "cgroup-sock_create",
         ] {
             assert_eq!(Point::of(other), None, "{other}");
         }

@@ -5,13 +5,19 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
+use aya::programs::cgroup_sock::CgroupSockAttachType;
+use aya::programs::cgroup_sockopt::CgroupSockoptAttachType;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{
-    LinkOrder, ProgramError, ProgramInfo, SchedClassifier, TcAttachType, TcError, Xdp, XdpMode,
+    CgroupSock, CgroupSockopt, LinkOrder, ProgramError, ProgramFd, ProgramInfo, SchedClassifier,
+    TcAttachType, TcError, Xdp, XdpMode,
 };
-use aya_obj::generated::bpf_prog_type::{BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP};
+use aya_obj::generated::bpf_prog_type::{
+    BPF_PROG_TYPE_CGROUP_SOCK, BPF_PROG_TYPE_CGROUP_SOCKOPT, BPF_PROG_TYPE_SCHED_CLS,
+    BPF_PROG_TYPE_XDP,
+};
 use aya_obj::programs::XdpAttachType;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
@@ -72,17 +78,24 @@ pub(crate) enum Program {
     Xdp(Xdp),
     /// For the hooks `ingress` and `egress`.
     Packet(SchedClassifier),
+    /// For the hook `sock_create`.
+    Socket(CgroupSock),
+    /// For the hook `getsockopt`.
+    Option(CgroupSockopt),
 }
 
 impl Program {
     /// Opens a pinned program.
     pub(crate) fn open(path: &Path) -> Result<Self, EbpfError> {
-        let open = || {
-            if ProgramInfo::from_pin(path)?.program_type() == BPF_PROG_TYPE_XDP {
-                Xdp::from_pin(path, XdpAttachType::Interface).map(Self::Xdp)
-            } else {
-                SchedClassifier::from_pin(path).map(Self::Packet)
+        let open = || match ProgramInfo::from_pin(path)?.program_type() {
+            BPF_PROG_TYPE_XDP => Xdp::from_pin(path, XdpAttachType::Interface).map(Self::Xdp),
+            BPF_PROG_TYPE_CGROUP_SOCK => {
+                CgroupSock::from_pin(path, CgroupSockAttachType::SockCreate).map(Self::Socket)
             }
+            BPF_PROG_TYPE_CGROUP_SOCKOPT => {
+                CgroupSockopt::from_pin(path, CgroupSockoptAttachType::Get).map(Self::Option)
+            }
+            _ => SchedClassifier::from_pin(path).map(Self::Packet),
         };
         open().map_err(EbpfError::pin("open", path))
     }
@@ -92,6 +105,8 @@ impl Program {
         match self {
             Self::Xdp(program) => program.info(),
             Self::Packet(program) => program.info(),
+            Self::Socket(program) => program.info(),
+            Self::Option(program) => program.info(),
         }
     }
 
@@ -110,6 +125,7 @@ impl Program {
                 let id = program.attach_to_link(link)?;
                 program.take_link(id).map(drop)
             }
+            Self::Socket(_) | Self::Option(_) => Err(ProgramError::UnexpectedProgramType),
         }
     }
 
@@ -138,6 +154,16 @@ impl Program {
         Ok(())
     }
 
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> Result<&ProgramFd, ProgramError> {
+        match self {
+            Self::Xdp(program) => program.fd(),
+            Self::Packet(program) => program.fd(),
+            Self::Socket(program) => program.fd(),
+            Self::Option(program) => program.fd(),
+        }
+    }
+
     /// Attaches it to a point, with a link that is pinned.
     pub(crate) fn attach(
         &mut self,
@@ -148,6 +174,7 @@ impl Program {
         let attached = netns.run(|| match self {
             Self::Xdp(program) => attach_xdp(program, point.index),
             Self::Packet(program) => attach_tcx(program, pins, point),
+            Self::Socket(_) | Self::Option(_) => Err(ProgramError::UnexpectedProgramType),
         });
         // Until it is pinned, the link goes with its descriptor.
         let link = attached.map_err(odd)??;
@@ -242,7 +269,7 @@ pub(crate) fn has_tcx(netns: &Netns) -> Result<bool, EbpfError> {
 
 fn tcx(hook: ProgramHook) -> Option<TcAttachType> {
     match hook {
-        ProgramHook::Xdp => None,
+        ProgramHook::Xdp | ProgramHook::SockCreate | ProgramHook::GetSockOpt => None,
         ProgramHook::Ingress => Some(TcAttachType::Ingress),
         ProgramHook::Egress => Some(TcAttachType::Egress),
     }

@@ -7,8 +7,8 @@ use polc_bundle::{Manifest, ProgramEntry, ProgramHook, ProgramStage};
 
 use super::clsact::{self, Found};
 use super::pins::{Pins, Point};
-use super::program::{self, Way};
-use super::{EbpfError, addresses, classes, load, sets};
+use super::program::{self, Program, Way};
+use super::{EbpfError, addresses, cgroup, classes, load, principals, sets};
 use crate::netlink::RouteConnection;
 use crate::netlink::address::{self, Primary};
 use crate::netlink::link::{self, Interface, Layer};
@@ -67,6 +67,8 @@ pub(crate) struct Seen {
     pub(crate) running: BTreeMap<Point, u32>,
     /// Those of these points that run theirs by a filter.
     pub(crate) filters: BTreeSet<Point>,
+    /// The number of the program that sockets run at each hook that has one of ours.
+    pub(crate) sockets: BTreeMap<ProgramHook, u32>,
     /// Points whose pin is left: their interface or filter is gone.
     pub(crate) severed: Vec<Point>,
     /// The pinned programs by their number.
@@ -117,6 +119,7 @@ impl Seen {
             addresses,
             running: BTreeMap::new(),
             filters: BTreeSet::new(),
+            sockets: cgroup::running(pins)?,
             severed: Vec::new(),
             ours: programs.keys().copied().chain(pinned).collect(),
             programs,
@@ -238,6 +241,8 @@ impl Seen {
         Ok(wanted.iter().all(|wanted| self.runs(wanted, generation))
             && self.running.len() == wanted.len()
             && self.severed.is_empty()
+            && cgroup::as_wanted(self, manifest, generation)
+            && principals::filled(&pins.principals(generation), &manifest.unresolved)?
             && classes::filled(
                 &pins.ifaces(generation),
                 &manifest.classes,
@@ -245,6 +250,22 @@ impl Seen {
             )?
             && addresses::filled(&pins.addresses(generation), &self.addresses)?
             && sets::stale(pins, generation, manifest)?.is_empty())
+    }
+
+    /// Opens those programs that run of the pinned ones, by number.
+    pub(crate) fn open<'n>(
+        &self,
+        running: impl Iterator<Item = &'n u32>,
+        pins: &Pins,
+    ) -> Result<BTreeMap<u32, Program>, EbpfError> {
+        let mut opened = BTreeMap::new();
+        for id in running {
+            if let Some(pinned) = self.programs.get(id).filter(|_| !opened.contains_key(id)) {
+                let mut programs = load::open(pins, &pinned.generation)?;
+                opened.extend(programs.remove(&pinned.name).map(|program| (*id, program)));
+            }
+        }
+        Ok(opened)
     }
 
     /// The name of a point that is or was there.

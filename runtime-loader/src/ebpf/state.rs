@@ -11,7 +11,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use polc_bundle::Manifest;
 
 use super::EbpfError;
-use super::pins::{IFACES, Pins};
+use super::pins::{IFACES, PRINCIPALS, Pins};
 
 /// What is longer is not all of a map's name to the kernel.
 pub(crate) const LONGEST_NAME: usize = 15;
@@ -39,6 +39,9 @@ impl<'m> Kept<'m> {
             .map_err(|error| EbpfError::Object(Box::new(error.into())))?;
         if !manifest.classes.is_empty() && !parsed.maps.contains_key(IFACES) {
             return Err(EbpfError::NoMap(IFACES.to_owned()));
+        }
+        if !manifest.unresolved.is_empty() && !parsed.maps.contains_key(PRINCIPALS) {
+            return Err(EbpfError::NoMap(PRINCIPALS.to_owned()));
         }
         let mut kept = Self::default();
         for name in &manifest.state {

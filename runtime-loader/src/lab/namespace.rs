@@ -12,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use super::LabError;
 use crate::netlink::{RouteConnection, link};
 use crate::netns::{CURRENT_NETNS, NETNS_DIR, run_inside};
+use crate::sys;
 
 /// Settings of a new namespace that make addresses usable at once and answers prompt: no
 /// duplicate address detection, no router discovery, no rate limit on ICMP errors.
@@ -63,6 +64,12 @@ impl Namespace {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number by which programs of the kernel know it.
+    pub fn cookie(&self) -> Result<u64, LabError> {
+        self.run(sys::netns_cookie)?
+            .map_err(LabError::when(format!("ask who `{}` is", self.name)))
     }
 
     /// Its open file.

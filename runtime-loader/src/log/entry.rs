@@ -146,6 +146,7 @@ mod tests {
             ProgramHook::Xdp => 0,
             ProgramHook::Ingress => 1,
             ProgramHook::Egress => 2,
+            other => panic!("nothing is logged at {other:?}"),
         };
         let verdict = entry.verdict.map_or(0, |v| v as u8 + 1);
         let family = if entry.source.is_ipv4() { 4 } else { 6 };

@@ -1,9 +1,10 @@
 //! What is in force where the policy is programs.
 
-use polc_bundle::Manifest;
+use polc_bundle::{Manifest, ProgramHook};
 
 use super::{ProgramStatus, Status, routing_status, rules};
 use crate::access::AccessError;
+use crate::ebpf::cgroup::{self, SOCKETS};
 use crate::ebpf::counters;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::seen::{Seen, mode};
@@ -38,6 +39,7 @@ pub(super) fn status(
         id: None,
         tag: None,
     }));
+    programs.extend(sockets(&seen, manifest, generation.as_deref()));
     let counters = match (&committed, manifest) {
         (Some(id), Some(manifest)) if pins.counters(id).exists() => {
             counters::read(&pins.counters(id), manifest)?
@@ -59,6 +61,34 @@ pub(super) fn status(
         programs,
         routing_left_over,
     })
+}
+
+/// What sockets run, and what they should.
+fn sockets(
+    seen: &Seen,
+    manifest: Option<&Manifest>,
+    generation: Option<&str>,
+) -> Vec<ProgramStatus> {
+    let status = |hook: ProgramHook, id: Option<u32>, name: Option<String>| {
+        let program = id.and_then(|id| seen.programs.get(&id));
+        ProgramStatus {
+            interface: SOCKETS.to_owned(),
+            hook: hook.word().to_owned(),
+            name: program.map(|program| program.name.clone()).or(name),
+            mode: id.map(|_| "cgroup".to_owned()),
+            id,
+            tag: program.map(|program| format!("{:016x}", program.tag)),
+        }
+    };
+    let running = seen.sockets.iter();
+    let mut all: Vec<ProgramStatus> = running
+        .map(|(hook, id)| status(*hook, Some(*id), None))
+        .collect();
+    let missing = manifest
+        .into_iter()
+        .flat_map(|manifest| cgroup::missing(seen, manifest, generation.unwrap_or_default()));
+    all.extend(missing.map(|(hook, name)| status(hook, None, Some(name.to_owned()))));
+    all
 }
 
 fn running(seen: &Seen) -> Vec<ProgramStatus> {

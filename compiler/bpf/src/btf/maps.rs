@@ -13,10 +13,13 @@
 //! } flows SEC(".maps");
 //! ```
 //!
+//! The kernel wants to know the types of what is kept at sockets: such a map has members `key` and `value`,
+//! pointers to the types, instead of their sizes.
+//!
 //! A map that holds maps has a last member `values`, an array of pointers to such a structure.
 
 use super::{Btf, Member, TypeId};
-use crate::map::{Map, Pinning, Shape};
+use crate::map::{Map, MapType, Pinning, Shape};
 
 /// The size of a pointer, in bytes.
 const POINTER: usize = 8;
@@ -46,9 +49,19 @@ pub(crate) fn describe(btf: &mut Btf, map: &Map) -> (TypeId, usize) {
 fn properties(btf: &mut Btf, shape: &Shape) -> Vec<Member> {
     let mut members = Vec::new();
     number(btf, &mut members, "type", shape.kind as u32);
+    let typed = shape.kind == MapType::SkStorage;
+    if typed {
+        let value = btf.bytes(shape.value_size);
+        for (name, kind) in [("key", btf.int()), ("value", value)] {
+            let kind = btf.pointer(kind);
+            let offset = extent(&members);
+            members.push(Member { name, kind, offset });
+        }
+    }
+    let size = |bytes| if typed { 0 } else { bytes };
     for (name, value) in [
-        ("key_size", shape.key_size),
-        ("value_size", shape.value_size),
+        ("key_size", size(shape.key_size)),
+        ("value_size", size(shape.value_size)),
         ("max_entries", shape.max_entries),
         ("map_flags", shape.flags.bits()),
     ] {

@@ -42,6 +42,8 @@ sections! {
     Getpeername6 = "cgroup/getpeername6" "What `getpeername` reports, IPv6.",
     Getsockname4 = "cgroup/getsockname4" "What `getsockname` reports, IPv4.",
     Getsockname6 = "cgroup/getsockname6" "What `getsockname` reports, IPv6.",
+    SockCreate = "cgroup/sock_create" "A socket that a process of a control group makes.",
+    GetSockOpt = "cgroup/getsockopt" "`getsockopt` of a process of a control group, after the kernel has answered.",
     SkLookup = "sk_lookup" "Which local socket a packet is for.",
     Sockops = "sockops" "Events of TCP connections in a control group.",
 }

@@ -1,7 +1,7 @@
 //! aya loads objects, and the kernel runs their programs.
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData};
-use aya::programs::{CgroupSockAddr, SkLookup, Xdp};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, SkStorage};
+use aya::programs::{CgroupSock, CgroupSockAddr, CgroupSockopt, SkLookup, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use polc_bpf::asm::{Assembler, Isa};
 use polc_bpf::insn::Cond::Ne;
@@ -122,6 +122,29 @@ fn programs_for_sockets_load() {
         .try_into()
         .unwrap();
     lookup.load().unwrap();
+    let made: &mut CgroupSock = loaded.program_mut("edge_sock").unwrap().try_into().unwrap();
+    made.load().unwrap();
+    let option: &mut CgroupSockopt = loaded
+        .program_mut("edge_option")
+        .unwrap()
+        .try_into()
+        .unwrap();
+    option.load().unwrap();
+}
+
+/// What a program notes about a socket when it is made is there as long as the socket.
+#[test]
+fn values_stay_with_sockets() {
+    if !possible() {
+        return;
+    }
+    let mut loaded = Ebpf::load(&sample::object().write().unwrap()).unwrap();
+    let map = loaded.map_mut("of_sockets").unwrap();
+    let mut values: SkStorage<_, u64> = map.try_into().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(values.get(&socket, 0).is_err());
+    values.insert(&socket, 7, 0).unwrap();
+    assert_eq!(values.get(&socket, 0).unwrap(), 7);
 }
 
 #[test]
@@ -180,6 +203,7 @@ fn every_type_of_map_can_be_made() {
         ("sock", Shape::new(MapType::SockMap, 4, 8, 10)),
         ("sock_hash", Shape::new(MapType::SockHash, 12, 8, 10)),
         ("ring", Shape::ring(4096)),
+        ("of_sockets", Shape::of_sockets(12)),
     ] {
         object.map(MapDefinition::new(name, shape));
     }
@@ -194,7 +218,7 @@ fn every_type_of_map_can_be_made() {
         assert!(!matches!(map, Map::Unsupported(_)), "{name}");
         names.push(name.to_owned());
     }
-    assert_eq!(names.len(), 15, "{names:?}");
+    assert_eq!(names.len(), 16, "{names:?}");
 }
 
 #[test]

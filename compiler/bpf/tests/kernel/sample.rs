@@ -3,7 +3,7 @@
 use polc_bpf::asm::{Assembler, Isa, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R10};
-use polc_bpf::insn::Width::{H, W};
+use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AtomicOp, Bits, FunctionId, Helper, SwapBits};
 use polc_bpf::map::{Map, MapFlags, MapType, Shape};
 use polc_bpf::object::{Object, Section};
@@ -49,6 +49,9 @@ pub(crate) fn object() -> Object {
     object.program(Section::Classifier, looping());
     object.program(Section::Connect4, allow_all("edge_connect4"));
     object.program(Section::SkLookup, allow_all("edge_sk_lookup"));
+    object.map(Map::new("of_sockets", Shape::of_sockets(8)));
+    object.program(Section::SockCreate, remembering());
+    object.program(Section::GetSockOpt, allow_all("edge_option"));
     object
 }
 
@@ -159,6 +162,23 @@ fn looping() -> Program {
     asm.mov(R4, 0);
     asm.call(Helper::Loop);
     asm.load(W, R0, R10, -4);
+    asm.exit();
+    asm.finish(Isa::V4).unwrap()
+}
+
+/// Remembers the group of whoever makes a socket.
+fn remembering() -> Program {
+    let mut asm = Assembler::new("edge_sock");
+    asm.mov(R6, R1);
+    asm.call(Helper::GetCurrentUidGid);
+    asm.store(DW, R10, -8, R0);
+    asm.load_map(R1, "of_sockets");
+    asm.mov(R2, R6);
+    asm.mov(R3, R10);
+    asm.add(R3, -8);
+    asm.mov(R4, 1);
+    asm.call(Helper::SkStorageGet);
+    asm.mov(R0, 1);
     asm.exit();
     asm.finish(Isa::V4).unwrap()
 }

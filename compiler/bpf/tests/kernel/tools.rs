@@ -43,7 +43,7 @@ fn bpftool_quotes_the_policy() {
     assert!(xdp.contains("int edge_xdp_count("), "{xdp}");
     assert!(dump("edge_tc").contains("policy edge {"));
 
-    for map in ["blocked", "learned", "dropped"] {
+    for map in ["blocked", "learned", "dropped", "of_sockets"] {
         let pinned = fs.at(&format!("maps/{map}"));
         let shown = run("bpftool", &["map", "show", "pinned", &pinned]);
         assert!(shown.contains(&format!("name {map}")), "{shown}");

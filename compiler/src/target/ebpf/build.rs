@@ -3,15 +3,18 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use polc_bpf::asm::{Program, SourceLine};
+use polc_bpf::asm::{AsmError, Program, SourceLine};
 use polc_bpf::map::{Map, MapType, Shape};
-use polc_bpf::object::Object;
-use polc_bundle::ProgramStage;
+use polc_bpf::object::{Object, Section};
+use polc_bundle::{ProgramHook, ProgramStage};
 
 use super::iface::Classes;
 use super::link::{Each, Link};
 use super::state::State;
-use super::{Attached, Hook, Needs, Programs, act, failed, filter, guard, leave, log, steer};
+use super::{
+    Attached, ForSockets, Hook, Need, Needs, Programs, act, failed, filter, guard, leave, log,
+    socket, steer,
+};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Ir, Rule, Stage};
 use crate::packet::Pattern;
@@ -44,6 +47,7 @@ pub(super) struct Build<'b> {
     state: State<'b>,
     flows: Vec<String>,
     classes: Vec<(Pattern, u64)>,
+    sockets: Vec<ForSockets>,
 }
 
 impl<'b> Build<'b> {
@@ -66,6 +70,7 @@ impl<'b> Build<'b> {
             state: State::new(ir, options),
             flows: Vec::new(),
             classes: Vec::new(),
+            sockets: Vec::new(),
         }
     }
 
@@ -147,6 +152,12 @@ impl<'b> Build<'b> {
             let shape = Shape::new(MapType::Hash, 4, 32, filter::MOST_INTERFACES);
             self.object.map(Map::new(steer::ADDRESSES, shape));
         }
+        if socket::answers_are_needed(ir) {
+            let program = socket::original("getsockopt", maps.flows().names());
+            let at = (ProgramHook::GetSockOpt, ProgramStage::Filter);
+            self.for_sockets(program, at)?;
+            self.needs.add(Need::SocketOptions);
+        }
         for map in state {
             self.flows.push(map.name.clone());
             self.object.map(map);
@@ -165,7 +176,16 @@ impl<'b> Build<'b> {
             let shape = Shape::new(MapType::PercpuArray, 4, 16, entries);
             self.object.map(Map::new(act::COUNTERS, shape));
         }
+        if self.state.all_senders().groups() {
+            let at = (ProgramHook::SockCreate, ProgramStage::Filter);
+            self.for_sockets(socket::create("sock_create"), at)?;
+            self.needs.add(Need::SocketGroups);
+        }
+        if !self.sockets.is_empty() {
+            self.object.map(socket::netns());
+        }
         let sets = self.state.set_data();
+        let unresolved = self.state.all_senders().unresolved();
         let mut state = self.state.write(&mut self.object);
         state.extend(self.flows);
         let object = self.object.write();
@@ -179,7 +199,31 @@ impl<'b> Build<'b> {
             sets,
             log_ids: log::ids(self.ir),
             classes: self.classes,
+            sockets: self.sockets,
+            unresolved,
         })
+    }
+
+    /// Adds a program for sockets.
+    fn for_sockets(
+        &mut self,
+        program: Result<Program, AsmError>,
+        (hook, stage): (ProgramHook, ProgramStage),
+    ) -> Result<(), Vec<Diagnostic>> {
+        let program = program.map_err(|error| vec![failed(&error, self.ir)])?;
+        self.listing.push_str(&program.to_string());
+        self.needs.note(&program);
+        self.sockets.push(ForSockets {
+            name: program.name().to_owned(),
+            hook,
+            stage,
+        });
+        let section = match hook {
+            ProgramHook::SockCreate => Section::SockCreate,
+            _ => Section::GetSockOpt,
+        };
+        self.object.program(section, program);
+        Ok(())
     }
 
     fn add(

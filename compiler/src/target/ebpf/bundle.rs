@@ -41,7 +41,7 @@ pub(super) fn bundle(
         programs: entries(&programs),
         state: programs.state.clone(),
         classes: classes(&programs),
-        unresolved: vec![],
+        unresolved: programs.unresolved.clone(),
         routing: routing::plan(ir),
         sysctls: routing::sysctls_of_programs(ir),
         files: vec![],
@@ -132,7 +132,14 @@ fn entries(programs: &Programs) -> Vec<ProgramEntry> {
         stage: program.stage,
         pattern: program.pattern.to_string(),
     };
-    programs.programs.iter().map(entry).collect()
+    let sockets = programs.sockets.iter().map(|program| ProgramEntry {
+        name: Some(program.name.clone()),
+        bare: None,
+        hook: program.hook,
+        stage: program.stage,
+        pattern: String::new(),
+    });
+    programs.programs.iter().map(entry).chain(sockets).collect()
 }
 
 fn classes(programs: &Programs) -> Vec<ClassEntry> {

@@ -212,7 +212,7 @@ fn by_source(asm: &mut Assembler, record: &Record, v6: bool) {
         asm.alu(AluOp::Rsh, R4, shift);
         asm.mov32(R4, R4);
         // The kernel reads the octets as they are.
-        asm.bswap(SwapBits::B32, R4);
+        asm.to_be(SwapBits::B32, R4);
         asm.alu32(AluOp::Add, to, R4);
     };
     if v6 {

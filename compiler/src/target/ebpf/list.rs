@@ -117,13 +117,15 @@ impl Maker<'_, '_> {
             all.chain(known.iter().flatten()).chain(unasked)
         };
         let sets = self.state.large_sets(all(), v6);
-        let items = rows::items(all(), v6, &sets);
+        let senders = self.state.senders(all());
+        let items = rows::items(all(), v6, &sets, &senders);
         let mut draft = Draft {
             rows: Rows {
                 items: &items,
                 v6,
                 classes: self.classes,
                 sets: &sets,
+                senders: &senders,
             },
             open: Vec::new(),
             from: Vec::new(),
@@ -277,7 +279,8 @@ impl<'d> Draft<'d> {
             let every = rows::every(*item, self.rows.v6);
             let mut asked = self.open.iter().filter_map(|row| row.region.dim(at));
             if asked.any(|values| *values != every) && self.known.insert(*item) {
-                looks.extend(Look::new(*item, state, self.rows.sets, self.rows.v6));
+                let known = (self.rows.sets, self.rows.senders);
+                looks.extend(Look::new(*item, state, known, self.rows.v6));
             }
         }
         looks
@@ -288,9 +291,9 @@ impl List {
     /// What a record has to have.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Item> {
         let looks = self.segments.iter().flat_map(|segment| &segment.looks);
-        let addresses = looks.flat_map(Look::addresses);
+        let looked = looks.flat_map(Look::items);
         let items = self.items.iter().chain(&self.also);
-        items.copied().chain(addresses.copied())
+        items.copied().chain(looked.copied())
     }
 
     /// The tables of keys that its instructions read.

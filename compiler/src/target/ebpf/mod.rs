@@ -32,7 +32,9 @@ mod rate;
 mod record;
 mod refuse;
 mod rows;
+mod sender;
 mod sets;
+mod socket;
 mod soft;
 mod state;
 mod steer;
@@ -41,7 +43,8 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polc_bundle::{Bundle, ProgramStage};
+use polc_bpf::asm::{AsmError, Program};
+use polc_bundle::{Bundle, ProgramHook, ProgramStage, Unresolved};
 
 use self::build::Build;
 pub use self::hook::Hook;
@@ -114,6 +117,21 @@ pub struct Programs {
     pub log_ids: BTreeMap<Arc<str>, u32>,
     /// The classes of interfaces that programs ask for by number.
     pub classes: Vec<(Pattern, u64)>,
+    /// The programs for sockets.
+    pub sockets: Vec<ForSockets>,
+    /// What a loader has to look up and fill the map `principals` with, by place.
+    pub unresolved: Vec<Unresolved>,
+}
+
+/// A program for the sockets of all processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForSockets {
+    /// Its name in the object.
+    pub name: String,
+    /// Where the kernel meets it.
+    pub hook: ProgramHook,
+    /// Which part of the policy needs it.
+    pub stage: ProgramStage,
 }
 
 /// A program, and where it runs.
@@ -160,6 +178,11 @@ pub fn filter(
     let mut build = Build::new(ir, sources, options);
     build.flows()?;
     build.finish()
+}
+
+/// The program that answers `SO_ORIGINAL_DST` from the flow table, whose maps have these names.
+pub fn original_destination(flows: [&str; 2]) -> Result<Program, AsmError> {
+    socket::original("getsockopt", flows)
 }
 
 /// Where the guard of a policy runs: frames have no mark before the kernel has made packets of them.

@@ -16,6 +16,10 @@ pub enum Need {
     CompareExchange,
     /// A function that the kernel calls for each entry of a map.
     ForEach,
+    /// What programs note of sockets, in a network namespace that they know.
+    SocketGroups,
+    /// Answers to questions for options of sockets, in such a namespace.
+    SocketOptions,
     /// A function that the kernel calls again and again.
     Loop,
     /// The helper that tells a frame's length.
@@ -34,6 +38,8 @@ impl Need {
             Self::CoarseClock => ("ktime_get_coarse_ns", "5.11"),
             Self::CompareExchange => ("compare and exchange", "5.12"),
             Self::ForEach => ("for_each_map_elem", "5.13"),
+            Self::SocketGroups => ("groups of sockets", "5.14"),
+            Self::SocketOptions => ("answers to getsockopt", "5.15"),
             Self::Loop => ("bpf_loop", "5.17"),
             Self::FrameLength => ("xdp_get_buff_len", "5.18"),
             Self::Time => ("ktime_get_tai_ns", "6.1"),
@@ -64,6 +70,11 @@ impl Needs {
     pub(super) fn note(&mut self, program: &Program) {
         let insns = program.functions().iter().flat_map(Function::insns);
         self.0.extend(insns.filter_map(Need::of));
+    }
+
+    /// What no instruction shows.
+    pub(super) fn add(&mut self, need: Need) {
+        self.0.insert(need);
     }
 
     /// Each of them, what older kernels have first.

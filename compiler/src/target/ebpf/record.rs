@@ -58,6 +58,8 @@ pub(super) enum Item {
         /// Whether its destination is asked for, not its source.
         dest: bool,
     },
+    /// Whether the packet has a sender that is known by name: 1, or 0. The number is that of its place.
+    Sender(u32),
 }
 
 impl Item {
@@ -91,7 +93,11 @@ impl Item {
             Self::Source | Self::Destination if v6 => 128,
             Self::Source | Self::Destination | Self::FragmentId => 32,
             Self::Protocol => 8,
-            Self::Later | Self::Away | Self::Member { .. } | Self::Inside { .. } => 1,
+            Self::Later
+            | Self::Away
+            | Self::Member { .. }
+            | Self::Inside { .. }
+            | Self::Sender(_) => 1,
             Self::Ingress | Self::Transport | Self::EchoId => 16,
             Self::Field(field) => {
                 let largest = self.absent().unwrap_or(field.largest());

@@ -95,10 +95,6 @@ fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> 
     let asks = |atoms: bool, what: &str| atoms.then(|| what.to_owned());
     let effects = &rule.effects;
     let impossible = |bucket: BucketId| impossible(ir.buckets.get(bucket)?.rate);
-    let mut atoms = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
-    if let Some(Atom::Principal(_, name)) = atoms.find(|a| matches!(a, Atom::Principal(..))) {
-        return Some(format!("a sender known by the name `{name}`"));
-    }
     let sets = rule.cubes.iter().flat_map(|cube| cube.atoms.keys());
     let sets = sets.filter_map(|atom| match atom {
         Atom::Dynamic { set, .. } => Some(*set),

@@ -3,6 +3,7 @@
 use super::classify::{FieldSpec, Row};
 use super::iface::Classes;
 use super::record::Item;
+use super::sender::Senders;
 use super::sets::Known;
 use crate::field::{DPORT, SPORT};
 use crate::ir::{Atom, Cube};
@@ -13,20 +14,21 @@ pub(super) fn items<'c>(
     cubes: impl IntoIterator<Item = &'c Cube>,
     v6: bool,
     sets: &Known,
+    senders: &Senders,
 ) -> Vec<Item> {
     let cubes = cubes.into_iter();
     let mut items: Vec<Item> = cubes
         .filter(|cube| is_of(cube, v6))
-        .flat_map(|cube| asked(cube, v6, sets))
+        .flat_map(|cube| asked(cube, v6, sets, senders))
         .collect();
     items.sort_unstable();
     items.dedup();
     items
 }
 
-fn asked(cube: &Cube, v6: bool, sets: &Known) -> Vec<Item> {
+fn asked(cube: &Cube, v6: bool, sets: &Known, senders: &Senders) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
-    items.extend(cube.atoms.keys().filter_map(member));
+    items.extend(cube.atoms.keys().filter_map(|atom| member(atom, senders)));
     let all = Cube::any();
     let part = |set: &AddrSet| {
         if v6 {
@@ -62,13 +64,13 @@ fn asked(cube: &Cube, v6: bool, sets: &Known) -> Vec<Item> {
 }
 
 /// The item that a question is about.
-fn member(atom: &Atom) -> Option<Item> {
+fn member(atom: &Atom, senders: &Senders) -> Option<Item> {
     match atom {
         Atom::Dynamic { set, dest } => Some(Item::Member {
             set: *set,
             dest: *dest,
         }),
-        Atom::Principal(..) => None,
+        Atom::Principal(kind, name) => senders.item(*kind, name),
     }
 }
 
@@ -96,6 +98,8 @@ pub(super) struct Rows<'r> {
     pub(super) classes: &'r Classes,
     /// The sets that have tables of their own.
     pub(super) sets: &'r Known,
+    /// The senders that are known by name.
+    pub(super) senders: &'r Senders,
 }
 
 impl Rows<'_> {
@@ -110,7 +114,9 @@ impl Rows<'_> {
                 Item::Destination if self.v6 => FieldSpec::address6("destination"),
                 Item::Destination => FieldSpec::address4("destination"),
                 Item::Protocol => FieldSpec::number("protocol", bits),
-                Item::Member { .. } | Item::Inside { .. } => FieldSpec::number("member", bits),
+                Item::Member { .. } | Item::Inside { .. } | Item::Sender(_) => {
+                    FieldSpec::number("member", bits)
+                }
                 Item::Away => FieldSpec::number("away", bits),
                 Item::Field(field) if [SPORT, DPORT].contains(field) => FieldSpec {
                     bits,
@@ -167,9 +173,9 @@ impl Rows<'_> {
                 (false, _) => Values::one(1),
                 (true, false) => every(),
             }),
-            Item::Member { .. } => {
+            Item::Member { .. } | Item::Sender(_) => {
                 let mut atoms = cube.atoms.iter();
-                let asked = atoms.find(|(atom, _)| member(atom) == Some(item));
+                let asked = atoms.find(|(atom, _)| member(atom, self.senders) == Some(item));
                 Some(asked.map_or_else(every, |(_, wanted)| Values::one(u128::from(*wanted))))
             }
             Item::Inside { set, dest } => {

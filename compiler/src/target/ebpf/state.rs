@@ -16,7 +16,9 @@ use super::dynamic::Members;
 use super::limit::{self, Limit};
 use super::log;
 use super::rate::{self, Meter, Store};
+use super::sender::Senders;
 use super::sets::{Known, SetData, Sets};
+use super::socket;
 use super::table::{Table, key_size};
 use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense, Verdict};
 use crate::packet::AddrSet;
@@ -43,6 +45,7 @@ pub(super) struct State<'s> {
     log_ids: BTreeMap<Arc<str>, u32>,
     sets: Sets,
     targets: Targets,
+    senders: Senders,
 }
 
 impl<'s> State<'s> {
@@ -55,6 +58,7 @@ impl<'s> State<'s> {
             log_ids: log::ids(ir),
             sets: Sets::default(),
             targets: Targets::default(),
+            senders: Senders::default(),
         }
     }
 
@@ -80,6 +84,21 @@ impl<'s> State<'s> {
     /// What a loader has to fill maps with.
     pub(super) fn set_data(&self) -> Vec<SetData> {
         self.sets.data().collect()
+    }
+
+    /// The senders so far, those of the cubes among them. What programs know of groups outlives an apply.
+    pub(super) fn senders<'c>(&mut self, cubes: impl Iterator<Item = &'c Cube>) -> Senders {
+        let senders = self.senders.note(cubes);
+        if senders.groups() {
+            let map = socket::groups();
+            self.maps.insert(map.name.clone(), map);
+        }
+        senders
+    }
+
+    /// All of them.
+    pub(super) fn all_senders(&self) -> &Senders {
+        &self.senders
     }
 
     /// The policy.
@@ -270,7 +289,7 @@ impl<'s> State<'s> {
     /// Adds the maps to an object, and returns the names of those that outlive an apply.
     pub(super) fn write(self, object: &mut Object) -> Vec<String> {
         let names = self.maps.keys().cloned().collect();
-        for map in self.sets.maps() {
+        for map in self.sets.maps().chain(self.senders.map()) {
             object.map(map);
         }
         for map in self.maps.into_values() {

@@ -22,6 +22,7 @@ pub(super) mod track;
 use polc_bpf::asm::SourceLine;
 use polc_bpf::map::{Map, MapType, Shape};
 
+pub(super) use self::decision::{DECISION, DNAT, OPENED_PORT, OPENED_TO, PROXY};
 pub(super) use self::flows::{
     CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
 };
@@ -35,8 +36,8 @@ use super::list::{List, ListError, Maker};
 use super::parse;
 use super::state::State;
 use crate::field::{
-    CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, IP_FRAGMENT, META_MARK,
-    META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
+    CT_DIRECTION, CT_MARK, CT_STATE, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, GID, IP_FRAGMENT,
+    META_MARK, META_PKTTYPE, UID, VLAN_ID, VLAN_PCP,
 };
 use crate::ir::{Block, Cube, Effects, Ir, Rule, Side, Stage, Verdict};
 use crate::packet::Pattern;
@@ -109,10 +110,11 @@ pub(super) struct Asked<'a> {
 
 /// Whether a field can be asked for.
 pub(super) fn reads(field: Field) -> bool {
-    const KNOWN: [Field; 6] = [
+    const KNOWN: [Field; 7] = [
         META_MARK,
         META_PKTTYPE,
         UID,
+        GID,
         CT_STATE,
         CT_MARK,
         CT_DIRECTION,

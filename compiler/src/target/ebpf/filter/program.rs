@@ -11,16 +11,14 @@ use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::{List, Places};
 use super::super::record::Item;
+use super::super::sender;
 use super::begin::{Begin, Begun, SKB_PKTTYPE};
 use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE, UID};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE};
 use crate::ir::Ir;
-
-/// The number of the user whom nobody has.
-const OVERFLOW_UID: i32 = 65534;
 
 /// One direction that a program judges.
 pub(super) struct Direction {
@@ -301,13 +299,8 @@ pub(in super::super) fn facts(asm: &mut Assembler, hook: Hook, stack: &Stack, kn
     if record.has(Item::Ingress) && known.ingress {
         ingress_class(asm, hook, stack);
     }
-    if wants(UID) && known.sender {
-        let nobody = asm.label("nobody");
-        asm.mov(R1, R6);
-        asm.call(Helper::GetSocketUid);
-        asm.jump32_if(Eq, R0, OVERFLOW_UID, nobody);
-        record.put(asm, Item::Field(UID), R0);
-        asm.bind(nobody);
+    if known.sender {
+        sender::facts(asm, record);
     }
 }
 
