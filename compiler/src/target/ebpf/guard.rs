@@ -46,6 +46,7 @@ pub(super) fn program(
     let mut maker = Maker {
         name: frame.name.to_owned(),
         classes,
+        opened: false,
         counter,
         actions: Actions::default(),
         line: frame.line_of,

@@ -89,6 +89,8 @@ pub(super) struct Maker<'m, 's> {
     pub(super) name: String,
     /// The classes of interfaces, by whose numbers cubes are asked for the way in.
     pub(super) classes: &'m Classes,
+    /// Whether packets can have had another destination before.
+    pub(super) opened: bool,
     /// A rule's counter.
     pub(super) counter: &'m dyn Fn(usize) -> Option<u32>,
     pub(super) actions: Actions,
@@ -118,12 +120,13 @@ impl Maker<'_, '_> {
         };
         let sets = self.state.large_sets(all(), v6);
         let senders = self.state.senders(all());
-        let items = rows::items(all(), v6, &sets, &senders);
+        let items = rows::items(all(), v6, &sets, &senders, self.opened);
         let mut draft = Draft {
             rows: Rows {
                 items: &items,
                 v6,
                 classes: self.classes,
+                opened: self.opened,
                 sets: &sets,
                 senders: &senders,
             },

@@ -42,6 +42,8 @@ pub(super) enum Item {
     Transport,
     /// The number by which an ICMP question and its answer are known.
     EchoId,
+    /// The destination address that the packet's flow was opened to, before steer has made another of it.
+    Opened,
     /// Of a packet that has come in: 1 if it is for another machine, or for several.
     Away,
     /// Whether packets have added the packet's key to a dynamic set: 1, or 0.
@@ -66,12 +68,17 @@ impl Item {
     /// How much of a place it takes; `None` for addresses, which take two.
     fn width(self) -> Option<Width> {
         match self.bits(false) {
-            _ if matches!(self, Self::Source | Self::Destination) => None,
+            _ if self.is_address() => None,
             0..=8 => Some(Width::B),
             9..=16 => Some(Width::H),
             17..=32 => Some(Width::W),
             _ => Some(Width::DW),
         }
+    }
+
+    /// Whether it is an address.
+    pub(super) fn is_address(self) -> bool {
+        matches!(self, Self::Source | Self::Destination | Self::Opened)
     }
 
     /// The number that says that the packet does not have it; `None` when every packet does.
@@ -90,8 +97,8 @@ impl Item {
     /// How wide its numbers are, the one for a missing field included.
     pub(super) fn bits(self, v6: bool) -> u8 {
         match self {
-            Self::Source | Self::Destination if v6 => 128,
-            Self::Source | Self::Destination | Self::FragmentId => 32,
+            _ if self.is_address() && v6 => 128,
+            Self::Source | Self::Destination | Self::Opened | Self::FragmentId => 32,
             Self::Protocol => 8,
             Self::Later
             | Self::Away

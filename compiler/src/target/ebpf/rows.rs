@@ -15,18 +15,24 @@ pub(super) fn items<'c>(
     v6: bool,
     sets: &Known,
     senders: &Senders,
+    opened: bool,
 ) -> Vec<Item> {
     let cubes = cubes.into_iter();
     let mut items: Vec<Item> = cubes
         .filter(|cube| is_of(cube, v6))
-        .flat_map(|cube| asked(cube, v6, sets, senders))
+        .flat_map(|cube| asked(cube, v6, (sets, senders), opened))
         .collect();
     items.sort_unstable();
     items.dedup();
     items
 }
 
-fn asked(cube: &Cube, v6: bool, sets: &Known, senders: &Senders) -> Vec<Item> {
+fn asked(
+    cube: &Cube,
+    v6: bool,
+    (sets, senders): (&Known, &Senders),
+    opened: bool,
+) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
     items.extend(cube.atoms.keys().filter_map(|atom| member(atom, senders)));
     let all = Cube::any();
@@ -51,7 +57,7 @@ fn asked(cube: &Cube, v6: bool, sets: &Known, senders: &Senders) -> Vec<Item> {
         (
             Item::Destination,
             true,
-            part(&cube.daddr) && part(&cube.original),
+            part(&cube.daddr) && (opened || part(&cube.original)),
         ),
     ] {
         match sets.find(cube, dest, v6) {
@@ -59,6 +65,9 @@ fn asked(cube: &Cube, v6: bool, sets: &Known, senders: &Senders) -> Vec<Item> {
             Some((set, _)) => items.push(Item::Inside { set, dest }),
             None => items.push(item),
         }
+    }
+    if opened && !part(&cube.original) {
+        items.push(Item::Opened);
     }
     items
 }
@@ -96,6 +105,8 @@ pub(super) struct Rows<'r> {
     pub(super) v6: bool,
     /// The classes of interfaces that packets come in by.
     pub(super) classes: &'r Classes,
+    /// Whether packets can have had another destination before.
+    pub(super) opened: bool,
     /// The sets that have tables of their own.
     pub(super) sets: &'r Known,
     /// The senders that are known by name.
@@ -113,6 +124,8 @@ impl Rows<'_> {
                 Item::Source => FieldSpec::address4("source"),
                 Item::Destination if self.v6 => FieldSpec::address6("destination"),
                 Item::Destination => FieldSpec::address4("destination"),
+                Item::Opened if self.v6 => FieldSpec::address6("original"),
+                Item::Opened => FieldSpec::address4("original"),
                 Item::Protocol => FieldSpec::number("protocol", bits),
                 Item::Member { .. } | Item::Inside { .. } | Item::Sender(_) => {
                     FieldSpec::number("member", bits)
@@ -166,7 +179,9 @@ impl Rows<'_> {
             Item::Source if large(false).is_some() => Some(every()),
             Item::Source => address(&cube.saddr),
             Item::Destination if large(true).is_some() => Some(every()),
+            Item::Destination if self.opened => address(&cube.daddr),
             Item::Destination => address(&cube.daddr)?.intersection(&address(&cube.original)?),
+            Item::Opened => address(&cube.original),
             Item::Protocol => Values::of(&cube.proto),
             Item::Away => Some(match (cube.egress.host, cube.egress.ifaces.is_empty()) {
                 (true, true) => Values::one(0),

@@ -150,16 +150,17 @@ pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
 /// The programs for a class of interfaces.
 pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListError> {
     let (ir, iface) = (state.ir(), asked.iface);
+    let translates = translates(ir);
     let mut maker = Maker {
         name: String::new(),
         classes: asked.classes,
+        opened: translates,
         counter: asked.counter,
         actions: Actions::default(),
         line: asked.line_of,
         state,
     };
     let governs = ir.governs;
-    let translates = translates(ir);
     let own = governs.input || governs.output || translates;
     let mut directions = Vec::new();
     for (name, governed, remembers, part) in match asked.hook {

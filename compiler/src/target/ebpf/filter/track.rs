@@ -12,7 +12,7 @@ use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::hook::Hook;
 use super::super::record::Item;
-use super::decision::{DECISION, PENDING};
+use super::decision::{DECISION, DNAT, OPENED_TO, PENDING};
 use super::flows::{
     BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
     number,
@@ -129,6 +129,27 @@ impl Lookup<'_> {
         for place in [self.stack.mark, self.stack.way, self.stack.now] {
             place.set(asm, R1);
         }
+        let record = &self.stack.record;
+        if record.has(Item::Opened) {
+            record.get_half(asm, R1, Item::Destination, false);
+            record.get_half(asm, R2, Item::Destination, true);
+            record.put_address(asm, Item::Opened, Some(R2), R1);
+        }
+    }
+
+    /// Notes where the flow in `R7` was opened to, if rules ask.
+    pub(in super::super) fn opened(&self, asm: &mut Assembler) {
+        let record = &self.stack.record;
+        if record.has(Item::Opened) {
+            let same = asm.label("opened_here");
+            asm.load(W, R1, R7, DECISION);
+            asm.alu(AluOp::And, R1, DNAT);
+            asm.jump_if(Eq, R1, 0, same);
+            asm.load(DW, R1, R7, OPENED_TO);
+            asm.load(DW, R2, R7, OPENED_TO + 8);
+            record.put_address(asm, Item::Opened, Some(R2), R1);
+            asm.bind(same);
+        }
     }
 
     /// Goes to `unknown` with the flow in `R7` that steer has decided, and the filter has not. Its mark is noted.
@@ -142,6 +163,7 @@ impl Lookup<'_> {
         asm.jump_if(Eq, R1, 0, admitted);
         asm.load(W, R1, R7, MARK);
         self.stack.mark.set(asm, R1);
+        self.opened(asm);
         asm.jump(unknown);
         asm.bind(admitted);
     }

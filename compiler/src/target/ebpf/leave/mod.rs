@@ -22,6 +22,7 @@ pub(super) fn program(
     let mut maker = Maker {
         name: String::new(),
         classes: asked.classes,
+        opened: true,
         counter: asked.counter,
         actions: Actions::default(),
         line: asked.line_of,

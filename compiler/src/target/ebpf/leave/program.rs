@@ -192,6 +192,7 @@ impl One<'_> {
         asm.jump(exit.next);
         if leave.lists.iter().any(Option::is_some) {
             asm.bind(undecided);
+            lookup.opened(asm);
             stack.kind.set(asm, Kind::New as i32);
             asm.load(W, R1, R7, super::super::filter::flows::MARK);
             stack.mark.set(asm, R1);

@@ -288,7 +288,7 @@ impl Lookup<'_> {
         };
         let (shift, bits) = (part.shift, part.bits);
         match item {
-            Item::Source | Item::Destination => self.halves(asm, dst, item, part),
+            _ if item.is_address() => self.halves(asm, dst, item, part),
             _ => {
                 self.record.get(asm, dst, item);
                 if shift > 0 {

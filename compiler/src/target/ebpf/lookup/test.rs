@@ -54,7 +54,7 @@ impl Lookup<'_> {
 
     fn load(&self, asm: &mut Assembler, item: Item, upper: bool) {
         match item {
-            Item::Source | Item::Destination => self.record.get_half(asm, R0, item, upper),
+            _ if item.is_address() => self.record.get_half(asm, R0, item, upper),
             _ => self.record.get(asm, R0, item),
         }
     }

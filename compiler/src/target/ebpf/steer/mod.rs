@@ -36,6 +36,7 @@ pub(super) fn program(
     let mut maker = Maker {
         name: asked.name.to_owned(),
         classes: asked.classes,
+        opened: false,
         counter: asked.counter,
         actions: Actions::default(),
         line: asked.line_of,
