@@ -231,7 +231,8 @@ fn a_proxy_learns_where_a_connection_was_meant_to_go() {
 }
 
 /// Asks for options of a new connection with buffers of more than a page, of which programs are shown the first
-/// page: what comes back of the kernel's option, and what it says of flows that nobody knows.
+/// page: what comes back of the kernel's option, and what it says of flows that nobody knows. (Before Linux 6.5 they
+/// come back only if programs let them go.)
 const LARGE: &str = "
 import ctypes, socket
 libc = ctypes.CDLL(None, use_errno=True)

@@ -52,7 +52,7 @@ const ADDRESS6: i32 = 28;
 const MAPPED: i32 = 0xffff;
 
 /// The longest answer of the kernel that a program is shown all of. One that is longer has to be let
-/// go by saying that it has no length: the kernel would take it for a mistake.
+/// go by saying that it has no length: kernels before 6.5 would take it for a mistake (`EFAULT`).
 const PAGE: i32 = 4096;
 
 /// The places on the stack: the ends of the socket, each as two halves of an address (lower first) and a port,
