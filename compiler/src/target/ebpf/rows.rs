@@ -27,12 +27,7 @@ pub(super) fn items<'c>(
     items
 }
 
-fn asked(
-    cube: &Cube,
-    v6: bool,
-    (sets, senders): (&Known, &Senders),
-    opened: bool,
-) -> Vec<Item> {
+fn asked(cube: &Cube, v6: bool, (sets, senders): (&Known, &Senders), opened: bool) -> Vec<Item> {
     let mut items: Vec<Item> = cube.fields.keys().copied().map(Item::Field).collect();
     items.extend(cube.atoms.keys().filter_map(|atom| member(atom, senders)));
     let all = Cube::any();

@@ -27,5 +27,7 @@ pub(in super::super) const HOME: i32 = 0x20;
 /// It leaves by another way than its first packet was routed: the number of the route is at
 /// [`PROXY_SHIFT`].
 pub(in super::super) const ROUTED: i32 = 0x40;
+/// A socket of this host has opened it in another one's name: its answers are not addressed to this host.
+pub(in super::super) const FOREIGN: i32 = 0x80;
 /// Where the number of a proxy, or of a route, begins.
 pub(in super::super) const PROXY_SHIFT: i32 = 8;

@@ -3,7 +3,7 @@
 
 use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne, Set};
-use polc_bpf::insn::Reg::{R0, R1, R2, R3, R6, R7, R9, R10};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper};
 
@@ -11,11 +11,11 @@ use super::super::act::{Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
-    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PENDING, PROXY,
-    PROXY_SHIFT, ROUTED, SNAT,
+    DECISION, DNAT, FOREIGN, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PENDING,
+    PROXY, PROXY_SHIFT, ROUTED, SNAT,
 };
 use super::super::filter::direction::{self, SKB_INGRESS, SKB_INTERFACE};
-use super::super::filter::flows::{BY_HIGHER, Flows, key};
+use super::super::filter::flows::{BY_HIGHER, Flows, key, number};
 use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, Facts, either, facts, quote};
@@ -27,7 +27,8 @@ use super::super::record::Item;
 use super::aliases::{Aliases, FRESH};
 use super::ends::{self, Ends};
 use super::proxy::Assign;
-use super::reroute::Reroute;
+use super::reroute::{LOOPBACK, NOT_FORWARDED, Reroute};
+use crate::field::TCP;
 use crate::ir::{Down, Ir, Mark};
 
 /// The map with the addresses of interfaces.
@@ -298,7 +299,7 @@ impl One<'_> {
         // The aliases of flows that have settled are kept apart, too.
         let stays = asm.label("alias_kept");
         asm.jump_if(Ne, R1, FRESH, stays);
-        asm.jump_if(Eq, polc_bpf::insn::Reg::R8, 0, stays);
+        asm.jump_if(Eq, R8, 0, stays);
         ends::put(asm, stack, End::Destination, ends.outer);
         self.key(asm);
         self.steer.aliases.settle(asm, stack, ends.to);
@@ -323,9 +324,30 @@ impl One<'_> {
             asm.jump(exit.reroute);
         } else {
             asm.jump_if(Set, R1, PROXY, exit.proxy);
+            asm.jump(exit.next);
         }
         asm.bind(answer);
-        asm.jump(exit.next);
+        if self.steer.hook == Hook::Ingress && self.steer.ir.proxies.iter().any(|p| p.tcp) {
+            asm.mov(R2, R1);
+            asm.alu(AluOp::And, R2, FOREIGN);
+            asm.jump_if(Eq, R2, 0, exit.next);
+            asm.note("answer to a socket with another one's address");
+            self.assign(exit.next).answer(asm, &self.steer.ir.proxies);
+        } else {
+            asm.jump(exit.next);
+        }
+    }
+
+    fn assign(&self, undone: Label) -> Assign<'_> {
+        let stack = self.stack();
+        Assign {
+            stack,
+            decision: stack.choice.unwrap_or(stack.kind),
+            tuple: self.ends.scratch,
+            next: self.exit.next,
+            drop: self.exit.drop,
+            undone,
+        }
     }
 
     fn rewrite(&self) -> Rewrite<'_> {
@@ -399,10 +421,19 @@ impl One<'_> {
         }
         asm.bind(exit.direct);
         asm.note("it goes where it says");
+        let unmarked = asm.label("unmarked");
         stack.mark.get(asm, R1);
-        asm.jump_if(Eq, R1, 0, exit.next);
+        asm.jump_if(Eq, R1, 0, unmarked);
         self.decide(asm, PENDING);
         asm.jump(exit.open);
+        asm.bind(unmarked);
+        if self.has_foreign_flows() {
+            self.is_foreign(asm);
+            self.decide(asm, PENDING | FOREIGN);
+            asm.jump(exit.open);
+        } else {
+            asm.jump(exit.next);
+        }
 
         let mut outcomes = steer.actions.outcomes();
         if outcomes.any(|o| matches!(o, Outcome::Redirect | Outcome::Dnat { .. })) {
@@ -445,15 +476,7 @@ impl One<'_> {
         } else {
             let undone = asm.label("undone");
             asm.bind(exit.proxy);
-            let assign = Assign {
-                stack,
-                decision: noted,
-                tuple: self.ends.scratch,
-                next: exit.next,
-                drop: exit.drop,
-                undone,
-            };
-            assign.write(asm, &steer.ir.proxies);
+            self.assign(undone).write(asm, &steer.ir.proxies);
             if steer
                 .ir
                 .proxies
@@ -465,6 +488,31 @@ impl One<'_> {
                 asm.jump(exit.next);
             }
         }
+    }
+
+    /// Whether proxies of this host may open connections in the names of their clients.
+    fn has_foreign_flows(&self) -> bool {
+        let takes_tcp = self.steer.ir.proxies.iter().any(|proxy| proxy.tcp);
+        self.steer.hook == Hook::Egress && takes_tcp
+    }
+
+    /// Goes on with a connection of this host that has another one's address, and to `next` with all else.
+    fn is_foreign(&self, asm: &mut Assembler) {
+        let (stack, next) = (self.stack(), self.exit.next);
+        stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, next);
+        stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(TCP), next);
+        asm.mov(R1, LOOPBACK);
+        direction::question(asm, stack);
+        // Whose the source is.
+        for word in [0, 8] {
+            asm.load(DW, R1, R10, stack.area + 16 + word);
+            asm.store(DW, R10, stack.area + 32 + word, R1);
+        }
+        asm.mov(R4, 0);
+        direction::ask(asm, stack);
+        asm.jump_if(Eq, R0, NOT_FORWARDED, next);
     }
 
     /// Notes what is decided of the flow.

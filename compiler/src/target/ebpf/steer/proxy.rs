@@ -57,6 +57,35 @@ impl Assign<'_> {
         asm.jump(self.drop);
     }
 
+    /// Delivers an answer to the socket that has opened the connection, by the mark of the first proxy of the family.
+    pub(super) fn answer(&self, asm: &mut Assembler, proxies: &[Proxy]) {
+        let six = asm.label("answer_ipv6");
+        self.stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        for v6 in [false, true] {
+            if v6 {
+                asm.bind(six);
+            }
+            let listens = |p: &&Proxy| p.tcp && if v6 { p.v6.is_some() } else { p.v4.is_some() };
+            let Some(proxy) = proxies.iter().find(listens) else {
+                asm.jump(self.next);
+                continue;
+            };
+            let taken = asm.label("socket_found");
+            self.connection(asm, v6);
+            self.look(asm, Helper::SkcLookupTcp, v6);
+            asm.jump_if(Eq, R0, 0, self.next);
+            asm.mov(R8, R0);
+            asm.load(W, R1, R8, STATE);
+            asm.jump_if(Ne, R1, LISTEN, taken);
+            asm.mov(R1, R8);
+            asm.call(Helper::SkRelease);
+            asm.jump(self.next);
+            asm.bind(taken);
+            self.take(asm, proxy.mark);
+        }
+    }
+
     fn assign(&self, asm: &mut Assembler, proxy: &Proxy) {
         let [six, down] = ["ipv6", "proxy_down"].map(|name| asm.label(name));
         self.stack.family.get(asm, R1);

@@ -13,7 +13,7 @@ use super::super::link::Link;
 use crate::ir::{Ir, Verdict};
 
 /// The loopback interface, which has the same number in every network namespace.
-const LOOPBACK: i32 = 1;
+pub(super) const LOOPBACK: i32 = 1;
 /// `BPF_F_INGRESS`: as if it came in.
 const TO_INGRESS: i32 = 1;
 /// `BPF_F_RECOMPUTE_CSUM`.
@@ -43,7 +43,7 @@ pub(super) fn arrived(asm: &mut Assembler, next: Label) {
 const FOUND: i32 = 0;
 const NO_NEIGHBOUR: i32 = 7;
 /// What means this host.
-const NOT_FORWARDED: i32 = 4;
+pub(super) const NOT_FORWARDED: i32 = 4;
 
 /// The tables that rules of steer route by.
 fn tables(ir: &Ir) -> Vec<u32> {
