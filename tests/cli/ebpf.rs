@@ -44,7 +44,7 @@ guard {
 }
 raw nft \"chain mine { }\"
 from wan to host { allow tcp/22 within 65537 flows  default deny }
-steer { deny tcp/81 }
+steer { deny when eth.type == 0x0806 }
 default deny
 ";
     let place = Place::new(&[("mixed.pol", policy)]);
@@ -57,7 +57,7 @@ default deny
         "mixed.pol:7:1",
         "cannot express a limit of more than 65536 live flows in filter",
         "mixed.pol:8:20",
-        "cannot express steer rules yet",
+        "cannot express `eth.type` in steer",
         "mixed.pol:9:9",
         "build for `nftables`",
     ] {
@@ -68,9 +68,10 @@ default deny
 
 #[test]
 fn a_program_with_more_maps_than_the_kernel_allows_is_refused() {
-    let rules: String = (1..=40)
+    let rules: Vec<String> = (1..=40)
         .map(|n| format!("  allow tcp/{n} within {n}/s per source\n"))
         .collect();
+    let rules = rules.concat();
     let policy = format!("policy rates\nto host {{\n{rules}  default deny\n}}\n");
     let place = Place::new(&[("rates.pol", &policy)]);
     let run = place.polc(&["build", "rates.pol", "--target", "ebpf", "-o", "out"]);

@@ -10,7 +10,7 @@ use super::super::limit::{self, Functions, Limit};
 use super::super::link::Link;
 use super::super::list::{List, Places};
 use super::super::parse::{self, Exits, Tags};
-use super::super::record::{Item, Record};
+use super::super::record::Record;
 use super::super::table::Makers;
 use super::direction;
 use super::flows::{Flows, KEY};
@@ -29,8 +29,6 @@ pub(in super::super) struct Begin<'b> {
     pub(in super::super) line: Option<&'b SourceLine>,
     pub(in super::super) lists: Vec<&'b List>,
     pub(in super::super) flows: &'b Flows,
-    /// What has to be known of packets besides what lists and the flow table ask.
-    pub(in super::super) also: Vec<Item>,
     /// How many bytes the area of the stack has at least.
     pub(in super::super) area: i16,
     /// How many bytes of it are beside what is known of a quoted packet.
@@ -65,7 +63,7 @@ impl Begin<'_> {
             malformed: drop,
         };
         let wanted = lists().flat_map(List::wanted);
-        let record = Record::of(Stack::items(wanted.chain(self.also.iter().copied())));
+        let record = Record::of(Stack::items(wanted));
         // What the parser keeps beside is nobody's any more when it is done.
         let kept = &mut record.clone();
         parse::frame(asm, (self.hook, self.link), Tags::Other, kept, exits);
@@ -123,12 +121,7 @@ impl Begin<'_> {
 impl Begun {
     /// Where lists find what they need. They go to `decided` with an answer, and to `closed` with what they
     /// cannot judge.
-    pub(in super::super) fn places<'p>(
-        &'p self,
-        hook: Hook,
-        decided: Label,
-        closed: Label,
-    ) -> Places<'p> {
+    pub(in super::super) fn places(&self, hook: Hook, decided: Label, closed: Label) -> Places<'_> {
         let stack = &self.stack;
         Places {
             hook,

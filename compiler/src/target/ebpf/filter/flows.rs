@@ -166,7 +166,7 @@ impl Flows {
     /// over, and would hide this one if it was left among those that have settled. What steer has decided
     /// of the flow stays. Changes `R7`.
     pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
-        self.begin(asm, stack);
+        begin(asm, stack);
         let opened = asm.label("opened");
         if self.decides {
             let new = asm.label("new_flow");
@@ -194,19 +194,6 @@ impl Flows {
         asm.jump_if(Ne, R0, 0, full);
         self.forget_settled(asm, stack);
         asm.bind(opened);
-    }
-
-    /// The beginning of a value: the time until which it is known is in `R1`, its flags are in `R2`, the mark
-    /// was noted.
-    pub(in super::super) fn begin(&self, asm: &mut Assembler, stack: &Stack) {
-        asm.store(DW, R10, stack.value + UNTIL, R1);
-        stack.mark.get(asm, R1);
-        asm.store(W, R10, stack.value + MARK, R1);
-        stack.now.get(asm, R1);
-        asm.alu(AluOp::Rsh, R1, STAMP_CLOCK);
-        asm.alu32(AluOp::Lsh, R1, STAMP_SHIFT);
-        asm.alu(AluOp::Or, R2, R1);
-        asm.store(W, R10, stack.value + FLAGS, R2);
     }
 
     /// Writes a fresh flow of the whole value that is on the stack. Goes to `full` if that fails.
@@ -286,6 +273,19 @@ impl Flows {
         asm.jump_if(Gt, R2, R1, expected);
         asm.bind(missing);
     }
+}
+
+/// The beginning of a value: the time until which it is known is in `R1`, its flags are in `R2`, the mark
+/// was noted.
+pub(in super::super) fn begin(asm: &mut Assembler, stack: &Stack) {
+    asm.store(DW, R10, stack.value + UNTIL, R1);
+    stack.mark.get(asm, R1);
+    asm.store(W, R10, stack.value + MARK, R1);
+    stack.now.get(asm, R1);
+    asm.alu(AluOp::Rsh, R1, STAMP_CLOCK);
+    asm.alu32(AluOp::Lsh, R1, STAMP_SHIFT);
+    asm.alu(AluOp::Or, R2, R1);
+    asm.store(W, R10, stack.value + FLAGS, R2);
 }
 
 /// Notes the time, also in `R0`.

@@ -87,19 +87,18 @@ impl Filter<'_> {
             .outcomes()
             .any(|o| matches!(o, Outcome::Reject(_)));
         let stateless = self.directions.iter().any(|d| d.stateless.is_some());
-        let begin = Begin {
+        let start = Begin {
             hook: self.hook,
             link,
             line: self.line.as_ref(),
             lists: self.lists().collect(),
             flows: self.flows,
-            also: Vec::new(),
             area: if rejects { reject::LONGEST } else { 0 },
             apart: 0,
             tells: stateless,
             chooses: false,
         };
-        let begun = begin.write(&mut asm, exit.next, exit.drop);
+        let begun = start.write(&mut asm, exit.next, exit.drop);
         let stack = &begun.stack;
         let lookup = track::Lookup {
             hook: self.hook,

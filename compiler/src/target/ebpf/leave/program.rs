@@ -77,19 +77,18 @@ impl Leave<'_> {
             keep,
             allocate,
         };
-        let begin = Begin {
+        let start = Begin {
             hook: Hook::Egress,
             link,
             line: self.line.as_ref(),
             lists: self.lists.iter().flatten().flatten().collect(),
             flows: self.flows,
-            also: Vec::new(),
             area: 0,
             apart: Ends::size(self.flows.value()),
             tells: false,
             chooses: true,
         };
-        let begun = begin.write(&mut asm, exit.next, exit.drop);
+        let begun = start.write(&mut asm, exit.next, exit.drop);
         let one = One {
             leave: self,
             link,

@@ -6,7 +6,9 @@
 //! *alias* besides: what its packets look like until then.
 
 mod aliases;
+mod decide;
 pub(super) mod ends;
+mod known;
 mod program;
 mod proxy;
 mod reroute;

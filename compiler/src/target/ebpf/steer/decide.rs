@@ -1,0 +1,339 @@
+//! Where a new flow goes: what the rules decide of it, and what follows from that.
+
+use polc_bpf::asm::Assembler;
+use polc_bpf::insn::AluOp;
+use polc_bpf::insn::Cond::{Eq, Ne, Set};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
+use polc_bpf::insn::Width::{DW, H, W};
+
+use super::super::act::Outcome;
+use super::super::choice;
+use super::super::filter::decision::{
+    DECISION, DNAT, FOREIGN, HOME, OPENED_PORT, OPENED_TO, PENDING, PROXY, PROXY_SHIFT, ROUTED,
+};
+use super::super::filter::direction;
+use super::super::filter::flows::{begin, number};
+use super::super::filter::track::{self, Kind};
+use super::super::filter::{Facts, either, facts};
+use super::super::hook::Hook;
+use super::super::nat::End;
+use super::super::record::Item;
+use super::ends;
+use super::program::{One, address_of_interface};
+use super::reroute::{self, LOOPBACK, NOT_FORWARDED, Reroute};
+use crate::field::TCP;
+use crate::ir::{Down, Mark};
+use polc_bpf::asm::Label;
+
+impl One<'_> {
+    /// Goes to `decided` with the answer of a new flow, or to `direct`.
+    pub(super) fn classify(&self, asm: &mut Assembler, away: bool, decided: Label) {
+        let Some(lists) = &self.steer.lists else {
+            asm.jump(self.exit.direct);
+            return;
+        };
+        let stack = self.stack();
+        let asks = Facts {
+            sender: self.steer.hook == Hook::Egress,
+            ingress: false,
+        };
+        facts(asm, self.steer.hook, stack, asks);
+        if away {
+            self.away(asm);
+        }
+        let places = self.begun.places(self.steer.hook, decided, self.exit.drop);
+        either(asm, stack, &places, lists);
+        asm.jump(self.exit.direct);
+    }
+
+    /// Notes whether the packet is for another machine, or for several.
+    fn away(&self, asm: &mut Assembler) {
+        let stack = self.stack();
+        let [six, ask, group, noted] =
+            ["ipv6", "ask", "not_here", "way_noted"].map(|n| asm.label(n));
+        stack.family.get(asm, R1);
+        asm.jump_if(Ne, R1, 0, six);
+        stack.record.get_half(asm, R1, Item::Destination, false);
+        asm.mov(R2, R1);
+        asm.alu(AluOp::Rsh, R2, 28);
+        asm.jump_if(Eq, R2, 0xe, group);
+        asm.load_wide(R2, u64::from(u32::MAX));
+        asm.jump_if(Eq, R1, R2, group);
+        asm.jump(ask);
+        asm.bind(six);
+        stack.record.get_half(asm, R1, Item::Destination, true);
+        asm.alu(AluOp::Rsh, R1, 56);
+        asm.jump_if(Eq, R1, 0xff, group);
+        asm.bind(ask);
+        direction::arriving(asm, stack, group);
+        self.steer.hook.zero(asm, R1);
+        asm.jump(noted);
+        asm.bind(group);
+        asm.mov(R1, 1);
+        asm.bind(noted);
+        self.steer.hook.hide(asm, R1, R2);
+        stack.record.put(asm, Item::Away, R1);
+    }
+
+    /// What follows from the answer in `R0`, and from what was found before.
+    pub(super) fn act(&self, asm: &mut Assembler, decided: Label) {
+        let (steer, stack, exit) = (self.steer, self.stack(), self.exit);
+        if steer.lists.is_some() {
+            asm.bind(decided);
+            let end = |asm: &mut Assembler, outcome| self.outcome(asm, outcome);
+            steer.actions.write(asm, &stack.record, stack.index, &end);
+        }
+        asm.bind(exit.direct);
+        asm.note("it goes where it says");
+        let unmarked = asm.label("unmarked");
+        stack.mark.get(asm, R1);
+        asm.jump_if(Eq, R1, 0, unmarked);
+        self.decide(asm, PENDING);
+        asm.jump(exit.open);
+        asm.bind(unmarked);
+        if self.has_foreign_flows() {
+            self.is_foreign(asm);
+            self.decide(asm, PENDING | FOREIGN);
+            asm.jump(exit.open);
+        } else {
+            asm.jump(exit.next);
+        }
+
+        let mut outcomes = steer.actions.outcomes();
+        if outcomes.any(|o| matches!(o, Outcome::Redirect | Outcome::Dnat { .. })) {
+            asm.bind(exit.translate);
+            asm.note("another destination");
+            self.translate(asm);
+        }
+
+        asm.bind(exit.open);
+        self.open(asm, exit.next);
+        let noted = stack.choice.unwrap_or(stack.kind);
+        noted.get(asm, R1);
+        if steer.hook == Hook::Egress {
+            asm.jump_if(Set, R1, PROXY | HOME, exit.home);
+            asm.jump_if(Set, R1, DNAT | ROUTED, exit.reroute);
+        } else {
+            asm.jump_if(Set, R1, PROXY, exit.proxy);
+        }
+        for (label, verdict) in [
+            (exit.next, steer.hook.pass()),
+            (exit.drop, steer.hook.drop()),
+        ] {
+            asm.bind(label);
+            asm.mov(R0, verdict);
+            asm.exit();
+        }
+        let reroute = Reroute {
+            ir: steer.ir,
+            link: self.link,
+            stack,
+            decision: noted,
+            scratch: self.ends.scratch,
+            drop: exit.drop,
+        };
+        if steer.hook == Hook::Egress {
+            asm.bind(exit.home);
+            reroute.home(asm);
+            asm.bind(exit.reroute);
+            reroute.write(asm, exit.home);
+        } else {
+            let undone = asm.label("undone");
+            asm.bind(exit.proxy);
+            self.assign(undone).write(asm, &steer.ir.proxies);
+            if steer
+                .ir
+                .proxies
+                .iter()
+                .any(|proxy| proxy.down == Down::Direct)
+            {
+                asm.bind(undone);
+                steer.flows.forget(asm, stack);
+                asm.jump(exit.next);
+            }
+        }
+    }
+
+    /// Whether proxies of this host may open connections in the names of their clients.
+    fn has_foreign_flows(&self) -> bool {
+        let takes_tcp = self.steer.ir.proxies.iter().any(|proxy| proxy.tcp);
+        self.steer.hook == Hook::Egress && takes_tcp
+    }
+
+    /// Goes on with a connection of this host that has another one's address, and to `next` with all else.
+    fn is_foreign(&self, asm: &mut Assembler) {
+        let (stack, next) = (self.stack(), self.exit.next);
+        stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, next);
+        stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(TCP), next);
+        asm.mov(R1, LOOPBACK);
+        direction::question(asm, stack);
+        // Whose the source is.
+        for word in [0, 8] {
+            asm.load(DW, R1, R10, stack.area + 16 + word);
+            asm.store(DW, R10, stack.area + 32 + word, R1);
+        }
+        asm.mov(R4, 0);
+        direction::ask(asm, stack);
+        asm.jump_if(Eq, R0, NOT_FORWARDED, next);
+    }
+
+    /// Notes what is decided of the flow.
+    fn decide(&self, asm: &mut Assembler, decision: i32) {
+        let noted = self.stack().choice.unwrap_or(self.stack().kind);
+        noted.set(asm, decision);
+    }
+
+    fn outcome(&self, asm: &mut Assembler, outcome: Outcome) {
+        let (stack, exit) = (self.stack(), self.exit);
+        let egress = self.steer.hook == Hook::Egress;
+        let pending = |admit: bool| if admit { 0 } else { PENDING };
+        // What is not tracked has no flow that could go elsewhere.
+        let tracked = |asm: &mut Assembler| {
+            stack.kind.get(asm, R1);
+            asm.jump_if(Ne, R1, Kind::New as i32, exit.next);
+        };
+        match outcome {
+            Outcome::Direct { admit: true } => {
+                tracked(asm);
+                self.strict(asm);
+                self.decide(asm, 0);
+                asm.jump(exit.open);
+            }
+            Outcome::Route { table: _, admit } if !egress => {
+                tracked(asm);
+                if admit {
+                    self.strict(asm);
+                }
+                self.decide(asm, pending(admit));
+                asm.jump(exit.open);
+            }
+            Outcome::Route { table, admit } => {
+                tracked(asm);
+                if admit {
+                    self.strict(asm);
+                }
+                let number = reroute::number(self.steer.ir, table);
+                self.decide(asm, ROUTED | pending(admit) | number << PROXY_SHIFT);
+                asm.jump(exit.open);
+            }
+            Outcome::Dnat { admit } => {
+                tracked(asm);
+                if admit {
+                    self.strict(asm);
+                }
+                ends::save(asm, stack, End::Destination, self.ends.to);
+                self.choose(asm);
+                self.decide(asm, DNAT | pending(admit));
+                asm.jump(exit.translate);
+            }
+            Outcome::Redirect => {
+                tracked(asm);
+                self.strict(asm);
+                ends::save(asm, stack, End::Destination, self.ends.to);
+                self.choose(asm);
+                self.own_address(asm);
+                self.decide(asm, DNAT | if egress { HOME } else { 0 });
+                asm.jump(exit.translate);
+            }
+            Outcome::Proxy(proxy) => self.capture(asm, proxy),
+            Outcome::Direct { admit: false } | Outcome::Pass => asm.jump(exit.direct),
+            _ => asm.jump(exit.drop),
+        }
+    }
+
+    /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so.
+    fn strict(&self, asm: &mut Assembler) {
+        if self.steer.ir.strict_tcp {
+            track::only_syn(asm, self.stack(), self.exit.drop);
+        }
+    }
+
+    fn capture(&self, asm: &mut Assembler, number: usize) {
+        let exit = self.exit;
+        let Some(proxy) = self.steer.ir.proxies.get(number) else {
+            asm.jump(exit.drop);
+            return;
+        };
+        self.stack().kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, exit.drop);
+        self.strict(asm);
+        let Mark { value, mask } = proxy.mark;
+        let mark = self.stack().mark;
+        mark.get(asm, R1);
+        asm.alu32(AluOp::And, R1, (!mask).cast_signed());
+        asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
+        mark.set(asm, R1);
+        let number = i32::try_from(number).unwrap_or(0);
+        self.decide(asm, PROXY | number << PROXY_SHIFT);
+        asm.jump(exit.open);
+    }
+
+    /// Replaces the end at [`Ends::to`] by the target that was chosen.
+    fn choose(&self, asm: &mut Assembler) {
+        if let Some(choice) = self.stack().choice {
+            choice::target_of(asm, self.steer.targets, choice.at(), self.ends.to);
+        }
+    }
+
+    /// Replaces the address at [`Ends::to`] by that of this host: loopback's for what it sends itself, that of
+    /// the interface for what comes in. Drops what has none to go to.
+    fn own_address(&self, asm: &mut Assembler) {
+        let (stack, to) = (self.stack(), self.ends.to);
+        if self.steer.hook == Hook::Egress {
+            let done = asm.label("own_address");
+            asm.load_wide(R1, 0x7f00_0001);
+            asm.mov(R2, 0);
+            stack.family.get(asm, R3);
+            asm.jump_if(Eq, R3, 0, done);
+            asm.mov(R1, 1);
+            asm.bind(done);
+        } else {
+            address_of_interface(asm, stack, self.exit.drop);
+        }
+        asm.store(DW, R10, to, R1);
+        asm.store(DW, R10, to + 8, R2);
+    }
+
+    /// The flow goes to the end at [`Ends::to`]: its outer side gets an alias, it an entry, and the packet another
+    /// destination.
+    fn translate(&self, asm: &mut Assembler) {
+        let (stack, ends) = (self.stack(), self.ends);
+        ends::save(asm, stack, End::Destination, ends.outer);
+        let aliases = self.steer.aliases;
+        aliases.open(asm, stack, (ends.to, false), self.exit.drop);
+        self.rewrite().packet(asm, End::Destination);
+        self.key(asm);
+    }
+
+    /// Writes the flow's entry: what was decided is noted, and where it was opened to is at [`Ends::outer`] if
+    /// that is another end.
+    fn open(&self, asm: &mut Assembler, next: Label) {
+        let (stack, flows) = (self.stack(), self.steer.flows);
+        let same = asm.label("same_end");
+        stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, next);
+        track::first_timeout(asm, stack);
+        asm.mov(R1, R0);
+        stack.now.get(asm, R2);
+        asm.add(R1, R2);
+        stack.way.get(asm, R2);
+        begin(asm, stack);
+        for word in (DECISION..flows.value()).step_by(8) {
+            asm.store(DW, R10, stack.value + word, 0);
+        }
+        stack.choice.unwrap_or(stack.kind).get(asm, R1);
+        asm.store(W, R10, stack.value + DECISION, R1);
+        asm.alu(AluOp::And, R1, DNAT);
+        asm.jump_if(Eq, R1, 0, same);
+        for half in [0, 8] {
+            asm.load(DW, R1, R10, self.ends.outer + half);
+            asm.store(DW, R10, stack.value + OPENED_TO + half, R1);
+        }
+        asm.load(H, R1, R10, self.ends.outer + ends::PORT);
+        asm.store(H, R10, stack.value + OPENED_PORT, R1);
+        asm.bind(same);
+        flows.decide(asm, stack, self.exit.drop);
+    }
+}
