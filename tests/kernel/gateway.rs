@@ -7,7 +7,12 @@ use std::process::Command;
 use polc_runtime_loader::lab::{Client, EchoServer, Mode, Topology, TransparentProxy};
 use tempfile::TempDir;
 
-use crate::harness::{loopback, possible};
+use crate::harness::{loopback, on_targets, own_packets_come_back};
+
+on_targets! {
+    nftables: the_gateway_policy_steers_real_traffic, every_model_policy_loads;
+    ebpf: the_gateway_policy_steers_real_traffic, every_model_policy_loads;
+}
 
 pub(crate) fn polc(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_polc"))
@@ -24,13 +29,10 @@ pub(crate) fn polc(arguments: &[&str]) -> String {
 }
 
 /// The gateway policy, from its text to steered traffic, with the command line.
-#[test]
-fn the_gateway_policy_steers_real_traffic() {
-    if !possible() {
-        return;
-    }
+fn the_gateway_policy_steers_real_traffic(target: &'static str) {
     let topology =
         Topology::with_zones(&[("client", "br0"), ("server", "eth0")]).expect("a topology");
+    own_packets_come_back(&topology.router);
     let state = TempDir::new().expect("a directory");
     let place = [
         "--netns",
@@ -47,10 +49,17 @@ fn the_gateway_policy_steers_real_traffic() {
     let dry = polc(&with(&[
         "apply",
         "policies/tproxy-gateway.pol",
+        "--target",
+        target,
         "--dry-run",
     ]));
     assert!(dry.starts_with("would apply"), "{dry}");
-    polc(&with(&["apply", "policies/tproxy-gateway.pol"]));
+    polc(&with(&[
+        "apply",
+        "policies/tproxy-gateway.pol",
+        "--target",
+        target,
+    ]));
 
     // Public addresses: what the policy calls private goes direct.
     let server = topology.server();
@@ -121,18 +130,24 @@ fn the_gateway_policy_steers_real_traffic() {
 }
 
 /// Every model policy loads into a kernel as it is.
-#[test]
-fn every_model_policy_loads() {
-    if !possible() {
-        return;
-    }
+fn every_model_policy_loads(target: &'static str) {
     for name in ["ddos", "edge-router", "host", "sidecar", "tproxy-gateway"] {
         let topology = Topology::new().expect("a topology");
+        own_packets_come_back(&topology.router);
         let state = TempDir::new().expect("a directory");
         let state = state.path().to_str().unwrap();
         let policy = format!("policies/{name}.pol");
         let netns = topology.router.name();
-        polc(&["apply", &policy, "--netns", netns, "--state-dir", state]);
+        polc(&[
+            "apply",
+            &policy,
+            "--target",
+            target,
+            "--netns",
+            netns,
+            "--state-dir",
+            state,
+        ]);
         let status = polc(&[
             "status",
             "--exit-code",

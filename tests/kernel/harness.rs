@@ -20,6 +20,14 @@ pub(crate) struct Bench {
     state: TempDir,
 }
 
+/// Lets `lo` take what programs capture of a host's own packets.
+pub(crate) fn own_packets_come_back(router: &Namespace) {
+    for key in ["accept_local", "route_localnet"] {
+        let key = format!("net/ipv4/conf/lo/{key}");
+        router.sysctl(&key, "1").expect("a setting");
+    }
+}
+
 /// A process that ends with the test.
 pub(crate) struct Process(pub(crate) Child);
 
@@ -147,11 +155,7 @@ impl Bench {
     pub(crate) fn built_for(mut self, target: &'static str) -> Self {
         self.target = target;
         if target == "ebpf" {
-            // Programs send what they capture of the router's own packets to `lo`.
-            for key in ["accept_local", "route_localnet"] {
-                let key = format!("net/ipv4/conf/lo/{key}");
-                self.router().sysctl(&key, "1").expect("a setting");
-            }
+            own_packets_come_back(self.router());
         }
         self
     }
