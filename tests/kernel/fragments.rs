@@ -10,8 +10,8 @@ use crate::harness::{Bench, on_targets};
 use crate::probe::{Ear, Ends, SENTINEL};
 
 on_targets! {
-    nftables: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments;
-    ebpf: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, the_fragments_of_one_datagram_let_no_others_pass;
+    nftables: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first;
+    ebpf: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first, the_fragments_of_one_datagram_let_no_others_pass;
 }
 
 const POLICY: &str = "
@@ -37,11 +37,21 @@ fn exchange(
     (far, to): (&Namespace, IpAddr),
     port: u16,
 ) -> [usize; 2] {
-    let server = socket(far, (to, port).into());
+    let at = SocketAddr::new(to, port);
+    exchange_at((near, from), (far, at), at)
+}
+
+/// As [`exchange`], to a server that is seen at another address than its own.
+fn exchange_at(
+    (near, from): (&Namespace, IpAddr),
+    (far, own): (&Namespace, SocketAddr),
+    to: SocketAddr,
+) -> [usize; 2] {
+    let server = socket(far, own);
     let client = socket(near, (from, 0).into());
     let sent: Vec<u8> = (0..=250).cycle().take(5000).collect();
     let mut buffer = vec![0; 65_536];
-    client.send_to(&sent, (to, port)).expect("sent");
+    client.send_to(&sent, to).expect("sent");
     let (length, who) = match server.recv_from(&mut buffer) {
         Ok(received) => received,
         Err(error) => {
@@ -53,6 +63,29 @@ fn exchange(
     server.send_to(&sent, who).expect("sent");
     let answered = client.recv(&mut buffer).unwrap_or(0);
     [length, answered]
+}
+
+fn fragments_are_translated_like_their_first(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "steer { dnat udp/9 from lan to { 10.0.1.1, fd00:1::1 } => 10.0.2.2:9000, [fd00:2::2]:9000 }
+         egress { masquerade from lan to wan }
+         from lan to wan { allow udp/9000  default deny }
+         default deny",
+    );
+    let (client, server) = (bench.topology.client(), bench.topology.server());
+    let seen = [client.router_v4, client.router_v6];
+    for (index, own) in server.addresses().into_iter().enumerate() {
+        let from = client.addresses()[index];
+        for round in 0..3 {
+            let lengths = exchange_at(
+                (&client.namespace, from),
+                (&server.namespace, (own, 9000).into()),
+                (seen[index], 9).into(),
+            );
+            assert_eq!(lengths, [5000, 5000], "{round}: {}", bench.ruleset());
+        }
+    }
 }
 
 fn fragments_share_the_fate_of_their_datagram(target: &'static str) {

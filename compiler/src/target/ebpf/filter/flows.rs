@@ -443,7 +443,7 @@ fn port(asm: &mut Assembler, dst: Reg, record: &Record, field: Field) {
 }
 
 /// The key of the fragments of a packet.
-fn fragment_key(asm: &mut Assembler, stack: &Stack) {
+pub(in super::super) fn fragment_key(asm: &mut Assembler, stack: &Stack) {
     addresses(asm, &stack.record);
     for (offset, reg) in [(0, R1), (8, R2), (16, R3), (24, R4)] {
         asm.store(DW, R10, stack.key + offset, reg);

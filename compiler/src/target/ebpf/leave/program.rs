@@ -163,6 +163,10 @@ impl One<'_> {
         asm.note("error about another packet");
         self.related(asm);
         asm.bind(later);
+        asm.note("later fragment");
+        let first = (self.ends.to, Hook::Egress);
+        leave.aliases.find_fragment(asm, stack, first, exit.next);
+        self.rewrite().packet(asm, End::Source);
         asm.jump(exit.next);
 
         asm.bind(found);
@@ -174,7 +178,7 @@ impl One<'_> {
         asm.alu(AluOp::And, R2, SNAT);
         asm.jump_if(Eq, R2, 0, same);
         self.load_end(asm, (LEAVES_FROM, LEAVING_PORT));
-        self.rewrite().packet(asm, End::Source);
+        self.replace(asm);
         asm.jump(exit.next);
         asm.bind(same);
         if leave.lists.iter().any(Option::is_some) {
@@ -187,7 +191,7 @@ impl One<'_> {
         asm.alu(AluOp::And, R1, DNAT);
         asm.jump_if(Eq, R1, 0, exit.next);
         self.load_end(asm, (OPENED_TO, OPENED_PORT));
-        self.rewrite().packet(asm, End::Source);
+        self.replace(asm);
         asm.jump(exit.next);
         if leave.lists.iter().any(Option::is_some) {
             asm.bind(undecided);
@@ -250,6 +254,14 @@ impl One<'_> {
         }
         asm.load(H, R2, R7, port);
         asm.store(DW, R10, self.ends.to + PORT, R2);
+    }
+
+    /// Gives the packet the end at [`Ends::to`] for its source, and the fragments behind it.
+    fn replace(&self, asm: &mut Assembler) {
+        let aliases = self.leave.aliases;
+        let end = (self.ends.to, Hook::Egress);
+        aliases.expect_fragments(asm, self.stack(), end, self.exit.drop);
+        self.rewrite().packet(asm, End::Source);
     }
 
     fn rewrite(&self) -> Rewrite<'_> {
@@ -363,7 +375,7 @@ impl One<'_> {
         asm.load(W, R1, R7, DECISION);
         asm.alu(AluOp::Or, R1, SNAT | SOURCED);
         asm.store(W, R7, DECISION, R1);
-        self.rewrite().packet(asm, End::Source);
+        self.replace(asm);
         asm.jump(exit.next);
     }
 

@@ -10,14 +10,18 @@
 
 use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Ne};
-use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
 use polc_bpf::insn::Width::DW;
+use polc_bpf::insn::{AluOp, Helper};
 use polc_bpf::map::{Map, MapType, Shape};
 
 use super::super::filter::FLOW_KEY;
+use super::super::filter::flows::fragment_key;
 use super::super::filter::stack::{Place, Stack};
+use super::super::hook::Hook;
+use super::super::record::Item;
 use super::ends::{self, PORT};
+use crate::field::IP_FRAGMENT;
 
 /// The size of a value.
 pub(in super::super) const ALIAS: i16 = 24;
@@ -25,6 +29,9 @@ pub(in super::super) const ALIAS: i16 = 24;
 /// Among which aliases one was found.
 pub(in super::super) const FRESH: i32 = 1;
 pub(in super::super) const SETTLED: i32 = 2;
+
+/// The flag of a key of fragments that leave.
+const LEAVING: u64 = 0x40 << 40;
 
 /// The two maps.
 #[derive(Clone, Debug)]
@@ -106,6 +113,35 @@ impl Aliases {
         asm.bind(none);
     }
 
+    /// Lets the fragments behind this one, if it is a first one, get the end at `to` in the place of the same one.
+    /// What leaves has keys of its own. Changes the key.
+    pub(in super::super) fn expect_fragments(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        (to, hook): (i16, Hook),
+        full: Label,
+    ) {
+        let whole = asm.label("whole_packet");
+        stack.record.get(asm, R1, Item::Field(IP_FRAGMENT));
+        asm.jump_if(Eq, R1, 0, whole);
+        own_fragment_key(asm, stack, hook);
+        self.open(asm, stack, (to, false), full);
+        asm.bind(whole);
+    }
+
+    /// Copies to `to` what the first fragment of this one has got; goes to `none` if that is not known.
+    pub(in super::super) fn find_fragment(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        (to, hook): (i16, Hook),
+        none: Label,
+    ) {
+        own_fragment_key(asm, stack, hook);
+        self.find(asm, stack, (to, stack.answer), none);
+    }
+
     /// Moves the alias at `to` among those of flows that have settled.
     pub(in super::super) fn settle(&self, asm: &mut Assembler, stack: &Stack, to: i16) {
         let stays = asm.label("alias_stays");
@@ -145,6 +181,17 @@ impl Aliases {
         }
         self.open(asm, stack, (own, true), taken);
         asm.jump(mine);
+    }
+}
+
+/// The key of the fragments of a packet that comes in, or leaves.
+fn own_fragment_key(asm: &mut Assembler, stack: &Stack, hook: Hook) {
+    fragment_key(asm, stack);
+    if hook == Hook::Egress {
+        asm.load(DW, R1, R10, stack.key + 32);
+        asm.load_wide(R2, LEAVING);
+        asm.alu(AluOp::Or, R1, R2);
+        asm.store(DW, R10, stack.key + 32, R1);
     }
 }
 

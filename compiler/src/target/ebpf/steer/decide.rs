@@ -303,7 +303,7 @@ impl One<'_> {
         ends::save(asm, stack, End::Destination, ends.outer);
         let aliases = self.steer.aliases;
         aliases.open(asm, stack, (ends.to, false), self.exit.drop);
-        self.rewrite().packet(asm, End::Destination);
+        self.replace(asm);
         self.key(asm);
     }
 

@@ -94,6 +94,11 @@ impl One<'_> {
         asm.bind(quoted);
         self.related(asm, invalid);
         asm.bind(later);
+        asm.note("later fragment");
+        let first = (self.ends.to, Hook::Ingress);
+        steer.aliases.find_fragment(asm, stack, first, exit.next);
+        self.rewrite().packet(asm, End::Destination);
+        asm.jump(exit.next);
         asm.bind(invalid);
         asm.jump(exit.next);
     }
@@ -171,7 +176,7 @@ impl One<'_> {
         self.steer.aliases.settle(asm, stack, ends.to);
         asm.bind(stays);
         ends::put(asm, stack, End::Destination, ends.outer);
-        self.rewrite().packet(asm, End::Destination);
+        self.replace(asm);
         asm.bind(plain);
         // `R1` is the decision, `R2` 0 for a packet of the way of the first one.
         choice.get(asm, R1);

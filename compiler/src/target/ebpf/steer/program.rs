@@ -15,7 +15,7 @@ use super::super::filter::stack::Stack;
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::List;
-use super::super::nat::Rewrite;
+use super::super::nat::{End, Rewrite};
 use super::super::record::Item;
 use super::aliases::Aliases;
 use super::ends::Ends;
@@ -157,6 +157,14 @@ impl One<'_> {
             drop: self.exit.drop,
             undone,
         }
+    }
+
+    /// Gives the packet the end at [`Ends::to`] for its destination, and the fragments behind it.
+    pub(super) fn replace(&self, asm: &mut Assembler) {
+        let aliases = self.steer.aliases;
+        let end = (self.ends.to, Hook::Ingress);
+        aliases.expect_fragments(asm, self.stack(), end, self.exit.drop);
+        self.rewrite().packet(asm, End::Destination);
     }
 
     /// What gives packets the end at [`Ends::to`].
