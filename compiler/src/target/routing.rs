@@ -209,19 +209,32 @@ fn passes(cube: &Cube) -> bool {
 fn sends_on(rule: &Rule) -> bool {
     matches!(
         rule.verdict,
-        Some(Verdict::Dnat(_) | Verdict::Route { .. } | Verdict::Snat(_) | Verdict::Masquerade)
+        Some(
+            Verdict::Dnat(_)
+                | Verdict::Route { .. }
+                | Verdict::Proxy(_)
+                | Verdict::Snat(_)
+                | Verdict::Masquerade
+        )
     )
 }
 
-/// The families of arriving packets that rules send on to other hosts.
+/// The families of packets whose way programs ask the kernel for: arriving ones that rules send on to other
+/// hosts, or that a proxy takes because they would go on, and this host's own that go another way.
 fn sent_on(ir: &Ir) -> BTreeSet<Family> {
     let mut out = BTreeSet::new();
     for rule in ir.steer.iter().chain(&ir.egress).filter(|r| sends_on(r)) {
         let reached = match &rule.verdict {
             Some(Verdict::Dnat(nat)) => [&nat.v4, &nat.v6].map(|t| t.iter().any(is_elsewhere)),
+            Some(Verdict::Proxy(proxy)) => ir
+                .proxies
+                .get(*proxy)
+                .map_or([false; 2], |proxy| [proxy.v4.is_some(), proxy.v6.is_some()]),
             _ => [true, true],
         };
-        for cube in rule.cubes.iter().filter(|c| passes(c)) {
+        let goes_elsewhere = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }));
+        let asked = |cube: &&Cube| passes(cube) || goes_elsewhere && cube.ingress.host;
+        for cube in rule.cubes.iter().filter(asked) {
             let of_v4 = reached[0] && cube.families.v4;
             let of_v6 = reached[1] && cube.families.v6;
             out.extend(of_v4.then_some(Family::V4));

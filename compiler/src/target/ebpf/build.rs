@@ -146,6 +146,9 @@ impl<'b> Build<'b> {
                 self.attach(Some(name), (step.hook, step.stage), pattern);
             }
         }
+        if steer::routes_own(ir) {
+            self.needs.add(Need::Tables);
+        }
         let mut state = Vec::from(maps.state());
         if filter::translates(ir) {
             state.extend(aliases.maps());

@@ -26,6 +26,8 @@ pub enum Need {
     FrameLength,
     /// The clock that tells the time of day.
     Time,
+    /// Asking routing by the number of a table.
+    Tables,
     /// Jumps of 32 bits.
     FarJumps,
 }
@@ -40,6 +42,7 @@ impl Need {
             Self::ForEach => ("for_each_map_elem", "5.13"),
             Self::SocketGroups => ("groups of sockets", "5.14"),
             Self::SocketOptions => ("answers to getsockopt", "5.15"),
+            Self::Tables => ("routing by a table's number", "6.5"),
             Self::Loop => ("bpf_loop", "5.17"),
             Self::FrameLength => ("xdp_get_buff_len", "5.18"),
             Self::Time => ("ktime_get_tai_ns", "6.1"),

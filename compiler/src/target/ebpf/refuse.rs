@@ -2,7 +2,7 @@
 
 use super::{Hook, limit, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::{Field, TCP_MSS};
+use crate::field::Field;
 use crate::ir::{Atom, BucketId, Down, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
 
 /// One error for each thing in a policy that no program can be made for.
@@ -19,10 +19,9 @@ pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
 
 /// One error for each rule of steer and egress that no program can be made for.
 pub(super) fn steered(ir: &Ir) -> Vec<Diagnostic> {
-    let known = |field: Field| super::filter::reads(field) && field != TCP_MSS;
     let of = |stage| {
         of_stage(ir, stage, |rule| {
-            let asks = asks_too_much(ir, rule, Hook::Egress, known);
+            let asks = asks_too_much(ir, rule, Hook::Egress, super::filter::reads);
             asks.or_else(|| goes_on_its_own(ir, rule))
         })
     };

@@ -115,6 +115,13 @@ fn rules(ir: &Ir, hook: Hook, iface: &str) -> Vec<(usize, Rule)> {
     rules
 }
 
+/// Whether flows of this host take other ways than they were routed.
+pub(super) fn routes_own(ir: &Ir) -> bool {
+    let routes = |rule: &&Rule| matches!(rule.verdict, Some(Verdict::Route { .. }));
+    let mut rules = ir.steer.iter().filter(routes);
+    rules.any(|rule| rule.cubes.iter().any(|cube| cube.ingress.host))
+}
+
 /// What a proxy takes of a cube: nothing that is for this host or for several, unless the rule says so, and
 /// nothing of the senders that it lets bypass.
 fn capturable(
