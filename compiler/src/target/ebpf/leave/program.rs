@@ -156,7 +156,8 @@ impl One<'_> {
             },
         };
         lookup.begin(asm);
-        lookup.special(asm, related, later);
+        // What quotes a packet of a translated flow is for its sender, too big or not.
+        lookup.special(asm, [related, related, later]);
         key(asm, stack, &stack.record);
         leave.flows.find(asm, stack, found, exit.next);
 
