@@ -35,7 +35,8 @@ const ORDER: [(ProgramHook, ProgramStage); 7] = [
 
 /// Whether the hook of an entry has its stage.
 pub(crate) fn has_place(entry: &ProgramEntry) -> bool {
-    ORDER.contains(&(entry.hook, entry.stage))
+    let for_sockets = [ProgramHook::SockCreate, ProgramHook::GetSockOpt];
+    for_sockets.contains(&entry.hook) || ORDER.contains(&(entry.hook, entry.stage))
 }
 
 /// Sorts points as they shall lose their programs: the last to get its own is the first.
