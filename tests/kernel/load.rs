@@ -14,8 +14,8 @@ use crate::harness::{Bench, build_for, build_with, loopback, on_targets};
 use crate::probe::Ends;
 
 on_targets! {
-    nftables: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection;
-    ebpf: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection;
+    nftables: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
+    ebpf: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
 }
 
 /// A size that the environment can make larger.
@@ -23,6 +23,9 @@ fn size(name: &str, usual: usize) -> usize {
     let given = std::env::var(name).ok();
     given.map_or(usual, |text| text.parse().expect("a number"))
 }
+
+/// How long a thread waits between two words that it says.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// A connection, and who answers it.
 struct Live {
@@ -138,6 +141,8 @@ fn connections_live_through_many_applies(target: &'static str) {
                         for one in &mut *part {
                             broken.extend(one.go_on().err());
                             exchanges.fetch_add(1, Ordering::Relaxed);
+                            // The policies have to be put in force meanwhile.
+                            std::thread::sleep(PAUSE);
                         }
                     }
                     broken
@@ -238,4 +243,52 @@ fn a_flood_of_flows_cuts_no_translated_connection(target: &'static str) {
         }
     }
     eprintln!("{sent} flows, 0 connections cut");
+}
+
+/// One client takes every port that there is towards a server, and keeps none of them.
+fn ports_of_flows_that_are_over_are_given_again(target: &'static str) {
+    const PORT: u16 = 9;
+    let bench = Bench::on(
+        target,
+        "egress { masquerade from lan to wan }
+         from lan to wan { allow udp  default deny }
+         default deny",
+    );
+    let (near, far) = (bench.topology.client(), bench.topology.server());
+    let nobody: [IpAddr; 2] = ["10.0.2.9", "fd00:2::9"].map(|text| text.parse().unwrap());
+    let wire = Wire::open(&near.namespace, &near.interface).expect("a wire");
+    assert!(
+        bench.client().udp(far.v4, 1) == Outcome::Refused,
+        "neighbours are known"
+    );
+    for (index, address) in nobody.into_iter().enumerate() {
+        let mac = far.mac.to_string();
+        let text = address.to_string();
+        let line = ["neigh", "replace", &text, "lladdr", &mac, "dev", "wan0"];
+        let line = [&line[..], &["nud", "permanent"]].concat();
+        bench.router().output("ip", &line).expect("a neighbour");
+        let own: IpAddr = ["10.0.1.9", "fd00:1::9"][index].parse().unwrap();
+        let ends = Ends::of(near, own, address);
+        let frames: Vec<Vec<u8>> = (1..=u16::MAX)
+            .map(|source| ends.udp(source, PORT, "").build())
+            .collect();
+        let length = u64::try_from(frames.len()).expect("a number");
+        let sent = wire.flood(&frames, length, Duration::from_secs(60));
+        assert_eq!(sent.expect("sent"), length);
+    }
+    for address in nobody {
+        far.add_address(address).expect("an address");
+    }
+    let _server = bench.serve("server", PORT);
+    let ask = |address| bench.client().udp(address, PORT);
+    let answers = nobody.map(ask);
+    assert!(answers.iter().all(|a| !a.is_connected()), "{answers:?}");
+    // Nobody has answered, and so they are over soon.
+    std::thread::sleep(Duration::from_secs(31));
+    for address in nobody {
+        for _ in 0..3 {
+            let outcome = ask(address);
+            assert!(outcome.is_connected(), "{address}: {outcome:?}");
+        }
+    }
 }
