@@ -70,7 +70,7 @@ fn ends(router: &Router, number: usize) -> (SocketAddr, SocketAddr) {
     let from = SocketAddr::new(host(index % HOSTS, v6), port);
     let (client, server) = (router.topology.client(), router.topology.server());
     let visible = [client.router_v4, client.router_v6];
-    let to = if number % 7 == 0 {
+    let to = if number.is_multiple_of(7) {
         SocketAddr::new(visible[usize::from(v6)], VISIBLE_PORT)
     } else {
         SocketAddr::new(server.addresses()[usize::from(v6)], SERVER_PORT)

@@ -173,7 +173,6 @@ fn hops_on_the_way_are_found(target: &'static str) {
     }
 }
 
-/// What a transfer in the way of which packets are too big needs.
 fn the_largest_packet_of_the_way_is_learned(target: &'static str) {
     const LENGTH: usize = 300_000;
     for policy in [POLICY, PLAIN] {
@@ -211,7 +210,7 @@ fn the_largest_packet_of_the_way_is_learned(target: &'static str) {
                     stream
                         .set_write_timeout(Some(Duration::from_secs(3)))
                         .expect("a setting");
-                    let bytes: Vec<u8> = (0..LENGTH).map(|n| (n % 251) as u8).collect();
+                    let bytes: Vec<u8> = (0..=250).cycle().take(LENGTH).collect();
                     let written = stream.write_all(&bytes);
                     assert!(written.is_ok(), "{what}: {written:?}");
                     let got = sink.join().expect("it ends");

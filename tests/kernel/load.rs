@@ -172,6 +172,17 @@ fn connections_live_through_many_applies(target: &'static str) {
     );
 }
 
+/// Addresses that lead to the server, which does not have them.
+fn nobody_at_the_server(bench: &Bench) -> [IpAddr; 2] {
+    let mac = bench.topology.server().mac.to_string();
+    ["10.0.2.9", "fd00:2::9"].map(|text| {
+        let neighbour = ["neigh", "replace", text, "lladdr", &mac, "dev", "wan0"];
+        let words = [&neighbour[..], &["nud", "permanent"]].concat();
+        bench.router().output("ip", &words).expect("a neighbour");
+        text.parse().unwrap()
+    })
+}
+
 /// The flood has more flows than are remembered, and settled connections are among the oldest.
 fn a_flood_of_flows_cuts_no_translated_connection(target: &'static str) {
     const FLOWS: u32 = 1024;
@@ -204,15 +215,9 @@ fn a_flood_of_flows_cuts_no_translated_connection(target: &'static str) {
         one.go_on().expect("it is alive");
     }
     // Nobody answers for these.
-    let nobody: [IpAddr; 2] = ["10.0.2.9", "fd00:2::9"].map(|text| text.parse().unwrap());
-    for address in nobody {
-        let (address, mac) = (address.to_string(), far.mac.to_string());
-        let line = ["neigh", "replace", &address, "lladdr", &mac, "dev", "wan0"];
-        let line = [&line[..], &["nud", "permanent"]].concat();
-        bench.router().output("ip", &line).expect("a neighbour");
-    }
+    let nobody = nobody_at_the_server(&bench);
     let wire = Wire::open(&near.namespace, &near.interface).expect("a wire");
-    let each = u16::try_from(60_000 / PORTS).expect("a port");
+    let each = 60_000 / PORTS;
     let mut sent = 0;
     // As many at a time as there is room for in memory, each from other clients.
     for turn in 0.. {
@@ -255,18 +260,13 @@ fn ports_of_flows_that_are_over_are_given_again(target: &'static str) {
          default deny",
     );
     let (near, far) = (bench.topology.client(), bench.topology.server());
-    let nobody: [IpAddr; 2] = ["10.0.2.9", "fd00:2::9"].map(|text| text.parse().unwrap());
+    let nobody = nobody_at_the_server(&bench);
     let wire = Wire::open(&near.namespace, &near.interface).expect("a wire");
     assert!(
         bench.client().udp(far.v4, 1) == Outcome::Refused,
         "neighbours are known"
     );
     for (index, address) in nobody.into_iter().enumerate() {
-        let mac = far.mac.to_string();
-        let text = address.to_string();
-        let line = ["neigh", "replace", &text, "lladdr", &mac, "dev", "wan0"];
-        let line = [&line[..], &["nud", "permanent"]].concat();
-        bench.router().output("ip", &line).expect("a neighbour");
         let own: IpAddr = ["10.0.1.9", "fd00:1::9"][index].parse().unwrap();
         let ends = Ends::of(near, own, address);
         let frames: Vec<Vec<u8>> = (1..=u16::MAX)
