@@ -87,7 +87,12 @@ impl Lookup<'_> {
         let [later, related, found, unknown, invalid] =
             ["later", "related", "found", "unknown", "invalid"].map(|name| asm.label(name));
         self.begin(asm);
-        self.special(asm, related, later);
+        let too_big = if self.ir.strict_icmp {
+            related
+        } else {
+            self.ways.passes
+        };
+        self.special(asm, [related, too_big, later]);
         key(asm, self.stack, &self.stack.record);
         self.hook.hide(asm, R9, R1);
         self.stack.way.set(asm, R9);
@@ -184,8 +189,13 @@ impl Lookup<'_> {
         asm.jump(self.ways.unknown);
     }
 
-    /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
-    pub(in super::super) fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
+    /// What is no packet of a flow: messages that conduct a network, errors, among them those about packets
+    /// that are too big, later fragments.
+    pub(in super::super) fn special(
+        &self,
+        asm: &mut Assembler,
+        [related, too_big, later]: [Label; 3],
+    ) {
         let record = &self.stack.record;
         let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
         record.get(asm, R1, Item::Later);
@@ -195,11 +205,11 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        if !self.ir.strict_icmp {
+        if too_big != related {
             let other = asm.label("not_too_big");
             asm.jump_if(Ne, R2, 3, other);
             record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
-            asm.jump_if(Eq, R3, 4, self.ways.passes);
+            asm.jump_if(Eq, R3, 4, too_big);
             asm.bind(other);
         }
         for error in [3, 4, 5, 11, 12] {
@@ -216,8 +226,8 @@ impl Lookup<'_> {
         for kind in 133..=136 {
             asm.jump_if(Eq, R2, kind, discovery);
         }
-        if !self.ir.strict_icmp {
-            asm.jump_if(Eq, R2, 2, self.ways.passes);
+        if too_big != related {
+            asm.jump_if(Eq, R2, 2, too_big);
         }
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);

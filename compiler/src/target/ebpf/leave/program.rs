@@ -22,13 +22,13 @@ use super::super::link::Link;
 use super::super::list::List;
 use super::super::nat::{End, Rewrite};
 use super::super::record::Item;
-use super::super::steer::ends::{self, Ends, PORT};
+use super::super::steer::ends::{self, END, Ends, PORT};
 use super::super::steer::{Aliases, address_of_interface};
 use crate::field::SPORT;
 use crate::ir::Ir;
 
-/// How many ports are tried for a flow whose own is taken.
-const TRIES: i32 = 128;
+/// How many ports are tried for a flow whose own is taken. The verifier looks at each try.
+const TRIES: i32 = 32;
 /// The ports that are tried: those that need no privilege.
 const FIRST_PORT: i32 = 1024;
 const PORTS: i32 = 65_536 - FIRST_PORT;
@@ -155,7 +155,8 @@ impl One<'_> {
             },
         };
         lookup.begin(asm);
-        lookup.special(asm, related, later);
+        // What quotes a packet of a translated flow is for its sender, too big or not.
+        lookup.special(asm, [related, related, later]);
         key(asm, stack, &stack.record);
         leave.flows.find(asm, stack, found, exit.next);
 
@@ -341,8 +342,8 @@ impl One<'_> {
     fn allocate(&self, asm: &mut Assembler) {
         let (stack, exit, ends) = (self.stack(), self.exit, self.ends);
         let (flows, aliases) = (self.leave.flows, self.leave.aliases);
-        let [again, taken, free, known] =
-            ["again", "taken", "free", "flow_of_source"].map(|name| asm.label(name));
+        let [again, taken, free, known, others] =
+            ["again", "taken", "free", "flow_of_source", "anothers"].map(|name| asm.label(name));
         ends::save(asm, stack, End::Source, ends.outer);
         asm.mov(R1, TRIES);
         stack.answer.set(asm, R1);
@@ -352,7 +353,10 @@ impl One<'_> {
         flows.find(asm, stack, taken, free);
         asm.bind(free);
         let mine = asm.label("source_is_mine");
-        aliases.is_free(asm, stack, ends.outer, (mine, taken));
+        let places = (ends.outer, stack.value);
+        aliases.take(asm, stack, places, (mine, others, taken));
+        asm.bind(others);
+        self.inherit(asm, (mine, taken));
         asm.bind(taken);
         self.next_port(asm);
         stack.answer.get(asm, R1);
@@ -377,6 +381,33 @@ impl One<'_> {
         asm.store(W, R7, DECISION, R1);
         self.replace(asm);
         asm.jump(exit.next);
+    }
+
+    /// The key is that of an alias of another end, which is where a value of the flow table would be: of the
+    /// source of a flow, or of the destination of one from the address at [`Ends::to`]. If both are over, the
+    /// flow of [`Ends::outer`] gets it.
+    fn inherit(&self, asm: &mut Assembler, (mine, taken): (Label, Label)) {
+        let (stack, ends, flows) = (self.stack(), self.ends, self.leave.flows);
+        let [source_over, over, alive] =
+            ["source_over", "over", "alive"].map(|name| asm.label(name));
+        let (other, destination) = (stack.value, stack.value + END);
+        ends::save(asm, stack, End::Destination, destination);
+        ends::put(asm, stack, End::Source, other);
+        key(asm, stack, &stack.record);
+        flows.find(asm, stack, alive, source_over);
+        asm.bind(source_over);
+        ends::put(asm, stack, End::Source, ends.to);
+        ends::put(asm, stack, End::Destination, other);
+        key(asm, stack, &stack.record);
+        flows.find(asm, stack, alive, over);
+        asm.bind(alive);
+        ends::put(asm, stack, End::Destination, destination);
+        asm.jump(taken);
+        asm.bind(over);
+        ends::put(asm, stack, End::Destination, destination);
+        key(asm, stack, &stack.record);
+        let aliases = self.leave.aliases;
+        aliases.take_over(asm, stack, (ends.outer, other), (mine, taken));
     }
 
     /// Puts another port, or identifier, at [`Ends::to`]. What has none is dropped.

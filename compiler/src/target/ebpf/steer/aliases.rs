@@ -6,13 +6,13 @@
 //! | value, 24 bytes | |
 //! |---|---|
 //! | 0 | the address, lower half first |
-//! | 16 | the port, or the identifier of ICMP |
+//! | 16 | the port, or the identifier of ICMP, in 64 bits; the bit behind it is set while the alias gets another end |
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::{Eq, Ne};
-use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
+use polc_bpf::insn::Cond::{Eq, Gt, Ne};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R7, R10};
 use polc_bpf::insn::Width::DW;
-use polc_bpf::insn::{AluOp, Helper};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper};
 use polc_bpf::map::{Map, MapType, Shape};
 
 use super::super::filter::FLOW_KEY;
@@ -20,11 +20,14 @@ use super::super::filter::flows::fragment_key;
 use super::super::filter::stack::{Place, Stack};
 use super::super::hook::Hook;
 use super::super::record::Item;
-use super::ends::{self, PORT};
+use super::ends::{self, LARGEST, PORT};
 use crate::field::IP_FRAGMENT;
 
 /// The size of a value.
 pub(in super::super) const ALIAS: i16 = 24;
+
+/// The bit of an alias that gets another end.
+const GIVEN: i32 = 0x1_0000;
 
 /// Among which aliases one was found.
 pub(in super::super) const FRESH: i32 = 1;
@@ -161,26 +164,67 @@ impl Aliases {
         asm.call(Helper::MapDeleteElem);
     }
 
-    /// Takes the key for the end at `own`, and goes to `mine`; or to `taken` if another end has it. Changes `R0` to
-    /// `R5`.
-    pub(in super::super) fn is_free(
+    /// Takes the key for the end at `own`, and goes to `mine`. If another end has it, goes to `others` with what
+    /// that is at `found`. Changes `R0` to `R5`.
+    pub(in super::super) fn take(
         &self,
         asm: &mut Assembler,
         stack: &Stack,
-        own: i16,
-        (mine, taken): (Label, Label),
+        (own, found): (i16, i16),
+        (mine, others, taken): (Label, Label, Label),
     ) {
-        for map in [&self.settled, &self.fresh] {
-            let none = asm.label("no_such_alias");
+        // An alias that settles is for a moment among both, never among none.
+        for map in [&self.fresh, &self.settled] {
+            let [none, another] = ["no_such_alias", "anothers_alias"].map(|name| asm.label(name));
             address(asm, map, stack);
             asm.call(Helper::MapLookupElem);
             asm.jump_if(Eq, R0, 0, none);
-            ends::same(asm, own, R0, (0, PORT), taken);
+            ends::same(asm, own, R0, (0, PORT), another);
             asm.jump(mine);
+            asm.bind(another);
+            for at in (0..ALIAS).step_by(8) {
+                asm.load(DW, R1, R0, at);
+                asm.store(DW, R10, found + at, R1);
+            }
+            asm.jump(others);
             asm.bind(none);
         }
         self.open(asm, stack, (own, true), taken);
         asm.jump(mine);
+    }
+
+    /// Gives the alias of the key, which is still what is at `found`, to the end at `own`, and goes to `mine`; or to
+    /// `taken` if somebody else was faster. Changes `R0` to `R5` and `R7`.
+    pub(in super::super) fn take_over(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        (own, found): (i16, i16),
+        (mine, taken): (Label, Label),
+    ) {
+        for map in [&self.fresh, &self.settled] {
+            let none = asm.label("no_such_alias");
+            address(asm, map, stack);
+            asm.call(Helper::MapLookupElem);
+            asm.jump_if(Eq, R0, 0, none);
+            asm.mov(R7, R0);
+            ends::same(asm, found, R7, (0, PORT), taken);
+            // What is being given has a bit behind its port.
+            asm.load(DW, R0, R10, found + PORT);
+            asm.jump_if(Gt, R0, LARGEST, taken);
+            asm.mov(R2, R0);
+            asm.mov(R1, R0);
+            asm.alu(AluOp::Or, R1, GIVEN);
+            asm.atomic(AtomicOp::CmpXchg, Bits::B64, R7, PORT, R1);
+            asm.jump_if(Ne, R0, R2, taken);
+            for at in (0..ALIAS).step_by(8) {
+                asm.load(DW, R1, R10, own + at);
+                asm.store(DW, R7, at, R1);
+            }
+            asm.jump(mine);
+            asm.bind(none);
+        }
+        asm.jump(taken);
     }
 }
 

@@ -17,7 +17,7 @@ pub(in super::super) const END: i16 = 24;
 pub(in super::super) const PORT: i16 = 16;
 
 /// The largest port.
-const LARGEST: i32 = 0xffff;
+pub(super) const LARGEST: i32 = 0xffff;
 
 /// Where a program that translates has its ends, in the area of its stack. A value of the flow table is below
 /// them.

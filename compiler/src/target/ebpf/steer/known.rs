@@ -58,7 +58,8 @@ impl One<'_> {
             },
         };
         lookup.begin(asm);
-        lookup.special(asm, related, later);
+        // What quotes a packet of a translated flow is for its sender, too big or not.
+        lookup.special(asm, [related, related, later]);
         self.key(asm);
         steer
             .aliases
