@@ -281,7 +281,7 @@ fn programs_steer_and_translate_like_the_interpreter() {
     let net = Net::new();
     let (policies, packets) = (number("POLC_POLICIES", 12), number("POLC_PACKETS", 1_500));
     let seed = number("POLC_SEED", 1);
-    let mut verified = 0;
+    let (mut verified, mut complaints) = (0, 0);
     let mut totals = bench::Totals::default();
     for policy in 0..policies {
         let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(policy));
@@ -310,13 +310,16 @@ fn programs_steer_and_translate_like_the_interpreter() {
         };
         for at in 0..packets {
             if let Err(complaint) = bench.turn(&mut rng, &maker) {
-                panic!("policy {policy}, packet {at}: {complaint}\n{text}");
+                complaints += 1;
+                eprintln!("policy {policy}, packet {at}: {complaint}\n{text}");
+                break;
             }
         }
         totals.add(&bench.totals);
     }
     eprintln!(
-        "{policies} policies, {totals:?}, 0 mismatches; the verifier looked at up to {verified} instructions"
+        "{policies} policies, {totals:?}, {complaints} mismatches; the verifier looked at up to {verified} instructions"
     );
+    assert_eq!(complaints, 0);
     assert!(totals.flows > 0 && totals.translated > 0 && totals.captured > 0 && totals.errors > 0);
 }

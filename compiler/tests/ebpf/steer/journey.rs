@@ -5,7 +5,7 @@ use polc_bundle::ProgramStage;
 use polc_compiler::target::ebpf::{Hook, Programs};
 
 use super::super::kernel::{Loaded, Sent};
-use super::net::Net;
+use super::net::{HARDWARE, Net};
 use super::shot::{ethernet, read};
 
 /// The programs' answers (include/uapi/linux/bpf.h, `enum tcx_action_base`).
@@ -204,7 +204,8 @@ impl Machine<'_> {
         let (pattern, _) = &self.programs.classes[class];
         let mut programs = self.programs.programs.iter();
         let program = programs.find(|p| (p.hook, p.stage, &p.pattern) == (hook, stage, pattern));
-        let ethernet_frame = ethernet(&journey.packet);
+        let hardware = if interface == LOOPBACK { [0; 6] } else { HARDWARE };
+        let ethernet_frame = ethernet(&journey.packet, hardware);
         let bare = rng.bool();
         let program = program.and_then(|p| if bare { p.bare.as_ref() } else { p.name.as_ref() });
         let Some(name) = program else {

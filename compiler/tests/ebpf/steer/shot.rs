@@ -207,9 +207,9 @@ fn sum(bytes: &[u8], start: u64) -> u16 {
     sum as u16
 }
 
-/// A frame with the packet. The interface's address is that of [`super::net`].
-pub(super) fn ethernet(packet: &[u8]) -> Vec<u8> {
-    let mut out = super::net::HARDWARE.to_vec();
+/// A frame with the packet, to an interface with a hardware address.
+pub(super) fn ethernet(packet: &[u8], hardware: [u8; 6]) -> Vec<u8> {
+    let mut out = hardware.to_vec();
     out.extend([0x02, 0, 0, 0, 0, 0x77]);
     out.extend(if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] });
     out.extend(packet);
