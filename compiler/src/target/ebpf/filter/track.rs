@@ -108,7 +108,10 @@ impl Lookup<'_> {
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
         self.tell_related(asm);
+        // The error goes the other way.
+        asm.alu(AluOp::Xor, R9, 1);
         self.restore(asm);
+        self.too_big(asm);
         asm.jump(self.ways.follows);
 
         asm.bind(found);
@@ -120,7 +123,30 @@ impl Lookup<'_> {
         self.can_open(asm, invalid);
         self.goes_on(asm, Kind::New);
         asm.bind(invalid);
+        self.too_big(asm);
         self.goes_on(asm, Kind::Invalid);
+    }
+
+    /// What says that a packet was too big passes whatever the rules say, if nothing else is wanted.
+    fn too_big(&self, asm: &mut Assembler) {
+        if self.ir.strict_icmp {
+            return;
+        }
+        let record = &self.stack.record;
+        let [six, other] = ["six", "not_too_big"].map(|name| asm.label(name));
+        record.get(asm, R1, Item::Protocol);
+        record.get(asm, R2, Item::Field(ICMP_TYPE));
+        self.stack.family.get(asm, R3);
+        asm.jump_if(Ne, R3, 0, six);
+        asm.jump_if(Ne, R1, number(ICMP), other);
+        asm.jump_if(Ne, R2, 3, other);
+        record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
+        asm.jump_if(Eq, R3, 4, self.ways.passes);
+        asm.jump(other);
+        asm.bind(six);
+        asm.jump_if(Ne, R1, number(ICMPV6), other);
+        asm.jump_if(Eq, R2, 2, self.ways.passes);
+        asm.bind(other);
     }
 
     /// Nothing is known of the packet's flow.
@@ -173,13 +199,6 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        if !self.ir.strict_icmp {
-            let other = asm.label("not_too_big");
-            asm.jump_if(Ne, R2, 3, other);
-            record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
-            asm.jump_if(Eq, R3, 4, self.ways.passes);
-            asm.bind(other);
-        }
         for error in [3, 4, 5, 11, 12] {
             asm.jump_if(Eq, R2, error, related);
         }
@@ -193,9 +212,6 @@ impl Lookup<'_> {
         };
         for kind in 133..=136 {
             asm.jump_if(Eq, R2, kind, discovery);
-        }
-        if !self.ir.strict_icmp {
-            asm.jump_if(Eq, R2, 2, self.ways.passes);
         }
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);
