@@ -344,6 +344,10 @@ impl<'a> Passage<'a> {
         };
         let leaving = Tuple {
             saddr: source.unwrap_or(original.saddr),
+            sport: match self.state.port {
+                Some(port) if source.is_some() && original.sport != 0 => port,
+                _ => original.sport,
+            },
             ..steered
         };
         let flow = Flow {

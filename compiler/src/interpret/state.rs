@@ -32,6 +32,8 @@ pub struct State {
     pub(super) turns: Turns,
     /// Proxies that do not listen.
     down: BTreeSet<ProxyId>,
+    /// The source port of translated flows.
+    pub(super) port: Option<u16>,
     /// The addresses of interfaces.
     addresses: BTreeMap<Arc<str>, Vec<IpAddr>>,
     /// The marks that later packets of a flow get again.
@@ -119,6 +121,7 @@ impl State {
             flows,
             turns: Turns::default(),
             down: BTreeSet::new(),
+            port: None,
             addresses: BTreeMap::new(),
             restored: Vec::new(),
         }
@@ -178,6 +181,12 @@ impl State {
     /// beginning again after the last); `None` leaves it to the policy.
     pub fn choose_target(&mut self, index: Option<usize>) {
         self.turns.told = index;
+    }
+
+    /// Says from which port the next flows leave that get another source: which one it is, is the
+    /// machine's matter. `None` is the flow's own.
+    pub fn choose_port(&mut self, port: Option<u16>) {
+        self.port = port;
     }
 
     /// Says that an interface has an address: the first of a family is that of masqueraded flows

@@ -1,6 +1,6 @@
 //! The kernel's side: programs are loaded, and run for single frames.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -26,6 +26,14 @@ pub(crate) struct Loaded {
     /// The most instructions that the verifier has looked at for a program.
     pub(crate) verified: u32,
     log: Option<Mutex<RingBuf<MapData>>>,
+}
+
+/// What a program has made of a frame.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) verdict: u32,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) mark: u32,
 }
 
 /// A log entry.
@@ -199,6 +207,66 @@ impl Loaded {
         }
         let mark = u32::from_ne_bytes(after[8..12].try_into().unwrap());
         Some((result.unwrap().return_value, mark))
+    }
+
+    /// Gives an interface its addresses: of IPv4, and of IPv6.
+    pub(crate) fn set_addresses(&mut self, index: u32, v4: Ipv4Addr, v6: Ipv6Addr) {
+        let map = self.programs.map_mut("addresses").unwrap();
+        let mut map: HashMap<_, u32, [u64; 4]> = HashMap::try_from(map).unwrap();
+        let [lower, upper] = [v6.to_bits() as u64, (v6.to_bits() >> 64) as u64];
+        let value = [u64::from(v4.to_bits()), 0, lower, upper];
+        map.insert(index, value, 0).unwrap();
+    }
+
+    /// Ends the time of a flow with this key in one of some maps; says whether there is one.
+    pub(crate) fn expire<'m>(
+        &mut self,
+        maps: impl Iterator<Item = &'m str>,
+        key: [u64; 5],
+    ) -> bool {
+        let mut some = false;
+        for map in maps {
+            let map = self.programs.map_mut(map).unwrap();
+            let mut map: HashMap<_, [u64; 5], [u64; 7]> = HashMap::try_from(map).unwrap();
+            if let Ok(mut value) = map.get(&key, 0) {
+                value[0] = 1;
+                map.insert(key, value, 0).unwrap();
+                some = true;
+            }
+        }
+        some
+    }
+
+    /// What becomes of a frame at an interface, with the mark that it has, when it has come in by another
+    /// one (0: it was sent here).
+    pub(crate) fn send(
+        &self,
+        name: &str,
+        frame: &[u8],
+        (interface, ingress, mark): (u32, u32, u32),
+    ) -> Sent {
+        let (mut before, mut after) = ([0; 192], [0; 192]);
+        before[8..12].copy_from_slice(&mark.to_ne_bytes());
+        before[36..40].copy_from_slice(&ingress.to_ne_bytes());
+        before[40..44].copy_from_slice(&interface.to_ne_bytes());
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&before),
+            ctx_out: Some(&mut after),
+            ..TestRunOptions::default()
+        };
+        let Program::SchedClassifier(program) = self.programs.program(name).unwrap() else {
+            panic!("{name} is for frames");
+        };
+        let result = program.test_run(options).unwrap();
+        out.truncate(result.data_size_out as usize);
+        Sent {
+            verdict: result.return_value,
+            frame: out,
+            mark: u32::from_ne_bytes(after[8..12].try_into().unwrap()),
+        }
     }
 
     /// Packets and bytes under a counter, over all processors.

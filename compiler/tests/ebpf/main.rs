@@ -22,4 +22,5 @@ mod originals;
 mod rates;
 mod senders;
 mod sets;
+mod steer;
 mod tools;

@@ -180,6 +180,18 @@ pub fn filter(
     build.finish()
 }
 
+/// The steer, filter and egress of a policy as programs, or one error for each thing that these cannot do.
+pub fn flows(ir: &Ir, sources: &SourceMap, options: &Options) -> Result<Programs, Vec<Diagnostic>> {
+    let mut refused = refuse::filter(ir);
+    refused.extend(refuse::steered(ir));
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let mut build = Build::new(ir, sources, options);
+    build.flows()?;
+    build.finish()
+}
+
 /// The program that answers `SO_ORIGINAL_DST` from the flow table, whose maps have these names.
 pub fn original_destination(flows: [&str; 2]) -> Result<Program, AsmError> {
     socket::original("getsockopt", flows)

@@ -87,12 +87,7 @@ impl Lookup<'_> {
         let [later, related, found, unknown, invalid] =
             ["later", "related", "found", "unknown", "invalid"].map(|name| asm.label(name));
         self.begin(asm);
-        let too_big = if self.ir.strict_icmp {
-            related
-        } else {
-            self.ways.passes
-        };
-        self.special(asm, [related, too_big, later]);
+        self.special(asm, related, later);
         key(asm, self.stack, &self.stack.record);
         self.hook.hide(asm, R9, R1);
         self.stack.way.set(asm, R9);
@@ -113,7 +108,10 @@ impl Lookup<'_> {
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
         self.tell_related(asm);
+        // The error goes the other way.
+        asm.alu(AluOp::Xor, R9, 1);
         self.restore(asm);
+        self.too_big(asm);
         asm.jump(self.ways.follows);
 
         asm.bind(found);
@@ -125,7 +123,30 @@ impl Lookup<'_> {
         self.can_open(asm, invalid);
         self.goes_on(asm, Kind::New);
         asm.bind(invalid);
+        self.too_big(asm);
         self.goes_on(asm, Kind::Invalid);
+    }
+
+    /// What says that a packet was too big passes whatever the rules say, if nothing else is wanted.
+    fn too_big(&self, asm: &mut Assembler) {
+        if self.ir.strict_icmp {
+            return;
+        }
+        let record = &self.stack.record;
+        let [six, other] = ["six", "not_too_big"].map(|name| asm.label(name));
+        record.get(asm, R1, Item::Protocol);
+        record.get(asm, R2, Item::Field(ICMP_TYPE));
+        self.stack.family.get(asm, R3);
+        asm.jump_if(Ne, R3, 0, six);
+        asm.jump_if(Ne, R1, number(ICMP), other);
+        asm.jump_if(Ne, R2, 3, other);
+        record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
+        asm.jump_if(Eq, R3, 4, self.ways.passes);
+        asm.jump(other);
+        asm.bind(six);
+        asm.jump_if(Ne, R1, number(ICMPV6), other);
+        asm.jump_if(Eq, R2, 2, self.ways.passes);
+        asm.bind(other);
     }
 
     /// Nothing is known of the packet's flow.
@@ -189,13 +210,8 @@ impl Lookup<'_> {
         asm.jump(self.ways.unknown);
     }
 
-    /// What is no packet of a flow: messages that conduct a network, errors, among them those about packets
-    /// that are too big, later fragments.
-    pub(in super::super) fn special(
-        &self,
-        asm: &mut Assembler,
-        [related, too_big, later]: [Label; 3],
-    ) {
+    /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
+    pub(in super::super) fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
         let record = &self.stack.record;
         let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
         record.get(asm, R1, Item::Later);
@@ -205,13 +221,6 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        if too_big != related {
-            let other = asm.label("not_too_big");
-            asm.jump_if(Ne, R2, 3, other);
-            record.get(asm, R3, Item::Field(crate::field::ICMP_CODE));
-            asm.jump_if(Eq, R3, 4, too_big);
-            asm.bind(other);
-        }
         for error in [3, 4, 5, 11, 12] {
             asm.jump_if(Eq, R2, error, related);
         }
@@ -225,9 +234,6 @@ impl Lookup<'_> {
         };
         for kind in 133..=136 {
             asm.jump_if(Eq, R2, kind, discovery);
-        }
-        if too_big != related {
-            asm.jump_if(Eq, R2, 2, too_big);
         }
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);

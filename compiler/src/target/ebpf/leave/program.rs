@@ -13,7 +13,7 @@ use super::super::filter::decision::{
     DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PROXY, SNAT, SOURCED,
 };
 use super::super::filter::direction::SKB_INGRESS;
-use super::super::filter::flows::{BY_HIGHER, Flows, key};
+use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key};
 use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, Facts, either, facts, quote};
@@ -156,7 +156,7 @@ impl One<'_> {
         };
         lookup.begin(asm);
         // What quotes a packet of a translated flow is for its sender, too big or not.
-        lookup.special(asm, [related, related, later]);
+        lookup.special(asm, related, later);
         key(asm, stack, &stack.record);
         leave.flows.find(asm, stack, found, exit.next);
 
@@ -198,7 +198,7 @@ impl One<'_> {
             asm.bind(undecided);
             lookup.opened(asm);
             stack.kind.set(asm, Kind::New as i32);
-            asm.load(W, R1, R7, super::super::filter::flows::MARK);
+            asm.load(W, R1, R7, MARK);
             stack.mark.set(asm, R1);
         }
     }
@@ -328,13 +328,23 @@ impl One<'_> {
         let kept = asm.label("kept");
         self.leave.flows.find(asm, stack, kept, exit.next);
         asm.bind(kept);
-        asm.load(W, R1, R7, DECISION);
-        asm.alu(AluOp::Or, R1, SOURCED);
-        asm.store(W, R7, DECISION, R1);
+        self.note(asm, SOURCED);
         asm.jump(exit.next);
-        asm.bind(exit.allocate);
-        asm.note("another source");
-        self.allocate(asm);
+        let mut outcomes = actions.outcomes();
+        if outcomes.any(|o| matches!(o, Outcome::Snat | Outcome::Masquerade)) {
+            asm.bind(exit.allocate);
+            asm.note("another source");
+            self.allocate(asm);
+        }
+    }
+
+    /// Notes in the value in `R7` what is decided, and the mark as rules have left it.
+    fn note(&self, asm: &mut Assembler, decided: i32) {
+        asm.load(W, R1, R7, DECISION);
+        asm.alu(AluOp::Or, R1, decided);
+        asm.store(W, R7, DECISION, R1);
+        self.stack().mark.get(asm, R1);
+        asm.store(W, R7, MARK, R1);
     }
 
     /// Looks for a port with which nobody else leaves from the address at [`Ends::to`] to the same end, and
@@ -350,6 +360,13 @@ impl One<'_> {
         asm.bind(again);
         ends::put(asm, stack, End::Source, ends.to);
         key(asm, stack, &stack.record);
+        // The flow that it would be found to be may be itself.
+        let other = asm.label("other_end");
+        asm.mov(R0, R10);
+        asm.add(R0, i32::from(ends.outer));
+        ends::same(asm, ends.to, R0, (0, PORT), other);
+        asm.jump(free);
+        asm.bind(other);
         flows.find(asm, stack, taken, free);
         asm.bind(free);
         let mine = asm.label("source_is_mine");
@@ -376,9 +393,7 @@ impl One<'_> {
         }
         asm.load(H, R1, R10, ends.to + PORT);
         asm.store(H, R7, LEAVING_PORT, R1);
-        asm.load(W, R1, R7, DECISION);
-        asm.alu(AluOp::Or, R1, SNAT | SOURCED);
-        asm.store(W, R7, DECISION, R1);
+        self.note(asm, SNAT | SOURCED);
         self.replace(asm);
         asm.jump(exit.next);
     }

@@ -59,7 +59,7 @@ impl One<'_> {
         };
         lookup.begin(asm);
         // What quotes a packet of a translated flow is for its sender, too big or not.
-        lookup.special(asm, [related, related, later]);
+        lookup.special(asm, related, later);
         self.key(asm);
         steer
             .aliases
