@@ -152,6 +152,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
     let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
         name: String::new(),
+        own: false,
         classes: asked.classes,
         counter: asked.counter,
         actions: Actions::default(),

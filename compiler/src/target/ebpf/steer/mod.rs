@@ -35,6 +35,7 @@ pub(super) fn program(
     let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
         name: asked.name.to_owned(),
+        own: asked.hook == Hook::Egress,
         classes: asked.classes,
         counter: asked.counter,
         actions: Actions::default(),
