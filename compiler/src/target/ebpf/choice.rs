@@ -9,6 +9,9 @@
 //! | 16 | the bits that take the others' place |
 //! | 32 | the port; 0 for that of the packet |
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::Cond::Eq;
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R7, R10};
@@ -16,7 +19,7 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper, Reg, SwapBits};
 
 use super::record::{Item, Record};
-use crate::ir::{Balance, NatTarget, Verdict};
+use crate::ir::{Balance, NatTarget, Rule, Verdict};
 
 /// The name of the table.
 pub(super) const TARGETS: &str = "targets";
@@ -35,8 +38,9 @@ const INITIAL: u32 = 0xdead_beef;
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     entries: Vec<[u8; ENTRY]>,
-    /// How many rules take turns.
-    pub(super) turns: u32,
+    /// The numbers of turns: each rule has its own, and so has each family and what this host sends, in
+    /// whatever program it is asked.
+    turns: BTreeMap<(Arc<str>, bool, bool), u32>,
 }
 
 /// A choice of targets.
@@ -59,9 +63,10 @@ enum By {
 }
 
 impl Targets {
-    /// The choice that a verdict means to a family; `None` for one without targets.
-    pub(super) fn choice(&mut self, verdict: &Verdict, v6: bool) -> Option<Choice> {
-        let (entries, balance) = match verdict {
+    /// The choice that a rule means to a family, for what this host sends or for the rest; `None` for one without
+    /// targets.
+    pub(super) fn choice(&mut self, rule: &Rule, v6: bool, own: bool) -> Option<Choice> {
+        let (entries, balance) = match rule.verdict.as_ref()? {
             Verdict::Redirect { port } => (vec![entry(0, 0, *port)], None),
             Verdict::Dnat(nat) | Verdict::Snat(nat) => {
                 let targets = if v6 { &nat.v6 } else { &nat.v4 };
@@ -75,12 +80,18 @@ impl Targets {
         let by = match balance {
             Some(Balance::Random) => By::Random,
             Some(Balance::RoundRobin) if count > 1 => {
-                self.turns += 1;
-                By::Turn(self.turns - 1)
+                let next = self.turns();
+                let turns = self.turns.entry((rule.name.clone(), v6, own));
+                By::Turn(*turns.or_insert(next))
             }
             _ => By::Source,
         };
         Some(Choice { first, count, by })
+    }
+
+    /// How many turns there are.
+    pub(super) fn turns(&self) -> u32 {
+        u32::try_from(self.turns.len()).unwrap_or(u32::MAX)
     }
 
     /// Where entries are in the table.

@@ -45,6 +45,7 @@ pub(super) fn program(
     let ir = state.ir();
     let mut maker = Maker {
         name: frame.name.to_owned(),
+        own: false,
         classes,
         opened: false,
         counter,

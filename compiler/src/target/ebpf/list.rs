@@ -87,6 +87,8 @@ impl Also {
 pub(super) struct Maker<'m, 's> {
     /// What the names of tables begin with.
     pub(super) name: String,
+    /// Whether they are about what this host sends: that has turns of its own among targets.
+    pub(super) own: bool,
     /// The classes of interfaces, by whose numbers cubes are asked for the way in.
     pub(super) classes: &'m Classes,
     /// Whether packets can have had another destination before.
@@ -163,7 +165,7 @@ impl Maker<'_, '_> {
             if rows.is_empty() {
                 continue;
             }
-            let soft = Soft::new(rule, self.state, v6, (counter, answer));
+            let soft = Soft::new(rule, self.state, (v6, self.own), (counter, answer));
             also.extend(soft.items());
             if alone {
                 self.close(&mut draft, None)?;

@@ -73,7 +73,7 @@ impl Soft {
     pub(super) fn new(
         rule: &Rule,
         state: &mut State,
-        v6: bool,
+        (v6, own): (bool, bool),
         (counter, answer): (Option<u32>, Option<u32>),
     ) -> Self {
         let limits = rule.limits.iter();
@@ -92,7 +92,7 @@ impl Soft {
             may_know: members.as_ref().is_some_and(|m| !m.initial.is_empty()),
             add: members.and_then(|members| members.table),
             mark: effects.mark,
-            choice: rule.verdict.as_ref().and_then(|v| state.choice(v, v6)),
+            choice: state.choice(rule, v6, own),
             counter,
             answer,
         }

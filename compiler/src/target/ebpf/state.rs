@@ -20,7 +20,7 @@ use super::sender::Senders;
 use super::sets::{Known, SetData, Sets};
 use super::socket;
 use super::table::{Table, key_size};
-use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Sense, Verdict};
+use crate::ir::{BucketId, Cube, DynamicId, Ir, Key, KeyKind, Rate, Rule, Sense};
 use crate::packet::AddrSet;
 use crate::target::Options;
 
@@ -62,9 +62,9 @@ impl<'s> State<'s> {
         }
     }
 
-    /// The choice of targets that a verdict means to a family.
-    pub(super) fn choice(&mut self, verdict: &Verdict, v6: bool) -> Option<Choice> {
-        self.targets.choice(verdict, v6)
+    /// The choice of targets that a rule means to a family, for what this host sends or for the rest.
+    pub(super) fn choice(&mut self, rule: &Rule, v6: bool, own: bool) -> Option<Choice> {
+        self.targets.choice(rule, v6, own)
     }
 
     /// The mask of the numbers of targets so far.
@@ -301,8 +301,8 @@ impl<'s> State<'s> {
         if let Some(data) = self.targets.data() {
             object.data(choice::TARGETS, data);
         }
-        if self.targets.turns > 0 {
-            let shape = Shape::new(MapType::Array, 4, 8, self.targets.turns);
+        if self.targets.turns() > 0 {
+            let shape = Shape::new(MapType::Array, 4, 8, self.targets.turns());
             object.map(Map::new(choice::TURNS, shape));
         }
         names

@@ -141,7 +141,13 @@ impl<'b> Bench<'b> {
         ));
         let same = self.compare(attempt, &journey, &decision, opened);
         same.map_err(|complaint| {
-            let last = self.history.iter().rev().take(12).rev();
+            let quoted = attempt.shot.quote.as_ref().map(|(quoted, _)| quoted.dest);
+            let of = [Some(attempt.shot.source), Some(attempt.shot.dest), quoted];
+            let about = |entry: &&String| {
+                let mut ends = of.iter().flatten().filter(|end| end.port != 0);
+                ends.any(|end| entry.contains(&format!("{end:?}")))
+            };
+            let last = self.history.iter().rev().filter(about).take(30);
             let last: Vec<&str> = last.map(String::as_str).collect();
             format!(
                 "{complaint}\n{attempt:?}\n{journey:?}\n{:?}\n{decision:?}\n{}",
@@ -240,6 +246,9 @@ impl<'b> Bench<'b> {
                 // There is no other port to leave from.
                 self.table.avoid(shot.pair());
                 self.table.avoid(pair);
+                if let Some(other) = self.table.owner(pair) {
+                    self.table.doubt(other);
+                }
                 self.forget(shot, attempt.way);
                 return Ok(());
             }

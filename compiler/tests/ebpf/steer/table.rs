@@ -136,6 +136,11 @@ impl Table {
         self.unclear.insert(told(pair));
     }
 
+    /// The flow that looks so somewhere.
+    pub(super) fn owner(&self, pair: Pair) -> Option<u64> {
+        self.owners.get(&told(pair)).copied()
+    }
+
     /// A flow is over.
     pub(super) fn remove(&mut self, id: u64) -> Option<Flow> {
         self.owners.retain(|_, owner| *owner != id);

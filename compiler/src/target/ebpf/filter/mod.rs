@@ -153,6 +153,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
     let translates = translates(ir);
     let mut maker = Maker {
         name: String::new(),
+        own: false,
         classes: asked.classes,
         opened: translates,
         counter: asked.counter,

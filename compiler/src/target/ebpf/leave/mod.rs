@@ -21,6 +21,7 @@ pub(super) fn program(
     let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
         name: String::new(),
+        own: true,
         classes: asked.classes,
         opened: true,
         counter: asked.counter,
@@ -35,6 +36,7 @@ pub(super) fn program(
     ] {
         let rules = rules(ir, |cube| part(cube, iface));
         maker.name = format!("{}_{name}", asked.name);
+        maker.own = name == "o";
         let mut list = |v6| maker.list(&rules, &[], v6);
         // What this host sends to itself keeps its source.
         lists.push(if rules.is_empty() || iface == LOOPBACK {

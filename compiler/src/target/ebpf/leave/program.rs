@@ -27,6 +27,8 @@ use super::super::steer::{Aliases, address_of_interface};
 use crate::field::SPORT;
 use crate::ir::Ir;
 
+const SCTP: i32 = 132;
+
 /// How many ports are tried for a flow whose own is taken. The verifier looks at each try.
 const TRIES: i32 = 32;
 /// The ports that are tried: those that need no privilege.
@@ -429,6 +431,9 @@ impl One<'_> {
     fn next_port(&self, asm: &mut Assembler) {
         let (stack, exit) = (self.stack(), self.exit);
         let has = asm.label("has_ports");
+        // The checksum of SCTP is not of the kind that can be corrected.
+        stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Eq, R1, SCTP, exit.drop);
         stack.record.get(asm, R1, Item::Field(SPORT));
         asm.jump_if(Lt, R1, 0x1_0000, has);
         stack

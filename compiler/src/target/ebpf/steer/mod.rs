@@ -37,6 +37,7 @@ pub(super) fn program(
     let (ir, iface) = (state.ir(), asked.iface);
     let mut maker = Maker {
         name: asked.name.to_owned(),
+        own: asked.hook == Hook::Egress,
         classes: asked.classes,
         opened: false,
         counter: asked.counter,
