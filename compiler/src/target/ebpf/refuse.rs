@@ -113,7 +113,10 @@ fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> 
         impossible.next()
     })
     .or_else(|| asks(effects.mark.is_some() && hook == Hook::Xdp, "`mark`"))
-    .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
+    .or_else(|| {
+        let untracked = matches!(rule.verdict, Some(Verdict::Notrack));
+        asks(untracked && hook == Hook::Xdp, "`notrack`")
+    })
 }
 
 /// Whether a bucket limits live flows, of which guard knows nothing.

@@ -37,6 +37,7 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, Helper, Reg};
 use polc_bpf::map::{Map, MapType, Shape};
 
+use super::super::hook::Hook;
 use super::super::record::{Item, Record};
 use super::decision::{DECISION, PENDING};
 use super::stack::Stack;
@@ -286,6 +287,14 @@ impl Flows {
         asm.jump_if(Gt, R2, R1, expected);
         asm.bind(missing);
     }
+}
+
+/// Makes the key of a packet that nobody has looked up, and notes which end has sent it and the time.
+pub(super) fn name(asm: &mut Assembler, hook: Hook, stack: &Stack) {
+    key(asm, stack, &stack.record);
+    hook.hide(asm, R9, R1);
+    stack.way.set(asm, R9);
+    time(asm, stack);
 }
 
 /// Notes the time, also in `R0`.

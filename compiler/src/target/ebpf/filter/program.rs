@@ -4,14 +4,15 @@ use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
-use polc_bpf::insn::Width::W;
+use polc_bpf::insn::Width::{DW, W};
 
 use super::super::act::{Actions, Outcome};
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::{List, Places};
+use super::super::noted;
 use super::super::record::Item;
-use super::super::sender;
+use super::super::sender::{self, SKB_SOCKET};
 use super::begin::{Begin, Begun, SKB_PKTTYPE};
 use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
@@ -133,7 +134,14 @@ impl Filter<'_> {
         let stack = &begun.stack;
         let places = begun.places(self.hook, decided, exit.deny);
         if self.hook == Hook::Ingress {
+            let here = asm.label("to_this_host");
+            if noted::untracks(self.ir) && !self.ir.proxies.is_empty() {
+                // A proxy has it, without a flow that would say so.
+                asm.load(DW, R1, R6, SKB_SOCKET);
+                asm.jump_if(Ne, R1, 0, here);
+            }
             direction::arriving(asm, stack, exit.next);
+            asm.bind(here);
         }
         let through = asm.label("through");
         for (place, direction) in self.directions.iter().enumerate() {
@@ -185,7 +193,10 @@ impl Filter<'_> {
         }
         asm.jump_if(Eq, R1, Kind::Invalid as i32, exit.drop);
         if self.ir.strict_tcp {
+            let alone = asm.label("no_flow");
+            asm.jump_if(Eq, R1, Kind::Untracked as i32, alone);
             track::only_syn(asm, stack, exit.drop);
+            asm.bind(alone);
         }
         if direction.stateless.is_some() {
             asm.bind(judged);
@@ -226,6 +237,7 @@ impl Filter<'_> {
                     flows: self.flows,
                     stack,
                     drop: exit.drop,
+                    untracks: noted::untracks(self.ir),
                 };
                 answer.write(asm);
             }

@@ -11,6 +11,7 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::hook::Hook;
+use super::super::noted;
 use super::super::record::Item;
 use super::decision::{DECISION, DNAT, OPENED_TO, PENDING};
 use super::flows::{
@@ -187,7 +188,8 @@ impl Lookup<'_> {
     /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
     pub(in super::super) fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
         let record = &self.stack.record;
-        let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
+        let [six, untracked, error, usual, flow] =
+            ["six", "untracked", "error", "usual", "of_a_flow"].map(|name| asm.label(name));
         record.get(asm, R1, Item::Later);
         asm.jump_if(Ne, R1, 0, later);
         record.get(asm, R1, Item::Protocol);
@@ -202,8 +204,8 @@ impl Lookup<'_> {
             asm.jump_if(Eq, R3, 4, self.ways.passes);
             asm.bind(other);
         }
-        for error in [3, 4, 5, 11, 12] {
-            asm.jump_if(Eq, R2, error, related);
+        for number in [3, 4, 5, 11, 12] {
+            asm.jump_if(Eq, R2, number, error);
         }
         asm.jump(usual);
         asm.bind(six);
@@ -222,11 +224,22 @@ impl Lookup<'_> {
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);
         }
-        asm.jump_if(Lt, R2, 128, related);
+        asm.jump_if(Lt, R2, 128, error);
         asm.jump(usual);
+        let tracked = |asm: &mut Assembler| {
+            if noted::untracks(self.ir) {
+                noted::is_untracked(asm, self.hook, untracked);
+            }
+        };
+        asm.bind(error);
+        tracked(asm);
+        asm.jump(related);
+        asm.bind(usual);
+        tracked(asm);
+        asm.jump(flow);
         asm.bind(untracked);
         self.goes_on(asm, Kind::Untracked);
-        asm.bind(usual);
+        asm.bind(flow);
     }
 
     /// The flow is in `R7`, whether it has settled in `R8`, whether the source is the higher end in

@@ -592,16 +592,26 @@ impl One<'_> {
             asm.jump(exit.drop);
             return;
         };
-        self.stack().kind.get(asm, R1);
-        asm.jump_if(Ne, R1, Kind::New as i32, exit.drop);
+        let stack = self.stack();
+        let capturable = asm.label("capturable");
+        stack.kind.get(asm, R1);
+        asm.jump_if(Eq, R1, Kind::New as i32, capturable);
+        let number = i32::try_from(number).unwrap_or(0);
+        if self.steer.hook == Hook::Ingress {
+            // The proxy gets what is not tracked packet by packet, and the filter judges it.
+            self.decide(asm, PROXY | number << PROXY_SHIFT);
+            asm.jump(exit.proxy);
+        } else {
+            asm.jump(exit.drop);
+        }
+        asm.bind(capturable);
         self.strict(asm);
         let Mark { value, mask } = proxy.mark;
-        let mark = self.stack().mark;
+        let mark = stack.mark;
         mark.get(asm, R1);
         asm.alu32(AluOp::And, R1, (!mask).cast_signed());
         asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
         mark.set(asm, R1);
-        let number = i32::try_from(number).unwrap_or(0);
         self.decide(asm, PROXY | number << PROXY_SHIFT);
         asm.jump(exit.open);
     }
