@@ -1,13 +1,16 @@
 //! The stateless front line.
 
-use polc_runtime_loader::lab::{EchoServer, FrameBuilder, TcpFlags, Transport, Wire, carries};
+use polc_runtime_loader::lab::{
+    EchoServer, FrameBuilder, Mode, Outcome, TcpFlags, TransparentProxy, Transport, Wire, carries,
+};
 use std::time::Duration;
 
-use crate::harness::{Bench, on_targets};
+use crate::harness::{Bench, loopback, on_targets};
+use crate::regressions::arriving;
 
 on_targets! {
-    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind;
-    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind;
+    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked;
+    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked;
 }
 
 const GUARD: &str = "
@@ -147,6 +150,81 @@ fn notrack_leaves_no_flow_behind(target: &'static str) {
         .run(|| std::fs::read_to_string("/proc/net/nf_conntrack"));
     if let Ok(Ok(flows)) = flows {
         assert!(!flows.contains("dport=80"), "{flows}");
+    }
+}
+
+fn what_is_not_tracked_is_judged_one_by_one(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "strict tcp
+         guard on lan0 { notrack tcp/80, tcp/81  default allow }
+         from lan to wan { allow tcp/80, tcp/82, udp/9  reject tcp/81  default deny }
+         from host { default allow }
+         default deny",
+    );
+    let reset = TcpFlags {
+        rst: true,
+        ack: true,
+        syn: false,
+        ..TcpFlags::SYN
+    };
+    let seen = arriving(
+        &bench,
+        &["untracked", "tracked", "sentinel"],
+        |_, _, frame| {
+            let tcp = |destination, text| {
+                let transport = Transport::Tcp {
+                    source: 4000,
+                    destination,
+                    flags: reset,
+                };
+                frame.of(transport, text).build()
+            };
+            vec![
+                tcp(80, "untracked"),
+                tcp(82, "tracked"),
+                frame.udp(9, "sentinel").build(),
+            ]
+        },
+    );
+    let expected = ["untracked", "sentinel"];
+    assert_eq!(seen, [expected, expected], "{}", bench.ruleset());
+    for server in bench.server() {
+        let outcome = bench.client().tcp(server, 81);
+        assert_eq!(outcome, Outcome::Refused, "{}", bench.ruleset());
+    }
+}
+
+/// Filter judges it, which steer cannot admit.
+fn a_proxy_gets_what_is_not_tracked(target: &'static str) {
+    let policy = "
+        proxy box {
+          listen udp at 127.0.0.1:12345, [::1]:12345
+          mark 0x1/0xff
+          table 100
+        }
+        guard on lan0 { notrack udp/80  default allow }
+        steer { proxy udp/80 from lan via box }
+        to host { allow udp/80  default deny }
+        from host { default allow }
+        default deny";
+    let bench = Bench::on(target, policy);
+    let _proxy = TransparentProxy::start_on(bench.router(), "box", &loopback(12345), Mode::Answer)
+        .expect("a proxy");
+    for (policy, answer) in [
+        (policy.to_owned(), Some("box")),
+        (policy.replace("allow udp/80", "allow udp/81"), None),
+    ] {
+        bench.apply(&policy);
+        for server in bench.server() {
+            let outcome = bench.client().udp(server, 80);
+            assert_eq!(
+                outcome.answered_by(),
+                answer,
+                "{outcome:?}\n{}",
+                bench.ruleset()
+            );
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod guard;
 mod haproxy;
 mod harness;
 mod headers;
+mod own;
 mod probe;
 mod programs;
 mod rates;

@@ -126,8 +126,11 @@ impl<'b> Build<'b> {
         let aliases = steer::Aliases::new(self.options.flows);
         for step in steps {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
-                let judged =
-                    |name: &&str| step.stage != ProgramStage::Filter || *name != filter::LOOPBACK;
+                let judged = |name: &&str| {
+                    step.stage != ProgramStage::Filter
+                        || *name != filter::LOOPBACK
+                        || filter::names_loopback(ir, step.hook)
+                };
                 let Some(iface) = iface.filter(judged) else {
                     self.attach(None, (step.hook, step.stage), pattern);
                     continue;

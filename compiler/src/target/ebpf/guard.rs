@@ -80,7 +80,7 @@ pub(super) fn unnoted(frame: &Frame) -> Result<Each<Program>, AsmError> {
             asm.at(line);
         }
         asm.mov(R6, R1);
-        noted::put(&mut asm, noted::NOTHING);
+        noted::track(&mut asm);
         asm.mov(R0, frame.hook.pass());
         asm.exit();
         asm.finish(Isa::V3)
@@ -149,7 +149,7 @@ impl Made {
         let end = |asm: &mut Assembler, outcome| {
             let passes = matches!(outcome, Outcome::Pass | Outcome::Untrack);
             if passes && self.untracks {
-                noted::put(asm, noted::NOTHING);
+                noted::track(asm);
             }
             if outcome == Outcome::Untrack {
                 // Fragments stay tracked: later ones are told by their first.

@@ -23,6 +23,8 @@ pub(super) const NOTHING: i32 = 0;
 pub(super) const REROUTED: i32 = 0x7063;
 /// It is not tracked.
 pub(super) const UNTRACKED: i32 = 0x7064;
+/// It belongs to a flow that was answered, and says by the loopback interface what it says outside.
+pub(super) const ANSWER: i32 = 0x7065;
 
 /// Whether a policy has packets that are not tracked.
 pub(super) fn untracks(ir: &Ir) -> bool {
@@ -35,6 +37,14 @@ pub(super) fn put(asm: &mut Assembler, number: i32) {
     // Not every kernel stores constants there.
     asm.mov(R1, number);
     asm.store(W, R6, SKB_INDEX, R1);
+}
+
+/// Forgets that a packet is not tracked. Changes `R1`.
+pub(super) fn track(asm: &mut Assembler) {
+    let other = asm.label("tracked");
+    unless(asm, UNTRACKED, other);
+    put(asm, NOTHING);
+    asm.bind(other);
 }
 
 /// Goes to `other` unless the number is noted. Changes `R1`.

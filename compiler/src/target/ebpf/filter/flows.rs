@@ -73,6 +73,9 @@ pub(in super::super) const FINISHED: i32 = 0x30;
 /// could forge a reset that its peer takes no notice of.
 pub(in super::super) const CUT: i32 = 0x40;
 
+/// The filter has admitted the flow: steer alone has not.
+pub(super) const FILTERED: i32 = 0x80;
+
 /// Where in the flags the time begins at which the flow was opened.
 pub(in super::super) const STAMP_SHIFT: i32 = 8;
 /// How many bits of a time in nanoseconds it leaves away.
@@ -167,6 +170,7 @@ impl Flows {
     /// over, and would hide this one if it was left among those that have settled. What steer has decided
     /// of the flow stays. Changes `R7`.
     pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
+        asm.alu(AluOp::Or, R2, FILTERED);
         self.begin(asm, stack);
         let opened = asm.label("opened");
         if self.decides {

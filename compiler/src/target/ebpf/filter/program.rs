@@ -6,7 +6,7 @@ use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
 use polc_bpf::insn::Width::{DW, W};
 
-use super::super::act::{Actions, Outcome};
+use super::super::act::{self, Actions, Outcome};
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::{List, Places};
@@ -31,6 +31,8 @@ pub(super) struct Direction {
     /// Whether flows of this direction are remembered although nobody judges them, because their
     /// answers are of a direction that somebody judges.
     pub(super) remembers: bool,
+    /// Whether what no rule decides goes on.
+    pub(super) open: bool,
 }
 
 /// What a program is written from.
@@ -43,6 +45,8 @@ pub(super) struct Filter<'f> {
     pub(super) directions: Vec<Direction>,
     pub(super) actions: Actions,
     pub(super) flows: &'f Flows,
+    /// Whether it stands at the loopback interface.
+    pub(super) loopback: bool,
 }
 
 /// Where packets go.
@@ -112,8 +116,15 @@ impl Filter<'_> {
                 passes: exit.next,
                 unknown,
             },
+            loopback: self.loopback,
         };
         let hook = self.hook;
+        if self.loopback && hook == Hook::Ingress && self.flows.decides() {
+            let other = asm.label("no_answer");
+            noted::unless(&mut asm, noted::ANSWER, other);
+            asm.jump(exit.next);
+            asm.bind(other);
+        }
         lookup.write(&mut asm, |asm, quoted, invalid| {
             quote::write(asm, hook, stack, quoted, invalid);
         });
@@ -194,7 +205,7 @@ impl Filter<'_> {
         asm.jump_if(Eq, R1, Kind::Invalid as i32, exit.drop);
         if self.ir.strict_tcp {
             let alone = asm.label("no_flow");
-            asm.jump_if(Eq, R1, Kind::Untracked as i32, alone);
+            asm.jump_if(Ne, R1, Kind::New as i32, alone);
             track::only_syn(asm, stack, exit.drop);
             asm.bind(alone);
         }
@@ -202,7 +213,12 @@ impl Filter<'_> {
             asm.bind(judged);
         }
         either(asm, stack, places, lists);
-        asm.jump(exit.deny);
+        if direction.open {
+            asm.load_wide(R0, u64::from(act::PASS));
+            asm.jump(places.decided);
+        } else {
+            asm.jump(exit.deny);
+        }
     }
 
     /// What follows from the answer in `R0`.
@@ -219,7 +235,7 @@ impl Filter<'_> {
                 Outcome::Pass => {
                     stack.kind.get(asm, R1);
                     asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
-                    asm.jump(if stack.told.is_some() {
+                    asm.jump(if stack.told.is_some() || self.loopback {
                         exit.admitted
                     } else {
                         exit.next
@@ -325,13 +341,15 @@ fn tracked(asm: &mut Assembler, hook: Hook, stack: &Stack) {
         stack.record.put(asm, Item::Field(field), R2);
     };
     stack.kind.get(asm, R1);
-    asm.jump_if(Eq, R1, Kind::New as i32, new);
-    if let Some((state, reply)) = stack.told {
+    if stack.told.is_some() {
         asm.jump_if(Eq, R1, Kind::Known as i32, known);
         // What belongs to nothing is in no state.
         asm.jump_if(Eq, R1, Kind::Invalid as i32, told);
-        put(asm, CT_STATE, 3);
-        asm.jump(told);
+    }
+    asm.jump_if(Ne, R1, Kind::Untracked as i32, new);
+    put(asm, CT_STATE, 3);
+    asm.jump(told);
+    if let Some((state, reply)) = stack.told {
         asm.bind(known);
         let places = [
             (state, CT_STATE),
@@ -342,14 +360,15 @@ fn tracked(asm: &mut Assembler, hook: Hook, stack: &Stack) {
             place.get(asm, R2);
             stack.record.put(asm, Item::Field(field), R2);
         }
-    } else {
-        put(asm, CT_STATE, 3);
+        asm.jump(told);
     }
-    asm.jump(told);
     asm.bind(new);
-    for field in [CT_STATE, CT_MARK, CT_DIRECTION] {
+    for field in [CT_STATE, CT_DIRECTION] {
         put(asm, field, 0);
     }
+    // Steer may have marked it.
+    stack.mark.get(asm, R2);
+    stack.record.put(asm, Item::Field(CT_MARK), R2);
     asm.bind(told);
 }
 

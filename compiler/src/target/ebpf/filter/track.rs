@@ -15,8 +15,8 @@ use super::super::noted;
 use super::super::record::Item;
 use super::decision::{DECISION, DNAT, OPENED_TO, PENDING};
 use super::flows::{
-    BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
-    number,
+    BY_HIGHER, CUT, FILTERED, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET,
+    UNTIL, key, number,
 };
 use super::stack::Stack;
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
@@ -56,6 +56,8 @@ pub(in super::super) enum Kind {
     Untracked = 4,
     /// It belongs to a flow.
     Known = 5,
+    /// It has left by the loopback interface and comes in by it, and nobody has answered its flow yet.
+    Returned = 6,
 }
 
 /// Where a packet goes from the lookup.
@@ -76,6 +78,9 @@ pub(in super::super) struct Lookup<'l> {
     pub(in super::super) flows: &'l Flows,
     pub(in super::super) stack: &'l Stack,
     pub(in super::super) ways: Ways,
+    /// Whether it is the filter's at the loopback interface, where packets keep their marks, and come in that the
+    /// filter has seen leave.
+    pub(in super::super) loopback: bool,
 }
 
 impl Lookup<'_> {
@@ -115,7 +120,11 @@ impl Lookup<'_> {
         asm.bind(found);
         asm.note("flow");
         self.is_admitted(asm, unknown);
-        self.follow(asm, unknown);
+        if self.loopback && self.hook == Hook::Ingress {
+            self.comes_back(asm, unknown);
+        } else {
+            self.follow(asm, unknown);
+        }
 
         asm.bind(unknown);
         self.can_open(asm, invalid);
@@ -167,6 +176,26 @@ impl Lookup<'_> {
         self.opened(asm);
         asm.jump(unknown);
         asm.bind(admitted);
+    }
+
+    /// As [`Lookup::follow`], but what the filter has let leave by the loopback interface is judged as it comes in,
+    /// until somebody answers.
+    fn comes_back(&self, asm: &mut Assembler, unknown: Label) {
+        let back = asm.label("came_back");
+        let ways = Ways {
+            follows: back,
+            ..self.ways
+        };
+        Self { ways, ..*self }.follow(asm, unknown);
+        asm.bind(back);
+        asm.load(W, R1, R7, FLAGS);
+        asm.jump_if(Set, R1, REPLIED, self.ways.follows);
+        asm.alu(AluOp::And, R1, FILTERED);
+        asm.jump_if(Eq, R1, 0, self.ways.follows);
+        asm.load(W, R1, R7, MARK);
+        self.stack.mark.set(asm, R1);
+        self.opened(asm);
+        self.goes_on(asm, Kind::Returned);
     }
 
     /// An error goes to whoever has sent what it is about: a known flow is no way to anybody else.
@@ -430,7 +459,7 @@ impl Lookup<'_> {
     /// is the higher end in `R9`.
     pub(in super::super) fn restore(&self, asm: &mut Assembler) {
         let marks = restored(self.ir);
-        if marks.is_empty() {
+        if self.loopback || marks.is_empty() {
             return;
         }
         asm.load(W, R1, R7, MARK);

@@ -7,7 +7,7 @@ use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper};
 
-use super::super::act::{Actions, Outcome};
+use super::super::act::{self, Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
@@ -190,6 +190,7 @@ impl One<'_> {
                 passes: exit.next,
                 unknown,
             },
+            loopback: false,
         };
         lookup.begin(asm);
         lookup.special(asm, related, later);
@@ -379,7 +380,9 @@ impl One<'_> {
         }
         let places = self.begun.places(self.steer.hook, decided, self.exit.drop);
         either(asm, stack, &places, lists);
-        asm.jump(self.exit.direct);
+        // There may be no rule that decides.
+        asm.load_wide(R0, u64::from(act::PASS));
+        asm.jump(decided);
     }
 
     /// Notes whether the packet is for another machine, or for several.
