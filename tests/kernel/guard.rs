@@ -9,8 +9,8 @@ use crate::harness::{Bench, loopback, on_targets};
 use crate::regressions::arriving;
 
 on_targets! {
-    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked;
-    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked;
+    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one;
+    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked, a_reject_of_what_is_not_tracked_is_answered;
 }
 
 const GUARD: &str = "
@@ -157,9 +157,8 @@ fn what_is_not_tracked_is_judged_one_by_one(target: &'static str) {
     let bench = Bench::on(
         target,
         "strict tcp
-         guard on lan0 { notrack tcp/80, tcp/81  default allow }
-         from lan to wan { allow tcp/80, tcp/82, udp/9  reject tcp/81  default deny }
-         from host { default allow }
+         guard on lan0 { notrack tcp/80  default allow }
+         from lan to wan { allow tcp/80, tcp/82, udp/9  default deny }
          default deny",
     );
     let reset = TcpFlags {
@@ -168,30 +167,42 @@ fn what_is_not_tracked_is_judged_one_by_one(target: &'static str) {
         syn: false,
         ..TcpFlags::SYN
     };
-    let seen = arriving(
-        &bench,
-        &["untracked", "tracked", "sentinel"],
-        |_, _, frame| {
-            let tcp = |destination, text| {
-                let transport = Transport::Tcp {
-                    source: 4000,
-                    destination,
-                    flags: reset,
-                };
-                frame.of(transport, text).build()
+    let seen = arriving(&bench, &["alone", "flow", "sentinel"], |_, _, frame| {
+        let tcp = |destination, text| {
+            let transport = Transport::Tcp {
+                source: 4000,
+                destination,
+                flags: reset,
             };
-            vec![
-                tcp(80, "untracked"),
-                tcp(82, "tracked"),
-                frame.udp(9, "sentinel").build(),
-            ]
-        },
+            frame.of(transport, text).build()
+        };
+        vec![
+            tcp(80, "alone"),
+            tcp(82, "flow"),
+            frame.udp(9, "sentinel").build(),
+        ]
+    });
+    assert_eq!(seen, [["alone"], ["alone"]], "{}", bench.ruleset());
+}
+
+/// Whatever filter says of what this host sends.
+fn a_reject_of_what_is_not_tracked_is_answered(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "guard on lan0 { notrack tcp/81, udp/81  default allow }
+         from lan to wan { reject tcp/81, udp/81  default deny }
+         to host { reject tcp/81, udp/81  default deny }
+         default deny",
     );
-    let expected = ["untracked", "sentinel"];
-    assert_eq!(seen, [expected, expected], "{}", bench.ruleset());
-    for server in bench.server() {
-        let outcome = bench.client().tcp(server, 81);
-        assert_eq!(outcome, Outcome::Refused, "{}", bench.ruleset());
+    let zone = bench.topology.client();
+    let routers = [zone.router_v4, zone.router_v6];
+    for address in bench.server().into_iter().chain(routers) {
+        for outcome in [
+            bench.client().tcp(address, 81),
+            bench.client().udp(address, 81),
+        ] {
+            assert_eq!(outcome, Outcome::Refused, "{address}: {}", bench.ruleset());
+        }
     }
 }
 
