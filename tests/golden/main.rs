@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use polc_compiler::ir::print::print;
-use polc_compiler::target::Target as _;
 use polc_compiler::target::ebpf::{self, Hook};
 use polc_compiler::{Compilation, Files, Options, compile, target};
 

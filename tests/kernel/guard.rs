@@ -1,13 +1,16 @@
 //! The stateless front line.
 
-use polc_runtime_loader::lab::{EchoServer, FrameBuilder, TcpFlags, Transport, Wire, carries};
+use polc_runtime_loader::lab::{
+    EchoServer, FrameBuilder, Mode, Outcome, TcpFlags, TransparentProxy, Transport, Wire, carries,
+};
 use std::time::Duration;
 
-use crate::harness::{Bench, on_targets};
+use crate::harness::{Bench, loopback, on_targets};
+use crate::regressions::arriving;
 
 on_targets! {
-    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind;
-    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees;
+    nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one;
+    ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked, a_reject_of_what_is_not_tracked_is_answered;
 }
 
 const GUARD: &str = "
@@ -147,6 +150,92 @@ fn notrack_leaves_no_flow_behind(target: &'static str) {
         .run(|| std::fs::read_to_string("/proc/net/nf_conntrack"));
     if let Ok(Ok(flows)) = flows {
         assert!(!flows.contains("dport=80"), "{flows}");
+    }
+}
+
+fn what_is_not_tracked_is_judged_one_by_one(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "strict tcp
+         guard on lan0 { notrack tcp/80  default allow }
+         from lan to wan { allow tcp/80, tcp/82, udp/9  default deny }
+         default deny",
+    );
+    let reset = TcpFlags {
+        rst: true,
+        ack: true,
+        syn: false,
+        ..TcpFlags::SYN
+    };
+    let seen = arriving(&bench, &["alone", "flow", "sentinel"], |_, _, frame| {
+        let tcp = |destination, text| {
+            let transport = Transport::Tcp {
+                source: 4000,
+                destination,
+                flags: reset,
+            };
+            frame.of(transport, text).build()
+        };
+        vec![
+            tcp(80, "alone"),
+            tcp(82, "flow"),
+            frame.udp(9, "sentinel").build(),
+        ]
+    });
+    assert_eq!(seen, [["alone"], ["alone"]], "{}", bench.ruleset());
+}
+
+/// Whatever filter says of what this host sends.
+fn a_reject_of_what_is_not_tracked_is_answered(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "guard on lan0 { notrack tcp/81, udp/81  default allow }
+         from lan to wan { reject tcp/81, udp/81  default deny }
+         to host { reject tcp/81, udp/81  default deny }
+         default deny",
+    );
+    let zone = bench.topology.client();
+    let routers = [zone.router_v4, zone.router_v6];
+    for address in bench.server().into_iter().chain(routers) {
+        for outcome in [
+            bench.client().tcp(address, 81),
+            bench.client().udp(address, 81),
+        ] {
+            assert_eq!(outcome, Outcome::Refused, "{address}: {}", bench.ruleset());
+        }
+    }
+}
+
+/// Filter judges it, which steer cannot admit.
+fn a_proxy_gets_what_is_not_tracked(target: &'static str) {
+    let policy = "
+        proxy box {
+          listen udp at 127.0.0.1:12345, [::1]:12345
+          mark 0x1/0xff
+          table 100
+        }
+        guard on lan0 { notrack udp/80  default allow }
+        steer { proxy udp/80 from lan via box }
+        to host { allow udp/80  default deny }
+        from host { default allow }
+        default deny";
+    let bench = Bench::on(target, policy);
+    let _proxy = TransparentProxy::start_on(bench.router(), "box", &loopback(12345), Mode::Answer)
+        .expect("a proxy");
+    for (policy, answer) in [
+        (policy.to_owned(), Some("box")),
+        (policy.replace("allow udp/80", "allow udp/81"), None),
+    ] {
+        bench.apply(&policy);
+        for server in bench.server() {
+            let outcome = bench.client().udp(server, 80);
+            assert_eq!(
+                outcome.answered_by(),
+                answer,
+                "{outcome:?}\n{}",
+                bench.ruleset()
+            );
+        }
     }
 }
 

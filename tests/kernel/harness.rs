@@ -121,12 +121,7 @@ pub(crate) fn build_with(name: &str, body: &str, sizes: &target::Options) -> Bun
 }
 
 impl Bench {
-    /// Client, router and server, and the policy in force.
-    pub(crate) fn new(body: &str) -> Self {
-        Self::on("nftables", body)
-    }
-
-    /// As [`Self::new`], built for a target.
+    /// Client, router and server, and the policy in force, built for a target.
     pub(crate) fn on(target: &'static str, body: &str) -> Self {
         let topology = Topology::new().expect("a topology");
         let bench = Self::bare(topology).built_for(target);

@@ -27,6 +27,7 @@ mod haproxy;
 mod harness;
 mod headers;
 mod load;
+mod own;
 mod probe;
 mod programs;
 mod rates;

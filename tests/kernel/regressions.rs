@@ -8,11 +8,11 @@ use polc_runtime_loader::lab::{
     carries,
 };
 
-use crate::harness::{Bench, on_targets, possible};
+use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows;
-    ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows;
+    nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
+    ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
 }
 
 /// Sends frames from the client to the server and says which of the payloads arrive. The last
@@ -103,15 +103,11 @@ fn packet_too_big_of_no_known_flow_is_admitted(target: &'static str) {
     assert_eq!(seen, [["too-big"], ["too-big"]], "{}", bench.ruleset());
 }
 
-#[test]
-fn filter_sees_where_a_rewritten_flow_of_the_host_goes() {
-    if !possible() {
-        return;
-    }
+fn filter_sees_where_a_rewritten_flow_of_the_host_goes(target: &'static str) {
     let topology = polc_runtime_loader::lab::Topology::with_third_zone().expect("a topology");
     let third = topology.zone("third").addresses();
     let server = topology.server().addresses();
-    let bench = Bench::bare(topology);
+    let bench = Bench::bare(topology).built_for(target);
     bench.apply(&format!(
         "steer {{
            dnat tcp/80 from host to {} => {}
@@ -215,14 +211,10 @@ fn rules_share_a_limit_of_live_flows(target: &'static str) {
     drop(servers);
 }
 
-#[test]
-fn steer_decides_once_with_limits_and_every_kind_of_verdict() {
-    if !possible() {
-        return;
-    }
+fn steer_decides_once_with_limits_and_every_kind_of_verdict(target: &'static str) {
     let topology = polc_runtime_loader::lab::Topology::with_third_zone().expect("a topology");
     let third = topology.zone("third").addresses();
-    let bench = Bench::bare(topology);
+    let bench = Bench::bare(topology).built_for(target);
     bench.apply(&format!(
         "set seen = {{}} dynamic idle 10m max 100
          steer {{
@@ -336,12 +328,9 @@ fn extension_headers_hide_nothing(target: &'static str) {
     assert_eq!(bench.packets("late"), 1, "{}", bench.ruleset());
 }
 
-#[test]
-fn loopback_is_judged_by_rules_that_name_it() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn loopback_is_judged_by_rules_that_name_it(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "to host in lo { deny tcp/80  deny tcp/81 from 127.0.0.1, ::1 }
          from host out lo { deny tcp/82 }
          from host { deny tcp/83  default deny }
@@ -367,12 +356,9 @@ fn loopback_is_judged_by_rules_that_name_it() {
     drop(servers);
 }
 
-#[test]
-fn a_stateless_section_judges_both_directions() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn a_stateless_section_judges_both_directions(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "stateless from lan to wan { allow tcp/80, udp/80  default deny }
          stateless from wan to lan { allow tcp when tcp.sport == 80  default deny }
          default deny",
@@ -391,12 +377,9 @@ fn a_stateless_section_judges_both_directions() {
     }
 }
 
-#[test]
-fn untracked_traffic_is_judged_whole() {
-    if !possible() {
-        return;
-    }
-    let bench = Bench::new(
+fn untracked_traffic_is_judged_whole(target: &'static str) {
+    let bench = Bench::on(
+        target,
         "guard on lan0 { notrack udp  default allow }
          from lan to wan { allow udp/9  default deny }
          default deny",

@@ -2,19 +2,15 @@
 
 use polc_runtime_loader::lab::{TcpFlags, Transport};
 
-use crate::harness::{Bench, on_targets, possible};
+use crate::harness::{Bench, on_targets};
 use crate::regressions::arriving;
 
 on_targets! {
-    nftables: a_length_is_that_of_the_whole_packet;
-    ebpf: a_length_is_that_of_the_whole_packet;
+    nftables: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
+    ebpf: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
 }
 
-#[test]
-fn a_stateless_section_judges_what_fits_no_flow() {
-    if !possible() {
-        return;
-    }
+fn a_stateless_section_judges_what_fits_no_flow(target: &'static str) {
     // The mark makes a chain before routing, which looks up flows, too.
     let sections = "stateless from lan to wan { allow icmp, udp, tcp/80  default deny }
                     stateless from wan to lan { allow icmp  default deny }
@@ -39,7 +35,7 @@ fn a_stateless_section_judges_what_fits_no_flow() {
     ] {
         let word = if stateless { "stateless " } else { "" };
         let sections = sections.replace("stateless ", word);
-        let bench = Bench::new(&format!("{head}{sections}"));
+        let bench = Bench::on(target, &format!("{head}{sections}"));
         let seen = arriving(&bench, &marks, |_, _, frame| {
             // A port for each: a flow that a plain packet opens would be known to the others.
             let tcp = |source, destination, flags, text| {

@@ -44,7 +44,7 @@ pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
         .unwrap_or(otherwise)
 }
 
-fn shape(rules: usize) -> Shape {
+fn shape(rules: usize, hook: Hook) -> Shape {
     let shape = Shape {
         guard: rules,
         steer: 0,
@@ -53,8 +53,11 @@ fn shape(rules: usize) -> Shape {
         egress: 0,
         ..Shape::default()
     };
-    let without = [Feature::Marks, Feature::Notrack];
-    without.into_iter().fold(shape, Shape::without)
+    let shape = shape.without(Feature::Marks);
+    match hook {
+        Hook::Xdp => shape.without(Feature::Notrack),
+        _ => shape,
+    }
 }
 
 /// Makes of a policy one to which it makes no difference how late it is: tokens come by the day, and
@@ -129,7 +132,8 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
     let (mut count, mut dropped, mut logged, mut verified) = (0u64, 0u64, 0, 0);
     let (mut maps, mut sets, mut bare) = (0, 0, 0u64);
     for _ in 0..policies {
-        let shape = shape(if rng.bool() { 8 } else { 40 });
+        let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
+        let shape = shape(if rng.bool() { 8 } else { 40 }, hook);
         let seed = rng.u64(..);
         let timeless = |ir: &Ir| {
             let mut ir = ir.clone();
@@ -138,7 +142,7 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         };
         let able = |text: &str| {
             let made = compiled(text);
-            let guard = |ir: &Ir| guarded(&timeless(ir), &made, Hook::Xdp).is_ok();
+            let guard = |ir: &Ir| guarded(&timeless(ir), &made, hook).is_ok();
             made.ir
                 .as_ref()
                 .is_some_and(|ir| !ir.guard.is_empty() && guard(ir))
@@ -146,9 +150,13 @@ fn guards_in_the_kernel_judge_like_the_interpreter() {
         let text = valid_policy(rng.u64(..), &shape, able).unwrap().text;
         let made = compiled(&text);
         let ir = timeless(made.ir.as_ref().unwrap());
-        let hook = if rng.bool() { Hook::Xdp } else { Hook::Ingress };
         let guard = guarded(&ir, &made, hook).unwrap();
-        let programs = guard.programs.iter().filter(|entry| entry.name.is_some());
+        let asked = |entry: &&Attached| {
+            let iface = name_of(&entry.pattern);
+            let mut cubes = ir.guard.iter().flat_map(|rule| &rule.cubes);
+            entry.name.is_some() && cubes.any(|cube| cube.ingress.ifaces.contains(&iface))
+        };
+        let programs = guard.programs.iter().filter(asked);
         let programs: Vec<&Attached> = programs.collect();
         let loaded = Loaded::new(&guard, names(&guard));
         verified = verified.max(loaded.verified);

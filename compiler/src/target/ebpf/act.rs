@@ -43,6 +43,8 @@ pub(super) fn jump_unless_more(asm: &mut Assembler, decided: Label) {
 pub(super) enum Outcome {
     /// It goes on.
     Pass,
+    /// It goes on, and is not tracked.
+    Untrack,
     /// It is dropped.
     Drop,
     /// It is dropped, and answered.
@@ -79,7 +81,8 @@ impl Outcome {
     pub(super) fn of(rule: &Rule) -> Option<Self> {
         let admit = rule.admit;
         Some(match rule.verdict.as_ref()? {
-            Verdict::Allow | Verdict::Notrack => Self::Pass,
+            Verdict::Allow => Self::Pass,
+            Verdict::Notrack => Self::Untrack,
             Verdict::Deny => Self::Drop,
             Verdict::Reject(reject) => Self::Reject(*reject),
             Verdict::Direct => Self::Direct { admit },

@@ -13,7 +13,7 @@ use super::link::{Each, Link};
 use super::state::State;
 use super::{
     Attached, ForSockets, Hook, Need, Needs, Programs, act, failed, filter, guard, leave, log,
-    socket, steer,
+    noted, socket, steer,
 };
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Ir, Rule, Stage};
@@ -80,20 +80,31 @@ impl<'b> Build<'b> {
         if ir.guard.is_empty() {
             return Ok(());
         }
-        let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress], None);
+        let untracks = noted::untracks(ir);
+        let own = untracks.then(|| Pattern::Name(filter::LOOPBACK.to_owned()));
+        let classes = Classes::of(&ir.guard, &[|cube| &cube.ingress], own);
         for (number, (_, pattern, iface)) in classes.iter().enumerate() {
             let rules = iface.map_or_else(Vec::new, |iface| guard::rules(ir, iface));
-            let Some((_, first)) = rules.first() else {
+            let first = rules.first().map(|(_, rule)| rule);
+            if first.is_none() && (iface.is_none() || !untracks) {
                 self.attach(None, (hook, ProgramStage::Guard), pattern);
                 continue;
-            };
+            }
             let name = format!("guard_{number}");
             let frame = guard::Frame {
                 name: &name,
                 hook,
-                line: block_line(ir, first, self.sources),
+                line: first
+                    .or(ir.guard.first())
+                    .and_then(|rule| block_line(ir, rule, self.sources)),
                 line_of: &|rule| line(rule.span, self.sources),
             };
+            if rules.is_empty() {
+                let programs = guard::unnoted(&frame).map_err(|error| vec![failed(&error, ir)])?;
+                self.add(hook, &programs, Vec::new())?;
+                self.attach(Some(name), (hook, ProgramStage::Guard), pattern);
+                continue;
+            }
             let counter = |rule| counter(&self.counted, Stage::Guard, rule);
             let made = guard::program(&mut self.state, &classes, &rules, &frame, &counter);
             let made = made.map_err(|error| vec![failed(&error, ir)])?;
@@ -115,8 +126,11 @@ impl<'b> Build<'b> {
         let aliases = steer::Aliases::new(self.options.flows);
         for step in steps {
             for (number, (_, pattern, iface)) in classes.iter().enumerate() {
-                let judged =
-                    |name: &&str| step.stage != ProgramStage::Filter || *name != filter::LOOPBACK;
+                let judged = |name: &&str| {
+                    step.stage != ProgramStage::Filter
+                        || *name != filter::LOOPBACK
+                        || filter::names_loopback(ir, step.hook)
+                };
                 let Some(iface) = iface.filter(judged) else {
                     self.attach(None, (step.hook, step.stage), pattern);
                     continue;

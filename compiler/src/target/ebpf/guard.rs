@@ -1,18 +1,20 @@
 //! The program of a guard: one for each class of interfaces that its rules tell apart.
 
 use polc_bpf::asm::{AsmError, Assembler, Isa, Program, SourceLine};
-use polc_bpf::insn::Reg::R0;
+use polc_bpf::insn::Cond::Ne;
+use polc_bpf::insn::Reg::{R0, R1, R6};
 
 use super::act::{self, Actions, Outcome};
 use super::hook::Hook;
 use super::iface::Classes;
 use super::link::{Each, Link};
 use super::list::{List, ListError, Maker, Places};
+use super::noted;
 use super::parse::{self, Exits, Tags};
-use super::record::Record;
+use super::record::{Item, Record};
 use super::state::State;
 use super::table::Makers;
-use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6};
+use crate::field::{ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, IP_FRAGMENT};
 use crate::ir::{Cube, Ir, Rule, Side};
 use crate::packet::{Families, IntervalSet};
 
@@ -61,6 +63,7 @@ pub(super) fn program(
             maker.list(rules, unasked, true)?,
         ],
         actions: maker.actions,
+        untracks: noted::untracks(ir),
     };
     let programs = Each::try_make(|link| match made.write(frame, link).finish(Isa::V3) {
         Err(AsmError::TooFar { .. }) => made.write(frame, link).finish(Isa::V4),
@@ -70,16 +73,35 @@ pub(super) fn program(
     Ok(Guard { programs, data })
 }
 
+/// The programs for interfaces that no rule is about: what comes in has lost what was noted on it.
+pub(super) fn unnoted(frame: &Frame) -> Result<Each<Program>, AsmError> {
+    Each::try_make(|link| {
+        let mut asm = Assembler::new(&link.program(frame.name));
+        if let Some(line) = &frame.line {
+            asm.at(line);
+        }
+        asm.mov(R6, R1);
+        noted::track(&mut asm);
+        asm.mov(R0, frame.hook.pass());
+        asm.exit();
+        asm.finish(Isa::V3)
+    })
+}
+
 /// What a program is written from.
 struct Made {
     lists: [List; 2],
     actions: Actions,
+    /// Whether there are packets that are not tracked.
+    untracks: bool,
 }
 
 impl Made {
     fn write(&self, frame: &Frame, link: Link) -> Assembler {
         let hook = frame.hook;
-        let mut record = Record::of(self.lists.iter().flat_map(List::wanted));
+        let wanted = self.lists.iter().flat_map(List::wanted);
+        let fragment = self.untracks.then_some(Item::Field(IP_FRAGMENT));
+        let mut record = Record::of(wanted.chain(fragment));
         let mut asm = Assembler::new(&link.program(frame.name));
         let makers = Makers::write(&mut asm, self.lists.iter().flat_map(List::filled));
         if let Some(line) = &frame.line {
@@ -126,14 +148,20 @@ impl Made {
         asm.part("act");
         asm.bind(decided);
         let end = |asm: &mut Assembler, outcome| {
-            asm.mov(
-                R0,
-                match outcome {
-                    Outcome::Pass => hook.pass(),
-                    // A guard answers nothing, and sends nothing anywhere.
-                    _ => hook.drop(),
-                },
-            );
+            let passes = matches!(outcome, Outcome::Pass | Outcome::Untrack);
+            if passes && self.untracks {
+                noted::track(asm);
+            }
+            if outcome == Outcome::Untrack {
+                // Fragments stay tracked: later ones are told by their first.
+                let fragment = asm.label("fragment");
+                record.get(asm, R1, Item::Field(IP_FRAGMENT));
+                asm.jump_if(Ne, R1, 0, fragment);
+                noted::put(asm, noted::UNTRACKED);
+                asm.bind(fragment);
+            }
+            // A guard answers nothing, and sends nothing anywhere.
+            asm.mov(R0, if passes { hook.pass() } else { hook.drop() });
             asm.exit();
         };
         self.actions.write(&mut asm, &record, key, &end);

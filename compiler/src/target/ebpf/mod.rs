@@ -27,6 +27,7 @@ mod look;
 mod lookup;
 mod nat;
 mod needs;
+mod noted;
 mod parse;
 mod rate;
 mod record;
@@ -197,9 +198,9 @@ pub fn original_destination(flows: [&str; 2]) -> Result<Program, AsmError> {
     socket::original("getsockopt", flows)
 }
 
-/// Where the guard of a policy runs: frames have no mark before the kernel has made packets of them.
+/// Where the guard of a policy runs: nothing can be noted on frames before the kernel has made packets of them.
 fn guard_hook(ir: &Ir) -> Hook {
-    if ir.guard.iter().any(|rule| rule.effects.mark.is_some()) {
+    if noted::untracks(ir) || ir.guard.iter().any(|rule| rule.effects.mark.is_some()) {
         Hook::Ingress
     } else {
         Hook::Xdp

@@ -56,7 +56,7 @@ pub(super) fn guard(ir: &Ir, hook: Hook) -> Vec<Diagnostic> {
 /// One error for each rule and section of a filter that no program can be made for.
 pub(super) fn filter(ir: &Ir) -> Vec<Diagnostic> {
     of_stage(ir, Stage::Filter, |rule| {
-        named_loopback(rule)
+        counts_loopback(ir, rule)
             .or_else(|| marks_known_flows(ir, rule))
             .or_else(|| asks_too_much(ir, rule, Hook::Egress, super::filter::reads))
     })
@@ -68,12 +68,13 @@ fn marks_known_flows(ir: &Ir, rule: &Rule) -> Option<String> {
     (stateless && rule.effects.mark.is_some()).then(|| "`mark` without flow lookup".to_owned())
 }
 
-/// A rule about what this host sends to itself.
-fn named_loopback(rule: &Rule) -> Option<String> {
+/// A rule that counts flows of what this host sends to itself, which are known when they come in.
+fn counts_loopback(ir: &Ir, rule: &Rule) -> Option<String> {
     let names = |side: &Side| side.ifaces.include().is_some() && side.ifaces.contains("lo");
     let mut cubes = rule.cubes.iter();
     let some = cubes.any(|cube| names(&cube.ingress) || names(&cube.egress));
-    some.then(|| "the interface `lo`".to_owned())
+    let counts = rule.buckets().any(|bucket| counts_flows(ir, bucket));
+    (some && counts).then(|| "limits of live flows at the interface `lo`".to_owned())
 }
 
 fn of_stage(ir: &Ir, stage: Stage, what: impl Fn(&Rule) -> Option<String>) -> Vec<Diagnostic> {
@@ -112,7 +113,10 @@ fn asks_too_much(ir: &Ir, rule: &Rule, hook: Hook, reads: fn(Field) -> bool) -> 
         impossible.next()
     })
     .or_else(|| asks(effects.mark.is_some() && hook == Hook::Xdp, "`mark`"))
-    .or_else(|| asks(matches!(rule.verdict, Some(Verdict::Notrack)), "`notrack`"))
+    .or_else(|| {
+        let untracked = matches!(rule.verdict, Some(Verdict::Notrack));
+        asks(untracked && hook == Hook::Xdp, "`notrack`")
+    })
 }
 
 /// Whether a bucket limits live flows, of which guard knows nothing.

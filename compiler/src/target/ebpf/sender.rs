@@ -30,7 +30,7 @@ const PRINCIPALS: &str = "principals";
 const OVERFLOW_UID: i32 = 65534;
 
 /// Where `struct __sk_buff` has the socket that a packet comes from.
-const SKB_SOCKET: i16 = 168;
+pub(super) const SKB_SOCKET: i16 = 168;
 
 /// The senders that rules ask for.
 #[derive(Clone, Debug, Default)]

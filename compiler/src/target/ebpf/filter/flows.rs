@@ -37,6 +37,7 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, Helper, Reg};
 use polc_bpf::map::{Map, MapType, Shape};
 
+use super::super::hook::Hook;
 use super::super::record::{Item, Record};
 use super::decision::{DECISION, PENDING};
 use super::stack::Stack;
@@ -71,6 +72,9 @@ pub(in super::super) const FINISHED: i32 = 0x30;
 /// The end that has not opened the connection has reset it. It does not hurt itself: the other one
 /// could forge a reset that its peer takes no notice of.
 pub(in super::super) const CUT: i32 = 0x40;
+
+/// The filter has admitted the flow: steer alone has not.
+pub(super) const FILTERED: i32 = 0x80;
 
 /// Where in the flags the time begins at which the flow was opened.
 pub(in super::super) const STAMP_SHIFT: i32 = 8;
@@ -166,6 +170,7 @@ impl Flows {
     /// over, and would hide this one if it was left among those that have settled. What steer has decided
     /// of the flow stays. Changes `R7`.
     pub(super) fn open(&self, asm: &mut Assembler, stack: &Stack, full: Label) {
+        asm.alu(AluOp::Or, R2, FILTERED);
         begin(asm, stack);
         let opened = asm.label("opened");
         if self.decides {
@@ -286,6 +291,14 @@ pub(in super::super) fn begin(asm: &mut Assembler, stack: &Stack) {
     asm.alu32(AluOp::Lsh, R1, STAMP_SHIFT);
     asm.alu(AluOp::Or, R2, R1);
     asm.store(W, R10, stack.value + FLAGS, R2);
+}
+
+/// Makes the key of a packet that nobody has looked up, and notes which end has sent it and the time.
+pub(super) fn name(asm: &mut Assembler, hook: Hook, stack: &Stack) {
+    key(asm, stack, &stack.record);
+    hook.hide(asm, R9, R1);
+    stack.way.set(asm, R9);
+    time(asm, stack);
 }
 
 /// Notes the time, also in `R0`.

@@ -135,6 +135,16 @@ pub(super) fn classes(ir: &Ir) -> Classes {
 /// The interface by which this host sends to itself.
 pub(super) const LOOPBACK: &str = "lo";
 
+/// Whether rules of the filter speak of what this host sends to itself, as it leaves or as it comes in.
+pub(super) fn names_loopback(ir: &Ir, hook: Hook) -> bool {
+    let part = match hook {
+        Hook::Egress => output,
+        _ => input,
+    };
+    let mut cubes = ir.filter.iter().flat_map(|rule| &rule.cubes);
+    cubes.any(|cube| part(cube, LOOPBACK).is_some())
+}
+
 /// Whether flows can go elsewhere, or leave from elsewhere, than their packets say.
 pub(super) fn translates(ir: &Ir) -> bool {
     !ir.steer.is_empty() || !ir.egress.is_empty()
@@ -151,6 +161,7 @@ pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
 pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListError> {
     let (ir, iface) = (state.ir(), asked.iface);
     let translates = translates(ir);
+    let loopback = iface == LOOPBACK;
     let mut maker = Maker {
         name: String::new(),
         own: false,
@@ -165,6 +176,12 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
     let own = governs.input || governs.output || translates;
     let mut directions = Vec::new();
     for (name, governed, remembers, part) in match asked.hook {
+        Hook::Egress if loopback => vec![(
+            OUTPUT,
+            governs.output,
+            own,
+            output as fn(&Cube, &str) -> Option<Cube>,
+        )],
         Hook::Egress => vec![
             (
                 OUTPUT,
@@ -206,6 +223,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
             lists,
             stateless,
             remembers,
+            open: loopback,
         });
     }
     let filter = Filter {
@@ -216,6 +234,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         directions,
         actions: maker.actions,
         flows: &asked.maps.flows,
+        loopback,
     };
     let programs = Each::try_make(|link| filter.program(link))?;
     let directions = filter.directions.into_iter();

@@ -4,14 +4,15 @@ use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
-use polc_bpf::insn::Width::W;
+use polc_bpf::insn::Width::{DW, W};
 
-use super::super::act::{Actions, Outcome};
+use super::super::act::{self, Actions, Outcome};
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::{List, Places};
+use super::super::noted;
 use super::super::record::Item;
-use super::super::sender;
+use super::super::sender::{self, SKB_SOCKET};
 use super::begin::{Begin, Begun, SKB_PKTTYPE};
 use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
@@ -30,6 +31,8 @@ pub(super) struct Direction {
     /// Whether flows of this direction are remembered although nobody judges them, because their
     /// answers are of a direction that somebody judges.
     pub(super) remembers: bool,
+    /// Whether what no rule decides goes on.
+    pub(super) open: bool,
 }
 
 /// What a program is written from.
@@ -42,6 +45,8 @@ pub(super) struct Filter<'f> {
     pub(super) directions: Vec<Direction>,
     pub(super) actions: Actions,
     pub(super) flows: &'f Flows,
+    /// Whether it stands at the loopback interface.
+    pub(super) loopback: bool,
 }
 
 /// Where packets go.
@@ -110,8 +115,15 @@ impl Filter<'_> {
                 passes: exit.next,
                 unknown,
             },
+            loopback: self.loopback,
         };
         let hook = self.hook;
+        if self.loopback && hook == Hook::Ingress && self.flows.decides() {
+            let other = asm.label("no_answer");
+            noted::unless(&mut asm, noted::ANSWER, other);
+            asm.jump(exit.next);
+            asm.bind(other);
+        }
         lookup.write(&mut asm, |asm, quoted, invalid| {
             quote::write(asm, hook, stack, quoted, invalid);
         });
@@ -132,7 +144,14 @@ impl Filter<'_> {
         let stack = &begun.stack;
         let places = begun.places(self.hook, decided, exit.deny);
         if self.hook == Hook::Ingress {
+            let here = asm.label("to_this_host");
+            if noted::untracks(self.ir) && !self.ir.proxies.is_empty() {
+                // A proxy has it, without a flow that would say so.
+                asm.load(DW, R1, R6, SKB_SOCKET);
+                asm.jump_if(Ne, R1, 0, here);
+            }
             direction::arriving(asm, stack, exit.next);
+            asm.bind(here);
         }
         let through = asm.label("through");
         for (place, direction) in self.directions.iter().enumerate() {
@@ -184,13 +203,21 @@ impl Filter<'_> {
         }
         asm.jump_if(Eq, R1, Kind::Invalid as i32, exit.drop);
         if self.ir.strict_tcp {
+            let alone = asm.label("no_flow");
+            asm.jump_if(Ne, R1, Kind::New as i32, alone);
             track::only_syn(asm, stack, exit.drop);
+            asm.bind(alone);
         }
         if direction.stateless.is_some() {
             asm.bind(judged);
         }
         either(asm, stack, places, lists);
-        asm.jump(exit.deny);
+        if direction.open {
+            asm.load_wide(R0, u64::from(act::PASS));
+            asm.jump(places.decided);
+        } else {
+            asm.jump(exit.deny);
+        }
     }
 
     /// What follows from the answer in `R0`.
@@ -207,7 +234,7 @@ impl Filter<'_> {
                 Outcome::Pass => {
                     stack.kind.get(asm, R1);
                     asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
-                    asm.jump(if stack.told.is_some() {
+                    asm.jump(if stack.told.is_some() || self.loopback {
                         exit.admitted
                     } else {
                         exit.next
@@ -225,6 +252,7 @@ impl Filter<'_> {
                     flows: self.flows,
                     stack,
                     drop: exit.drop,
+                    untracks: noted::untracks(self.ir),
                 };
                 answer.write(asm);
             }
@@ -312,13 +340,15 @@ fn tracked(asm: &mut Assembler, hook: Hook, stack: &Stack) {
         stack.record.put(asm, Item::Field(field), R2);
     };
     stack.kind.get(asm, R1);
-    asm.jump_if(Eq, R1, Kind::New as i32, new);
-    if let Some((state, reply)) = stack.told {
+    if stack.told.is_some() {
         asm.jump_if(Eq, R1, Kind::Known as i32, known);
         // What belongs to nothing is in no state.
         asm.jump_if(Eq, R1, Kind::Invalid as i32, told);
-        put(asm, CT_STATE, 3);
-        asm.jump(told);
+    }
+    asm.jump_if(Ne, R1, Kind::Untracked as i32, new);
+    put(asm, CT_STATE, 3);
+    asm.jump(told);
+    if let Some((state, reply)) = stack.told {
         asm.bind(known);
         let places = [
             (state, CT_STATE),
@@ -329,14 +359,15 @@ fn tracked(asm: &mut Assembler, hook: Hook, stack: &Stack) {
             place.get(asm, R2);
             stack.record.put(asm, Item::Field(field), R2);
         }
-    } else {
-        put(asm, CT_STATE, 3);
+        asm.jump(told);
     }
-    asm.jump(told);
     asm.bind(new);
-    for field in [CT_STATE, CT_MARK, CT_DIRECTION] {
+    for field in [CT_STATE, CT_DIRECTION] {
         put(asm, field, 0);
     }
+    // Steer may have marked it.
+    stack.mark.get(asm, R2);
+    stack.record.put(asm, Item::Field(CT_MARK), R2);
     asm.bind(told);
 }
 

@@ -13,11 +13,13 @@ use polc_bpf::insn::{AluOp, Helper, Reg, SwapBits, Width};
 
 use super::super::hook::Hook;
 use super::super::link::Link;
+use super::super::noted;
 use super::super::record::Item;
 use super::begin::SKB_PKTTYPE;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
-use super::flows::{Flows, REJECTED, number};
+use super::flows::{Flows, REJECTED, name, number};
 use super::stack::Stack;
+use super::track::Kind;
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;
 
@@ -76,6 +78,8 @@ pub(super) struct Answer<'a> {
     pub(super) flows: &'a Flows,
     pub(super) stack: &'a Stack,
     pub(super) drop: Label,
+    /// Whether there are packets that are not tracked.
+    pub(super) untracks: bool,
 }
 
 impl Answer<'_> {
@@ -131,6 +135,14 @@ impl Answer<'_> {
 
     /// The answer belongs to a flow that lets nothing else pass.
     fn expect(&self, asm: &mut Assembler) {
+        if self.untracks {
+            let tracked = asm.label("has_flow");
+            self.stack.kind.get(asm, R1);
+            asm.jump_if(Ne, R1, Kind::Untracked as i32, tracked);
+            noted::put(asm, noted::NOTHING);
+            name(asm, self.hook, self.stack);
+            asm.bind(tracked);
+        }
         self.stack.now.get(asm, R1);
         asm.load_wide(R2, ANSWER);
         asm.add(R1, R2);

@@ -11,11 +11,12 @@ use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits};
 
 use super::super::hook::Hook;
+use super::super::noted;
 use super::super::record::Item;
 use super::decision::{DECISION, DNAT, OPENED_TO, PENDING};
 use super::flows::{
-    BY_HIGHER, CUT, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET, UNTIL, key,
-    number,
+    BY_HIGHER, CUT, FILTERED, FIN_LOWER, FINISHED, FLAGS, Flows, MARK, REJECTED, REPLIED, RESET,
+    UNTIL, key, number,
 };
 use super::stack::Stack;
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS, UDP};
@@ -55,6 +56,8 @@ pub(in super::super) enum Kind {
     Untracked = 4,
     /// It belongs to a flow.
     Known = 5,
+    /// It has left by the loopback interface and comes in by it, and nobody has answered its flow yet.
+    Returned = 6,
 }
 
 /// Where a packet goes from the lookup.
@@ -75,6 +78,9 @@ pub(in super::super) struct Lookup<'l> {
     pub(in super::super) flows: &'l Flows,
     pub(in super::super) stack: &'l Stack,
     pub(in super::super) ways: Ways,
+    /// Whether it is the filter's at the loopback interface, where packets keep their marks, and come in that the
+    /// filter has seen leave.
+    pub(in super::super) loopback: bool,
 }
 
 impl Lookup<'_> {
@@ -117,7 +123,11 @@ impl Lookup<'_> {
         asm.bind(found);
         asm.note("flow");
         self.is_admitted(asm, unknown);
-        self.follow(asm, unknown);
+        if self.loopback && self.hook == Hook::Ingress {
+            self.comes_back(asm, unknown);
+        } else {
+            self.follow(asm, unknown);
+        }
 
         asm.bind(unknown);
         self.can_open(asm, invalid);
@@ -194,6 +204,26 @@ impl Lookup<'_> {
         asm.bind(admitted);
     }
 
+    /// As [`Lookup::follow`], but what the filter has let leave by the loopback interface is judged as it comes in,
+    /// until somebody answers.
+    fn comes_back(&self, asm: &mut Assembler, unknown: Label) {
+        let back = asm.label("came_back");
+        let ways = Ways {
+            follows: back,
+            ..self.ways
+        };
+        Self { ways, ..*self }.follow(asm, unknown);
+        asm.bind(back);
+        asm.load(W, R1, R7, FLAGS);
+        asm.jump_if(Set, R1, REPLIED, self.ways.follows);
+        asm.alu(AluOp::And, R1, FILTERED);
+        asm.jump_if(Eq, R1, 0, self.ways.follows);
+        asm.load(W, R1, R7, MARK);
+        self.stack.mark.set(asm, R1);
+        self.opened(asm);
+        self.goes_on(asm, Kind::Returned);
+    }
+
     /// An error goes to whoever has sent what it is about: a known flow is no way to anybody else.
     pub(in super::super) fn is_for_its_sender(&self, asm: &mut Assembler, invalid: Label) {
         for upper in [false, true] {
@@ -213,7 +243,8 @@ impl Lookup<'_> {
     /// What is no packet of a flow: messages that conduct a network, errors, later fragments.
     pub(in super::super) fn special(&self, asm: &mut Assembler, related: Label, later: Label) {
         let record = &self.stack.record;
-        let [six, untracked, usual] = ["six", "untracked", "usual"].map(|name| asm.label(name));
+        let [six, untracked, error, usual, flow] =
+            ["six", "untracked", "error", "usual", "of_a_flow"].map(|name| asm.label(name));
         record.get(asm, R1, Item::Later);
         asm.jump_if(Ne, R1, 0, later);
         record.get(asm, R1, Item::Protocol);
@@ -221,8 +252,8 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        for error in [3, 4, 5, 11, 12] {
-            asm.jump_if(Eq, R2, error, related);
+        for number in [3, 4, 5, 11, 12] {
+            asm.jump_if(Eq, R2, number, error);
         }
         asm.jump(usual);
         asm.bind(six);
@@ -238,11 +269,22 @@ impl Lookup<'_> {
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);
         }
-        asm.jump_if(Lt, R2, 128, related);
+        asm.jump_if(Lt, R2, 128, error);
         asm.jump(usual);
+        let tracked = |asm: &mut Assembler| {
+            if noted::untracks(self.ir) {
+                noted::is_untracked(asm, self.hook, untracked);
+            }
+        };
+        asm.bind(error);
+        tracked(asm);
+        asm.jump(related);
+        asm.bind(usual);
+        tracked(asm);
+        asm.jump(flow);
         asm.bind(untracked);
         self.goes_on(asm, Kind::Untracked);
-        asm.bind(usual);
+        asm.bind(flow);
     }
 
     /// The flow is in `R7`, whether it has settled in `R8`, whether the source is the higher end in
@@ -433,7 +475,7 @@ impl Lookup<'_> {
     /// is the higher end in `R9`.
     pub(in super::super) fn restore(&self, asm: &mut Assembler) {
         let marks = restored(self.ir);
-        if marks.is_empty() {
+        if self.loopback || marks.is_empty() {
             return;
         }
         asm.load(W, R1, R7, MARK);

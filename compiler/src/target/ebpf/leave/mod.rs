@@ -5,7 +5,8 @@ mod program;
 
 use self::program::Leave;
 use super::act::Actions;
-use super::filter::{Asked, LOOPBACK, Made, forward, output, whole};
+use super::filter::{Asked, LOOPBACK, Made, forward, names_loopback, output, whole};
+use super::hook::Hook;
 use super::link::Each;
 use super::list::{List, ListError, Maker};
 use super::state::State;
@@ -54,6 +55,7 @@ pub(super) fn program(
         flows: asked.maps.flows(),
         aliases,
         targets: maker.state.target_mask(),
+        loopback: iface == LOOPBACK && names_loopback(ir, Hook::Ingress),
     };
     let programs = Each::try_make(|link| leave.program(link))?;
     let lists = leave.lists.into_iter().flatten().flatten();

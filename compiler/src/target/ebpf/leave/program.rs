@@ -6,7 +6,7 @@ use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper};
 
-use super::super::act::{Actions, Outcome};
+use super::super::act::{self, Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
@@ -21,6 +21,7 @@ use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::List;
 use super::super::nat::{End, Rewrite};
+use super::super::noted;
 use super::super::record::Item;
 use super::super::steer::ends::{self, END, Ends, PORT};
 use super::super::steer::{Aliases, address_of_interface};
@@ -47,6 +48,8 @@ pub(super) struct Leave<'l> {
     pub(super) aliases: &'l Aliases,
     /// The mask of the numbers of targets.
     pub(super) targets: u32,
+    /// Whether it stands at the loopback interface, where the filter judges what comes in.
+    pub(super) loopback: bool,
 }
 
 /// Where packets go.
@@ -155,6 +158,7 @@ impl One<'_> {
                 passes: exit.next,
                 unknown: exit.next,
             },
+            loopback: false,
         };
         lookup.begin(asm);
         // What quotes a packet of a translated flow is for its sender, too big or not.
@@ -195,6 +199,7 @@ impl One<'_> {
         asm.jump_if(Eq, R1, 0, exit.next);
         self.load_end(asm, (OPENED_TO, OPENED_PORT));
         self.replace(asm);
+        self.answers(asm);
         asm.jump(exit.next);
         if leave.lists.iter().any(Option::is_some) {
             asm.bind(undecided);
@@ -246,7 +251,15 @@ impl One<'_> {
         asm.bind(own);
         asm.bind(done);
         self.rewrite().quoted(asm, &stack.quoted, End::Destination);
+        self.answers(asm);
         asm.jump(exit.next);
+    }
+
+    /// By the loopback interface, the filter sees what the packet says outside.
+    fn answers(&self, asm: &mut Assembler) {
+        if self.leave.loopback {
+            noted::put(asm, noted::ANSWER);
+        }
     }
 
     /// Copies an end of the value in `R7`.
@@ -297,8 +310,12 @@ impl One<'_> {
                 facts(asm, Hook::Egress, stack, asks);
                 let places = self.begun.places(Hook::Egress, decided, exit.drop);
                 either(asm, stack, &places, lists);
+                // There may be no rule that decides.
+                asm.load_wide(R0, u64::from(act::PASS));
+                asm.jump(decided);
+            } else {
+                asm.jump(exit.keep);
             }
-            asm.jump(exit.keep);
         }
     }
 

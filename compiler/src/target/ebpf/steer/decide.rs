@@ -6,7 +6,7 @@ use polc_bpf::insn::Cond::{Eq, Ne, Set};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 
-use super::super::act::Outcome;
+use super::super::act::{self, Outcome};
 use super::super::choice;
 use super::super::filter::decision::{
     DECISION, DNAT, FOREIGN, HOME, OPENED_PORT, OPENED_TO, PENDING, PROXY, PROXY_SHIFT, ROUTED,
@@ -43,7 +43,9 @@ impl One<'_> {
         }
         let places = self.begun.places(self.steer.hook, decided, self.exit.drop);
         either(asm, stack, &places, lists);
-        asm.jump(self.exit.direct);
+        // There may be no rule that decides.
+        asm.load_wide(R0, u64::from(act::PASS));
+        asm.jump(decided);
     }
 
     /// Notes whether the packet is for another machine, or for several.
@@ -256,16 +258,26 @@ impl One<'_> {
             asm.jump(exit.drop);
             return;
         };
-        self.stack().kind.get(asm, R1);
-        asm.jump_if(Ne, R1, Kind::New as i32, exit.drop);
+        let stack = self.stack();
+        let capturable = asm.label("capturable");
+        stack.kind.get(asm, R1);
+        asm.jump_if(Eq, R1, Kind::New as i32, capturable);
+        let number = i32::try_from(number).unwrap_or(0);
+        if self.steer.hook == Hook::Ingress {
+            // The proxy gets what is not tracked packet by packet, and the filter judges it.
+            self.decide(asm, PROXY | number << PROXY_SHIFT);
+            asm.jump(exit.proxy);
+        } else {
+            asm.jump(exit.drop);
+        }
+        asm.bind(capturable);
         self.strict(asm);
         let Mark { value, mask } = proxy.mark;
-        let mark = self.stack().mark;
+        let mark = stack.mark;
         mark.get(asm, R1);
         asm.alu32(AluOp::And, R1, (!mask).cast_signed());
         asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
         mark.set(asm, R1);
-        let number = i32::try_from(number).unwrap_or(0);
         self.decide(asm, PROXY | number << PROXY_SHIFT);
         asm.jump(exit.open);
     }

@@ -56,6 +56,7 @@ impl One<'_> {
                 passes: exit.next,
                 unknown,
             },
+            loopback: false,
         };
         lookup.begin(asm);
         // What quotes a packet of a translated flow is for its sender, too big or not.

@@ -10,6 +10,7 @@ use super::super::filter::decision::{PROXY_SHIFT, ROUTED};
 use super::super::filter::direction;
 use super::super::filter::stack::{Place, Stack};
 use super::super::link::Link;
+use super::super::noted;
 use crate::ir::{Ir, Verdict};
 
 /// The loopback interface, which has the same number in every network namespace.
@@ -24,17 +25,11 @@ const BY_TABLE: i32 = 1 | 8;
 /// Where `struct bpf_fib_lookup` has the table.
 const TABLE: i16 = 48;
 
-/// Where `struct __sk_buff` has a number that only schedulers use, and what it is of packets that were sent
-/// another way.
-const SKB_INDEX: i16 = 44;
-const REROUTED: i32 = 0x7063;
-
 /// Goes to `next` with a packet that was sent another way before.
 pub(super) fn arrived(asm: &mut Assembler, next: Label) {
     let other = asm.label("first_way");
-    asm.load(W, R1, R6, SKB_INDEX);
-    asm.jump_if(Ne, R1, REROUTED, other);
-    asm.store(W, R6, SKB_INDEX, 0);
+    noted::unless(asm, noted::REROUTED, other);
+    noted::put(asm, noted::NOTHING);
     asm.jump(next);
     asm.bind(other);
 }
@@ -136,7 +131,7 @@ impl Reroute<'_> {
         asm.jump(self.drop);
         asm.bind(found);
         // Where it leaves next, it is one that has found its way.
-        asm.store(W, R6, SKB_INDEX, REROUTED);
+        noted::put(asm, noted::REROUTED);
         if self.link == Link::Bare {
             self.add_header(asm);
         }
