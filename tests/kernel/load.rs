@@ -92,8 +92,8 @@ default deny"
 
 fn connections_live_through_many_applies(target: &'static str) {
     let (applies, count) = (
-        size("POLC_TEST_APPLIES", 50),
-        size("POLC_TEST_CONNECTIONS", 200),
+        size("POLC_TEST_APPLIES", 12),
+        size("POLC_TEST_CONNECTIONS", 100),
     );
     let bundles = [0, 1].map(|round| build_for(target, &policy(round)));
     assert_ne!(bundles[0], bundles[1]);

@@ -118,7 +118,9 @@ impl Maker<'_> {
             } else {
                 0
             };
-            ends.iter_mut().for_each(|end| end.port = id);
+            for end in &mut ends {
+                end.port = id;
+            }
         } else if Shot::has_ports(proto) {
             ends[0].port = port(rng);
             ends[1].port = if rng.u8(..) < 230 {
@@ -197,10 +199,7 @@ impl Maker<'_> {
         let (source, expected_source) = if by_end {
             (quoted.dest.addr, original.dest.addr)
         } else {
-            let own = match way {
-                Way::In(..) => false,
-                _ => true,
-            };
+            let own = !matches!(way, Way::In(..));
             let addr = self.address(rng, v6, Some(own));
             if addr == quoted.dest.addr {
                 return None;

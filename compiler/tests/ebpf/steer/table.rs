@@ -51,8 +51,8 @@ impl Flow {
             };
         }
         let answer = Shot {
-            flags,
             kind,
+            flags,
             ..self.first.between(self.inner.1, self.outer.0)
         };
         let expected = answer.between(self.first.dest, self.first.source);
