@@ -39,7 +39,7 @@ fn what_programs_cannot_do_is_refused_at_its_place() {
     let policy = "policy mixed
 zone wan = wan0
 guard {
-  notrack tcp/25
+  deny tcp/25 over 2000000000/s
   default allow
 }
 raw nft \"chain mine { }\"
@@ -51,7 +51,7 @@ default deny
     let run = place.polc(&["build", "mixed.pol", "--target", "ebpf", "-o", "out"]);
     assert_eq!(run.code, 3, "{run:?}");
     for expected in [
-        "cannot express `notrack` in guard",
+        "cannot express more than a token a nanosecond in guard",
         "mixed.pol:4:3",
         "has no place for text for `nftables`",
         "mixed.pol:7:1",
