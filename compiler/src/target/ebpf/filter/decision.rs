@@ -27,5 +27,8 @@ pub(in super::super) const HOME: i32 = 0x20;
 /// It leaves by another way than its first packet was routed: the number of the route is at
 /// [`PROXY_SHIFT`].
 pub(in super::super) const ROUTED: i32 = 0x40;
+/// This host has opened it, to another destination than it was opened to: answers come in. Such a flow has no
+/// number at [`PROXY_SHIFT`].
+pub(in super::super) const OWN: i32 = 0x1_0000;
 /// Where the number of a proxy, or of a route, begins.
 pub(in super::super) const PROXY_SHIFT: i32 = 8;

@@ -11,7 +11,7 @@ use super::super::act::{Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
-    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PENDING, PROXY,
+    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, OWN, PENDING, PROXY,
     PROXY_SHIFT, ROUTED, SNAT,
 };
 use super::super::filter::direction::{self, SKB_INGRESS, SKB_INTERFACE};
@@ -513,7 +513,8 @@ impl One<'_> {
                 }
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
-                self.decide(asm, DNAT | pending(admit));
+                let own = if egress { OWN } else { 0 };
+                self.decide(asm, DNAT | own | pending(admit));
                 asm.jump(exit.translate);
             }
             Outcome::Redirect => {
