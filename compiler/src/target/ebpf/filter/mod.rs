@@ -27,7 +27,7 @@ pub(super) use self::flows::{
     CUT, FINISHED, FLAGS, Flows, KEY as FLOW_KEY, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
 };
 use self::program::{Direction, Filter};
-pub(super) use self::program::{Facts, either, facts};
+pub(super) use self::program::{Facts, either, facts, undecided};
 use super::act::Actions;
 use super::hook::Hook;
 use super::iface::Classes;

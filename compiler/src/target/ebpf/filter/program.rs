@@ -274,6 +274,14 @@ pub(in super::super) fn either(
     asm.bind(undecided);
 }
 
+/// Goes to `other` with what no rule has decided. The kernel takes no program with code that nothing leads to,
+/// and there may be no rule that decides: a jump that is never taken leads to what comes of it.
+pub(in super::super) fn undecided(asm: &mut Assembler, other: Label, decided: Label) {
+    asm.mov(R1, 0);
+    asm.jump_if(Eq, R1, 0, other);
+    asm.jump(decided);
+}
+
 /// What can be known besides what is in a packet.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Facts {

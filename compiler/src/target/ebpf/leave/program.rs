@@ -16,7 +16,7 @@ use super::super::filter::direction::SKB_INGRESS;
 use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key};
 use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
-use super::super::filter::{FLAGS, Facts, either, facts, quote};
+use super::super::filter::{FLAGS, Facts, either, facts, quote, undecided};
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::List;
@@ -301,7 +301,7 @@ impl One<'_> {
                 let places = self.begun.places(Hook::Egress, decided, exit.drop);
                 either(asm, stack, &places, lists);
             }
-            asm.jump(exit.keep);
+            undecided(asm, exit.keep, decided);
         }
     }
 
@@ -385,6 +385,14 @@ impl One<'_> {
         asm.jump(exit.drop);
 
         asm.bind(mine);
+        // What is its own already needs no alias, by which it would be found the wrong way round, too.
+        let another = asm.label("another_source");
+        asm.mov(R0, R10);
+        asm.add(R0, i32::from(ends.outer));
+        ends::same(asm, ends.to, R0, (0, PORT), another);
+        aliases.forget_fresh(asm, stack);
+        asm.jump(exit.keep);
+        asm.bind(another);
         ends::put(asm, stack, End::Source, ends.outer);
         key(asm, stack, &stack.record);
         flows.find(asm, stack, known, exit.drop);

@@ -18,7 +18,7 @@ use super::super::filter::direction::{self, SKB_INGRESS, SKB_INTERFACE};
 use super::super::filter::flows::{BY_HIGHER, Flows, key};
 use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
-use super::super::filter::{FLAGS, Facts, either, facts, quote};
+use super::super::filter::{FLAGS, Facts, either, facts, quote, undecided};
 use super::super::hook::Hook;
 use super::super::link::Link;
 use super::super::list::List;
@@ -357,7 +357,7 @@ impl One<'_> {
         }
         let places = self.begun.places(self.steer.hook, decided, self.exit.drop);
         either(asm, stack, &places, lists);
-        asm.jump(self.exit.direct);
+        undecided(asm, self.exit.direct, decided);
     }
 
     /// Notes whether the packet is for another machine, or for several.
