@@ -118,7 +118,7 @@ impl Loaded {
                 Program::SchedClassifier(program) => program.load(),
                 other => panic!("{other:?}"),
             };
-            loaded.unwrap_or_else(|error| panic!("{error:?}"));
+            loaded.unwrap_or_else(|error| panic!("{name}: {error:?}\n{}", made.listing));
             let looked = program.info().unwrap().verified_instruction_count();
             verified = verified.max(looked.unwrap_or(0));
         }

@@ -23,9 +23,10 @@ use crate::netns::Netns;
 ///   their answers the right source.
 /// * What a steer takes of this host's own packets it sends to `lo`, where another one waits.
 /// * A guard only takes away, and nothing depends on it.
-const ORDER: [(ProgramHook, ProgramStage); 7] = [
+const ORDER: [(ProgramHook, ProgramStage); 8] = [
     (ProgramHook::Egress, ProgramStage::Egress),
     (ProgramHook::Egress, ProgramStage::Filter),
+    (ProgramHook::Ingress, ProgramStage::Egress),
     (ProgramHook::Ingress, ProgramStage::Filter),
     (ProgramHook::Ingress, ProgramStage::Steer),
     (ProgramHook::Egress, ProgramStage::Steer),

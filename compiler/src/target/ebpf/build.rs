@@ -306,12 +306,14 @@ impl Step {
         let all = [
             step(Hook::Ingress, ProgramStage::Steer, "sin"),
             step(Hook::Ingress, ProgramStage::Filter, "in"),
+            step(Hook::Ingress, ProgramStage::Egress, "back"),
             step(Hook::Egress, ProgramStage::Steer, "sout"),
             step(Hook::Egress, ProgramStage::Filter, "out"),
             step(Hook::Egress, ProgramStage::Egress, "nat"),
         ];
         let needed = |step: &Self| match step.stage {
             ProgramStage::Filter => filter::is_needed(ir, step.hook),
+            ProgramStage::Egress if step.hook == Hook::Ingress => leave::comes_back(ir),
             _ => filter::translates(ir),
         };
         all.into_iter().filter(needed).collect()

@@ -3,7 +3,7 @@
 use super::{Hook, limit, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
-use crate::ir::{Atom, BucketId, Down, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
+use crate::ir::{Atom, BucketId, Cube, Down, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
 
 /// One error for each thing in a policy that no program can be made for.
 pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
@@ -23,11 +23,22 @@ pub(super) fn steered(ir: &Ir) -> Vec<Diagnostic> {
         of_stage(ir, stage, |rule| {
             let asks = asks_too_much(ir, rule, Hook::Egress, super::filter::reads);
             asks.or_else(|| goes_on_its_own(ir, rule))
+                .or_else(|| leaves_by_loopback(stage, rule))
         })
     };
     let mut errors = of(Stage::Steer);
     errors.extend(of(Stage::Egress));
     errors
+}
+
+/// What this host sends to itself keeps its source.
+fn leaves_by_loopback(stage: Stage, rule: &Rule) -> Option<String> {
+    let names = |cube: &Cube| {
+        let ifaces = &cube.egress.ifaces;
+        ifaces.include().is_some() && ifaces.contains("lo")
+    };
+    let named = stage == Stage::Egress && rule.cubes.iter().any(names);
+    named.then(|| "the interface `lo`".to_owned())
 }
 
 /// What this host sends itself is at the loopback interface when its proxy is asked for, and cannot go back.

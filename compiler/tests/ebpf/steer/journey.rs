@@ -125,6 +125,8 @@ impl Machine<'_> {
             assert_eq!(before, journey.packet, "it was steered where it came in");
             self.step(rng, journey, (Filter, at), ingress)?;
             self.step(rng, journey, (Egress, at), ingress)?;
+        } else {
+            self.step(rng, journey, (Egress, at), ingress)?;
         }
         Ok(())
     }

@@ -29,5 +29,8 @@ pub(in super::super) const HOME: i32 = 0x20;
 pub(in super::super) const ROUTED: i32 = 0x40;
 /// A socket of this host has opened it in another one's name: its answers are not addressed to this host.
 pub(in super::super) const FOREIGN: i32 = 0x80;
+/// This host has opened it, to another destination than it was opened to: answers come in. Such a flow has no
+/// number at [`PROXY_SHIFT`].
+pub(in super::super) const OWN: i32 = 0x1_0000;
 /// Where the number of a proxy, or of a route, begins.
 pub(in super::super) const PROXY_SHIFT: i32 = 8;

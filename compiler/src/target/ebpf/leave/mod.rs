@@ -11,7 +11,16 @@ use super::link::Each;
 use super::list::{List, ListError, Maker};
 use super::state::State;
 use super::steer::Aliases;
-use crate::ir::{Cube, Ir, Rule};
+use crate::ir::{Cube, Ir, Rule, Verdict};
+
+/// Whether answers come in to sockets of this host that have asked another end.
+pub(super) fn comes_back(ir: &Ir) -> bool {
+    let moves = |rule: &Rule| {
+        let own = || rule.cubes.iter().any(|cube| cube.ingress.host);
+        matches!(rule.verdict, Some(Verdict::Dnat(_))) && own()
+    };
+    ir.steer.iter().any(moves)
+}
 
 /// The programs for a class of interfaces.
 pub(super) fn program(
@@ -39,8 +48,9 @@ pub(super) fn program(
         maker.name = format!("{}_{name}", asked.name);
         maker.own = name == "o";
         let mut list = |v6| maker.list(&rules, &[], v6);
-        // What this host sends to itself keeps its source.
-        lists.push(if rules.is_empty() || iface == LOOPBACK {
+        // What this host sends to itself keeps its source, and what comes in has none to get.
+        let none = rules.is_empty() || iface == LOOPBACK || asked.hook == Hook::Ingress;
+        lists.push(if none {
             None
         } else {
             Some([list(false)?, list(true)?])
@@ -49,6 +59,7 @@ pub(super) fn program(
     let leave = Leave {
         ir,
         name: asked.name,
+        hook: asked.hook,
         line: asked.line.clone(),
         lists,
         actions: maker.actions,

@@ -10,7 +10,8 @@ use super::super::act::{self, Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
-    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PROXY, SNAT, SOURCED,
+    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, OWN, PROXY, SNAT,
+    SOURCED,
 };
 use super::super::filter::direction::SKB_INGRESS;
 use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key};
@@ -40,6 +41,8 @@ const PORTS: i32 = 65_536 - FIRST_PORT;
 pub(super) struct Leave<'l> {
     pub(super) ir: &'l Ir,
     pub(super) name: &'l str,
+    /// Where it runs: at ingress answers become what this host's own sockets wait for.
+    pub(super) hook: Hook,
     pub(super) line: Option<SourceLine>,
     /// The lists for what this host sends, and for what goes through it.
     pub(super) lists: Vec<Option<[List; 2]>>,
@@ -83,7 +86,7 @@ impl Leave<'_> {
             allocate,
         };
         let start = Begin {
-            hook: Hook::Egress,
+            hook: self.hook,
             link,
             line: self.line.as_ref(),
             lists: self.lists.iter().flatten().flatten().collect(),
@@ -110,10 +113,7 @@ impl Leave<'_> {
             asm.part("act");
             one.act(&mut asm, decided);
         }
-        for (label, verdict) in [
-            (exit.next, Hook::Egress.pass()),
-            (exit.drop, Hook::Egress.drop()),
-        ] {
+        for (label, verdict) in [(exit.next, self.hook.pass()), (exit.drop, self.hook.drop())] {
             asm.bind(label);
             asm.mov(R0, verdict);
             asm.exit();
@@ -149,7 +149,7 @@ impl One<'_> {
         ]
         .map(|name| asm.label(name));
         let lookup = track::Lookup {
-            hook: Hook::Egress,
+            hook: leave.hook,
             ir: leave.ir,
             flows: leave.flows,
             stack,
@@ -178,16 +178,19 @@ impl One<'_> {
 
         asm.bind(found);
         asm.load(W, R1, R7, DECISION);
+        self.is_here(asm);
         asm.load(W, R2, R7, FLAGS);
         asm.alu(AluOp::And, R2, BY_HIGHER);
         asm.jump_if(Ne, R2, R9, answer);
-        asm.mov(R2, R1);
-        asm.alu(AluOp::And, R2, SNAT);
-        asm.jump_if(Eq, R2, 0, same);
-        self.load_end(asm, (LEAVES_FROM, LEAVING_PORT));
-        self.replace(asm);
-        asm.jump(exit.next);
-        asm.bind(same);
+        if leave.hook == Hook::Egress {
+            asm.mov(R2, R1);
+            asm.alu(AluOp::And, R2, SNAT);
+            asm.jump_if(Eq, R2, 0, same);
+            self.load_end(asm, (LEAVES_FROM, LEAVING_PORT));
+            self.replace(asm);
+            asm.jump(exit.next);
+            asm.bind(same);
+        }
         if leave.lists.iter().any(Option::is_some) {
             asm.jump_if(Set, R1, SOURCED | PROXY | HOME, exit.next);
             asm.jump(undecided);
@@ -210,6 +213,16 @@ impl One<'_> {
         }
     }
 
+    /// What comes in is rewritten only if it is of a flow that this host has opened; the decision is in `R1`. The
+    /// rest goes on, to where it leaves. Changes `R2`.
+    fn is_here(&self, asm: &mut Assembler) {
+        if self.leave.hook == Hook::Ingress {
+            asm.mov(R2, R1);
+            asm.alu(AluOp::And, R2, OWN);
+            asm.jump_if(Eq, R2, 0, self.exit.next);
+        }
+    }
+
     /// An error about a packet of a translated flow quotes what its sender has sent.
     fn related(&self, asm: &mut Assembler) {
         let (stack, exit) = (self.stack(), self.exit);
@@ -222,12 +235,13 @@ impl One<'_> {
             "error_done",
         ]
         .map(|name| asm.label(name));
-        quote::write(asm, Hook::Egress, stack, quoted, exit.next);
+        quote::write(asm, self.leave.hook, stack, quoted, exit.next);
         asm.bind(quoted);
         key(asm, stack, &stack.quoted);
         self.leave.flows.find(asm, stack, about, exit.next);
         asm.bind(about);
         asm.load(W, R1, R7, DECISION);
+        self.is_here(asm);
         asm.load(W, R2, R7, FLAGS);
         asm.alu(AluOp::And, R2, BY_HIGHER);
         asm.jump_if(Ne, R2, R9, answer);
@@ -402,6 +416,14 @@ impl One<'_> {
         asm.jump(exit.drop);
 
         asm.bind(mine);
+        // What is its own already needs no alias, by which it would be found the wrong way round, too.
+        let another = asm.label("another_source");
+        asm.mov(R0, R10);
+        asm.add(R0, i32::from(ends.outer));
+        ends::same(asm, ends.to, R0, (0, PORT), another);
+        aliases.forget_fresh(asm, stack);
+        asm.jump(exit.keep);
+        asm.bind(another);
         ends::put(asm, stack, End::Source, ends.outer);
         key(asm, stack, &stack.record);
         flows.find(asm, stack, known, exit.drop);

@@ -9,7 +9,7 @@ use polc_bpf::insn::Width::{DW, H, W};
 use super::super::act::{self, Outcome};
 use super::super::choice;
 use super::super::filter::decision::{
-    DECISION, DNAT, FOREIGN, HOME, OPENED_PORT, OPENED_TO, PENDING, PROXY, PROXY_SHIFT, ROUTED,
+    DECISION, DNAT, FOREIGN, HOME, OPENED_PORT, OPENED_TO, OWN, PENDING, PROXY, PROXY_SHIFT, ROUTED,
 };
 use super::super::filter::direction;
 use super::super::filter::flows::{begin, number};
@@ -227,7 +227,8 @@ impl One<'_> {
                 }
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
-                self.decide(asm, DNAT | pending(admit));
+                let own = if egress { OWN } else { 0 };
+                self.decide(asm, DNAT | own | pending(admit));
                 asm.jump(exit.translate);
             }
             Outcome::Redirect => {
