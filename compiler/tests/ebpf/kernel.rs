@@ -219,7 +219,11 @@ impl Loaded {
     }
 
     /// Ends the time of a flow with this key in one of some maps; says whether there is one.
-    pub(crate) fn expire<'m>(&mut self, maps: impl Iterator<Item = &'m str>, key: [u64; 5]) -> bool {
+    pub(crate) fn expire<'m>(
+        &mut self,
+        maps: impl Iterator<Item = &'m str>,
+        key: [u64; 5],
+    ) -> bool {
         let mut some = false;
         for map in maps {
             let map = self.programs.map_mut(map).unwrap();

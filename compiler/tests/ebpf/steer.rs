@@ -81,13 +81,25 @@ impl Maker<'_> {
         let source = self.address(rng, v6, from);
         let dest = self.address(rng, v6, to);
         let icmp = icmp_of(source);
-        let proto = pick(rng, &[TCP, TCP, TCP, UDP, UDP, UDP, icmp, 132, 33, 136, 47, 99, 50]);
+        let proto = pick(
+            rng,
+            &[TCP, TCP, TCP, UDP, UDP, UDP, icmp, 132, 33, 136, 47, 99, 50],
+        );
         let port = |rng: &mut Rng| match rng.u8(..) {
             0..40 => pick(rng, &PORTS),
             40..90 => 2000 + rng.u16(..4),
             _ => rng.u16(1024..),
         };
-        let mut ends = [End { addr: source, port: 0 }, End { addr: dest, port: 0 }];
+        let mut ends = [
+            End {
+                addr: source,
+                port: 0,
+            },
+            End {
+                addr: dest,
+                port: 0,
+            },
+        ];
         let mut kind = [0; 2];
         if proto == icmp {
             let types: &[u8] = if v6 {
@@ -101,11 +113,19 @@ impl Maker<'_> {
                 std::net::IpAddr::V4(addr) => u16::from(addr.octets()[3]),
                 std::net::IpAddr::V6(addr) => addr.segments()[7],
             });
-            let id = if carries_id(v6, kind[0]) { 2000 + id[0] * 7 + id[1] } else { 0 };
+            let id = if carries_id(v6, kind[0]) {
+                2000 + id[0] * 7 + id[1]
+            } else {
+                0
+            };
             ends.iter_mut().for_each(|end| end.port = id);
         } else if Shot::has_ports(proto) {
             ends[0].port = port(rng);
-            ends[1].port = if rng.u8(..) < 230 { pick(rng, &PORTS) } else { rng.u16(1..) };
+            ends[1].port = if rng.u8(..) < 230 {
+                pick(rng, &PORTS)
+            } else {
+                rng.u16(1..)
+            };
         }
         let shot = Shot {
             source: ends[0],

@@ -181,11 +181,7 @@ pub fn filter(
 }
 
 /// The steer, filter and egress of a policy as programs, or one error for each thing that these cannot do.
-pub fn flows(
-    ir: &Ir,
-    sources: &SourceMap,
-    options: &Options,
-) -> Result<Programs, Vec<Diagnostic>> {
+pub fn flows(ir: &Ir, sources: &SourceMap, options: &Options) -> Result<Programs, Vec<Diagnostic>> {
     let mut refused = refuse::filter(ir);
     refused.extend(refuse::steered(ir));
     if !refused.is_empty() {

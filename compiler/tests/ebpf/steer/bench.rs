@@ -88,7 +88,9 @@ impl<'b> Bench<'b> {
         // Nobody is one of the senders that have names.
         for place in 0..programs.unresolved.len() {
             let place = u32::try_from(place).unwrap();
-            machine.loaded.set_principal(place, 90_000 + u64::from(place));
+            machine
+                .loaded
+                .set_principal(place, 90_000 + u64::from(place));
         }
         let mut sockets = Vec::new();
         for (id, proxy) in ir.proxies.iter().enumerate() {
@@ -97,8 +99,7 @@ impl<'b> Bench<'b> {
             if up {
                 let v4 = proxy.v4.map(|(addr, port)| (IpAddr::from(addr), port));
                 let v6 = proxy.v6.map(|(addr, port)| (IpAddr::from(addr), port));
-                let socket =
-                    |at| (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
+                let socket = |at| (TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap());
                 sockets.extend(v4.into_iter().chain(v6).map(socket));
             }
         }
@@ -124,11 +125,14 @@ impl<'b> Bench<'b> {
         self.history.push(format!(
             "{:?}{} {:?} -> {:?} {:?} {:?} / {:?}",
             attempt.way,
-            attempt.part.as_ref().map_or("", |(_, _, answer)| if *answer {
-                " answer"
-            } else {
-                " forth"
-            }),
+            attempt
+                .part
+                .as_ref()
+                .map_or("", |(_, _, answer)| if *answer {
+                    " answer"
+                } else {
+                    " forth"
+                }),
             attempt.shot,
             decision.outcome,
             decision.steered,
@@ -250,7 +254,10 @@ impl<'b> Bench<'b> {
             }
             return Err(format!("{:?} is not passed", journey.fate));
         } else if journey.packet != expected.bytes() {
-            return Err(format!("expected {expected:?}\n{:?}", read(&expected.bytes())));
+            return Err(format!(
+                "expected {expected:?}\n{:?}",
+                read(&expected.bytes())
+            ));
         } else if journey.mark != decision.mark && attempt.way != Way::Home {
             return Err(format!("mark {:#x}", journey.mark));
         }

@@ -177,7 +177,9 @@ impl Machine<'_> {
 
     fn loopback(&self) -> usize {
         let mut classes = self.programs.classes.iter();
-        classes.position(|(p, _)| super::name_of(p) == "lo").unwrap()
+        classes
+            .position(|(p, _)| super::name_of(p) == "lo")
+            .unwrap()
     }
 
     /// Goes on with what a program hands on.
@@ -206,10 +208,20 @@ impl Machine<'_> {
         let (pattern, _) = &self.programs.classes[class];
         let mut programs = self.programs.programs.iter();
         let program = programs.find(|p| (p.hook, p.stage, &p.pattern) == (hook, stage, pattern));
-        let hardware = if interface == LOOPBACK { [0; 6] } else { HARDWARE };
+        let hardware = if interface == LOOPBACK {
+            [0; 6]
+        } else {
+            HARDWARE
+        };
         let ethernet_frame = ethernet(&journey.packet, hardware);
         let bare = rng.bool();
-        let program = program.and_then(|p| if bare { p.bare.as_ref() } else { p.name.as_ref() });
+        let program = program.and_then(|p| {
+            if bare {
+                p.bare.as_ref()
+            } else {
+                p.name.as_ref()
+            }
+        });
         let Some(name) = program else {
             return Sent {
                 verdict: NEXT,
@@ -217,14 +229,24 @@ impl Machine<'_> {
                 mark: journey.mark,
             };
         };
-        let frame = if bare { &journey.packet } else { &ethernet_frame };
-        let sent = self.loaded.send(name, frame, (interface, ingress, journey.mark));
+        let frame = if bare {
+            &journey.packet
+        } else {
+            &ethernet_frame
+        };
+        let sent = self
+            .loaded
+            .send(name, frame, (interface, ingress, journey.mark));
         journey.met.push((name.clone(), sent.verdict));
         journey.mark = sent.mark;
         let answered = sent.verdict == REDIRECT && stage == ProgramStage::Filter;
         if !answered {
             // What is sent elsewhere has a link header.
-            let header = if bare && sent.verdict != REDIRECT { 0 } else { 14 };
+            let header = if bare && sent.verdict != REDIRECT {
+                0
+            } else {
+                14
+            };
             journey.packet = sent.frame[header..].to_vec();
         }
         sent

@@ -93,11 +93,22 @@ impl Net {
         let mapped = (0..4).map(|low| Ipv4Addr::new(10, 0, 1, low).into());
         let outer = (1..4).map(|low| Ipv4Addr::new(192, 0, 2, low).into());
         let v6 = (1..8).map(|low| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, low).into());
-        let other = ["203.0.113.9", "2001:db8::5", "2001:db8::6", "fd00:1::1", "fd00:1::2"];
+        let other = [
+            "203.0.113.9",
+            "2001:db8::5",
+            "2001:db8::6",
+            "fd00:1::1",
+            "fd00:1::2",
+        ];
         let own = self.interfaces.iter().take(3);
         let own = own.flat_map(|i| [IpAddr::from(i.v4), i.v6.into()]);
         let other = other.iter().map(|text| text.parse().unwrap());
-        v4.chain(mapped).chain(outer).chain(v6).chain(other).chain(own).collect()
+        v4.chain(mapped)
+            .chain(outer)
+            .chain(v6)
+            .chain(other)
+            .chain(own)
+            .collect()
     }
 }
 
@@ -105,7 +116,11 @@ impl Net {
 fn ip(batch: &[String]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, batch.join("\n")).unwrap();
-    let output = Command::new("ip").arg("-batch").arg(file.path()).output().unwrap();
+    let output = Command::new("ip")
+        .arg("-batch")
+        .arg(file.path())
+        .output()
+        .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
 }

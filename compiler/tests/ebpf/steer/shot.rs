@@ -68,7 +68,8 @@ impl Shot {
 
     /// Whether another port can take the place of one.
     pub(super) fn can_move(&self) -> bool {
-        [TCP, UDP, DCCP, UDP_LITE, ICMP, ICMPV6].contains(&self.proto)
+        let ported = [TCP, UDP, DCCP, UDP_LITE].contains(&self.proto);
+        ported || self.is_icmp() && self.source.port != 0
     }
 
     /// From one end to another.
@@ -151,7 +152,11 @@ impl Shot {
             }
             ICMP | ICMPV6 => {
                 out.extend(self.kind);
-                let id = if self.quote.is_some() { 0 } else { self.source.port };
+                let id = if self.quote.is_some() {
+                    0
+                } else {
+                    self.source.port
+                };
                 out.extend([0, 0]);
                 out.extend(id.to_be_bytes());
                 out.extend([0, 0]);
@@ -174,7 +179,11 @@ impl Shot {
         if self.unsummed && self.proto == UDP && self.source.addr.is_ipv4() {
             return out;
         }
-        let start = if pseudo { self.pseudo_header(out.len()) } else { 0 };
+        let start = if pseudo {
+            self.pseudo_header(out.len())
+        } else {
+            0
+        };
         let mut sum = !sum(&out, start);
         if sum == 0 && [UDP, UDP_LITE].contains(&self.proto) {
             sum = 0xffff;
@@ -211,7 +220,11 @@ fn sum(bytes: &[u8], start: u64) -> u16 {
 pub(super) fn ethernet(packet: &[u8], hardware: [u8; 6]) -> Vec<u8> {
     let mut out = hardware.to_vec();
     out.extend([0x02, 0, 0, 0, 0, 0x77]);
-    out.extend(if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] });
+    out.extend(if packet[0] >> 4 == 4 {
+        [0x08, 0x00]
+    } else {
+        [0x86, 0xdd]
+    });
     out.extend(packet);
     out
 }

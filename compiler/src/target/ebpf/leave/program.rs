@@ -10,7 +10,8 @@ use super::super::act::{Actions, Outcome};
 use super::super::choice;
 use super::super::filter::begin::{Begin, Begun};
 use super::super::filter::decision::{
-    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, OWN, PROXY, SNAT, SOURCED,
+    DECISION, DNAT, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, OWN, PROXY, SNAT,
+    SOURCED,
 };
 use super::super::filter::direction::SKB_INGRESS;
 use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key};
@@ -28,6 +29,7 @@ use crate::field::SPORT;
 use crate::ir::Ir;
 
 const SCTP: i32 = 132;
+const NODE_INFORMATION: i32 = 139;
 
 /// How many ports are tried for a flow whose own is taken.
 const TRIES: i32 = 128;
@@ -110,10 +112,7 @@ impl Leave<'_> {
             asm.part("act");
             one.act(&mut asm, decided);
         }
-        for (label, verdict) in [
-            (exit.next, self.hook.pass()),
-            (exit.drop, self.hook.drop()),
-        ] {
+        for (label, verdict) in [(exit.next, self.hook.pass()), (exit.drop, self.hook.drop())] {
             asm.bind(label);
             asm.mov(R0, verdict);
             asm.exit();
@@ -421,6 +420,8 @@ impl One<'_> {
             .record
             .get(asm, R1, Item::Field(crate::field::ICMP_TYPE));
         asm.jump_if(Ge, R1, 0x100, exit.drop);
+        // A question of ICMPv6 without an identifier.
+        asm.jump_if(Eq, R1, NODE_INFORMATION, exit.drop);
         asm.bind(has);
         asm.call(Helper::GetPrandomU32);
         asm.alu(AluOp::Mod, R0, PORTS);
