@@ -133,6 +133,11 @@ impl Table {
         }
     }
 
+    /// A packet was refused that looks so.
+    pub(super) fn refused(&mut self, pair: Pair) {
+        self.left.insert(pair);
+    }
+
     /// Nothing more comes that looks so.
     pub(super) fn avoid(&mut self, pair: Pair) {
         self.unclear.insert(told(pair));
