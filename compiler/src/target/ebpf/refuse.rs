@@ -33,12 +33,12 @@ pub(super) fn steered(ir: &Ir) -> Vec<Diagnostic> {
 
 /// What this host sends to itself keeps its source.
 fn leaves_by_loopback(stage: Stage, rule: &Rule) -> Option<String> {
-    let names = |cube: &Cube| {
+    let by_loopback = |cube: &Cube| {
         let ifaces = &cube.egress.ifaces;
         ifaces.include().is_some() && ifaces.contains("lo")
     };
-    let named = stage == Stage::Egress && rule.cubes.iter().any(names);
-    named.then(|| "the interface `lo`".to_owned())
+    let some = stage == Stage::Egress && rule.cubes.iter().any(by_loopback);
+    some.then(|| "the interface `lo`".to_owned())
 }
 
 /// What this host sends itself is at the loopback interface when its proxy is asked for, and cannot go back.

@@ -68,6 +68,7 @@ impl<'b> Bench<'b> {
             net,
             programs,
             loaded: Loaded::new(programs, names(programs)),
+            bare: !asks_how_addressed(ir),
         };
         let mut state = State::new(ir);
         let classes = programs.classes.iter();
@@ -222,6 +223,8 @@ impl<'b> Bench<'b> {
             if !expected.contains(&journey.fate) {
                 return Err(format!("{:?} for {:?}", journey.fate, decision.outcome));
             }
+            // Programs remember what was rejected, and let nobody else leave so.
+            self.table.refused(shot.pair());
             if let Some((id, ..)) = attempt.part {
                 // What becomes of the rest depends on what was refused.
                 self.table.doubt(id);
@@ -392,6 +395,12 @@ impl<'b> Bench<'b> {
         self.table.remove(id);
         Ok(())
     }
+}
+
+fn asks_how_addressed(ir: &Ir) -> bool {
+    let cubes = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+    let mut fields = cubes.flat_map(|cube| cube.fields.keys());
+    fields.any(|field| *field == META_PKTTYPE)
 }
 
 /// The port, or identifier, of the packet's source in the end.

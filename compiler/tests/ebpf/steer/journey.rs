@@ -65,6 +65,9 @@ pub(super) struct Machine<'m> {
     pub(super) net: &'m Net,
     pub(super) programs: &'m Programs,
     pub(super) loaded: Loaded,
+    /// Whether packets can come without Ethernet header: then tests of programs cannot say how they are
+    /// addressed.
+    pub(super) bare: bool,
 }
 
 impl Machine<'_> {
@@ -214,7 +217,7 @@ impl Machine<'_> {
             HARDWARE
         };
         let ethernet_frame = ethernet(&journey.packet, hardware);
-        let bare = rng.bool();
+        let bare = self.bare && rng.bool();
         let program = program.and_then(|p| {
             if bare {
                 p.bare.as_ref()

@@ -68,7 +68,8 @@ impl Shot {
 
     /// Whether another port can take the place of one.
     pub(super) fn can_move(&self) -> bool {
-        [TCP, UDP, DCCP, UDP_LITE, ICMP, ICMPV6].contains(&self.proto)
+        let ported = [TCP, UDP, DCCP, UDP_LITE].contains(&self.proto);
+        ported || self.is_icmp() && self.source.port != 0
     }
 
     /// From one end to another.

@@ -111,7 +111,9 @@ impl Table {
         let pairs = flow.pairs().map(told);
         let others = pairs.iter().filter_map(|pair| self.owners.get(pair));
         let others: BTreeSet<u64> = others.copied().collect();
-        if !others.is_empty() || pairs.iter().any(|pair| self.unclear.contains(pair)) {
+        // What an end says to itself has no direction.
+        let alone = flow.inner.0 == flow.inner.1;
+        if alone || !others.is_empty() || pairs.iter().any(|pair| self.unclear.contains(pair)) {
             self.unclear.extend(pairs);
             for other in others {
                 self.doubt(other);
@@ -129,6 +131,11 @@ impl Table {
         if let Some(flow) = self.remove(id) {
             self.unclear.extend(flow.pairs().map(told));
         }
+    }
+
+    /// A packet was refused that looks so.
+    pub(super) fn refused(&mut self, pair: Pair) {
+        self.left.insert(pair);
     }
 
     /// Nothing more comes that looks so.

@@ -30,6 +30,7 @@ use crate::field::SPORT;
 use crate::ir::Ir;
 
 const SCTP: i32 = 132;
+const NODE_INFORMATION: i32 = 139;
 
 /// How many ports are tried for a flow whose own is taken. The verifier looks at each try.
 const TRIES: i32 = 32;
@@ -479,6 +480,8 @@ impl One<'_> {
             .record
             .get(asm, R1, Item::Field(crate::field::ICMP_TYPE));
         asm.jump_if(Ge, R1, 0x100, exit.drop);
+        // A question of ICMPv6 without an identifier.
+        asm.jump_if(Eq, R1, NODE_INFORMATION, exit.drop);
         asm.bind(has);
         asm.call(Helper::GetPrandomU32);
         asm.alu(AluOp::Mod, R0, PORTS);
