@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use polc_runtime_loader::lab::Outcome;
+use polc_runtime_loader::lab::{Client, EchoServer, Outcome, Topology};
 
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination;
-    ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination;
+    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
+    ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
 }
 
 const PUBLISH: &str = "
@@ -105,5 +105,29 @@ fn filter_can_ask_for_the_original_destination(target: &'static str) {
             bench.ruleset()
         );
         assert_eq!(bench.client().tcp(server, 80), Outcome::TimedOut);
+    }
+}
+
+fn flows_of_the_host_are_sent_elsewhere_and_answered(target: &'static str) {
+    let bench = Bench::bare(Topology::new().expect("a topology")).built_for(target);
+    bench.apply(
+        "steer {
+           dnat tcp/80, udp/80 from host to { 10.0.2.2, fd00:2::2 } => 10.0.1.2:8080, [fd00:1::2]:8080
+         }
+         from host { allow tcp/8080, udp/8080  default deny }
+         default deny",
+    );
+    let lan = bench.topology.client();
+    let _other = EchoServer::start(&lan.namespace, "other", 8080).expect("a server");
+    let host = Client::new(bench.router());
+    for seen in bench.server() {
+        for outcome in [host.tcp(seen, 80), host.udp(seen, 80)] {
+            assert_eq!(
+                outcome.answered_by(),
+                Some("other"),
+                "{outcome:?}\n{}",
+                bench.ruleset()
+            );
+        }
     }
 }
