@@ -209,13 +209,7 @@ fn passes(cube: &Cube) -> bool {
 fn sends_on(rule: &Rule) -> bool {
     matches!(
         rule.verdict,
-        Some(
-            Verdict::Dnat(_)
-                | Verdict::Route { .. }
-                | Verdict::Proxy(_)
-                | Verdict::Snat(_)
-                | Verdict::Masquerade
-        )
+        Some(Verdict::Dnat(_) | Verdict::Route { .. } | Verdict::Snat(_) | Verdict::Masquerade)
     )
 }
 
@@ -223,7 +217,8 @@ fn sends_on(rule: &Rule) -> bool {
 /// hosts, or that a proxy takes because they would go on, and this host's own that go another way.
 fn sent_on(ir: &Ir) -> BTreeSet<Family> {
     let mut out = BTreeSet::new();
-    for rule in ir.steer.iter().chain(&ir.egress).filter(|r| sends_on(r)) {
+    let asks = |rule: &&Rule| sends_on(rule) || matches!(rule.verdict, Some(Verdict::Proxy(_)));
+    for rule in ir.steer.iter().chain(&ir.egress).filter(asks) {
         let reached = match &rule.verdict {
             Some(Verdict::Dnat(nat)) => [&nat.v4, &nat.v6].map(|t| t.iter().any(is_elsewhere)),
             Some(Verdict::Proxy(proxy)) => ir
