@@ -243,9 +243,9 @@ fn what_the_verifier_refuses_changes_nothing() {
         "{refused}"
     );
     filter = Filter::at("one*");
-    filter.programs[0].stage = ProgramStage::Egress;
+    filter.programs[1].stage = ProgramStage::Guard;
     let refused = host.try_apply(&filter).unwrap_err().to_string();
-    assert!(refused.contains("no program `count_in`"), "{refused}");
+    assert!(refused.contains("no program `count_out`"), "{refused}");
     assert!(!host.pins().exists());
 }
 
