@@ -7,7 +7,7 @@ use polc_bpf::insn::Reg::{R0, R1, R6};
 use super::act::{self, Actions, Outcome};
 use super::hook::Hook;
 use super::iface::Classes;
-use super::link::{Each, Link};
+use super::link::{Each, Link, assembled};
 use super::list::{List, ListError, Maker, Places};
 use super::noted;
 use super::parse::{self, Exits, Tags};
@@ -65,10 +65,7 @@ pub(super) fn program(
         actions: maker.actions,
         untracks: noted::untracks(ir),
     };
-    let programs = Each::try_make(|link| match made.write(frame, link).finish(Isa::V3) {
-        Err(AsmError::TooFar { .. }) => made.write(frame, link).finish(Isa::V4),
-        other => other,
-    })?;
+    let programs = Each::try_make(|link| assembled(|| made.write(frame, link)))?;
     let data = made.lists.into_iter().flat_map(List::into_data).collect();
     Ok(Guard { programs, data })
 }

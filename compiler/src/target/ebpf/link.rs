@@ -1,6 +1,8 @@
 //! What the frames of an interface begin with. Only the loader sees which it is, so that there are
 //! programs for each.
 
+use polc_bpf::asm::{AsmError, Assembler, Isa, Program};
+
 /// The first header of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
@@ -25,6 +27,14 @@ impl Link {
             Self::Ethernet => name.to_owned(),
             Self::Bare => format!("{name}_ip"),
         }
+    }
+}
+
+/// The program that is written: one that kernels before 6.6 load, unless it is too long for that.
+pub(super) fn assembled(write: impl Fn() -> Assembler) -> Result<Program, AsmError> {
+    match write().finish(Isa::V3) {
+        Err(AsmError::TooFar { .. }) => write().finish(Isa::V4),
+        other => other,
     }
 }
 

@@ -17,6 +17,7 @@ mod program;
 pub(super) mod quote;
 mod reject;
 pub(super) mod stack;
+pub(super) mod timeout;
 pub(super) mod track;
 
 use polc_bpf::asm::SourceLine;
@@ -198,7 +199,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
             input as fn(&Cube, &str) -> Option<Cube>,
         )],
     } {
-        let rules = rules(ir, |cube| part(cube, iface));
+        let rules = rules(&ir.filter, |cube| part(cube, iface));
         maker.name = format!("{}_{}", asked.name, name.get(..1).unwrap_or_default());
         let mut list = |v6| maker.list(&rules, &[], v6);
         let lists = if governed {
@@ -243,9 +244,9 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
     Ok(Made { programs, data })
 }
 
-/// The rules that can hold in a direction, with their places, and of each the cubes that can.
-fn rules(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
-    let numbered = ir.filter.iter().enumerate();
+/// The rules of a stage that can hold in a direction, with their places, and of each the cubes that can.
+pub(super) fn rules(of_stage: &[Rule], part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
+    let numbered = of_stage.iter().enumerate();
     let of = |(index, rule): (usize, &Rule)| {
         let cubes: Vec<Cube> = rule
             .cubes

@@ -1,6 +1,6 @@
 //! The programs of a filter.
 
-use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
+use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Helper;
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
@@ -8,7 +8,7 @@ use polc_bpf::insn::Width::{DW, W};
 
 use super::super::act::{self, Actions, Outcome};
 use super::super::hook::Hook;
-use super::super::link::Link;
+use super::super::link::{Link, assembled};
 use super::super::list::{List, Places};
 use super::super::noted;
 use super::super::record::Item;
@@ -17,7 +17,7 @@ use super::begin::{Begin, Begun, SKB_PKTTYPE};
 use super::flows::{BY_HIGHER, Flows};
 use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
-use super::{direction, quote, reject};
+use super::{direction, quote, reject, timeout};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE};
 use crate::ir::Ir;
 
@@ -64,12 +64,9 @@ struct Exit {
 }
 
 impl Filter<'_> {
-    /// The program for such frames: one that kernels before 6.6 load, unless it is too long for that.
+    /// The program for such frames.
     pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
-        match self.write(link).finish(Isa::V3) {
-            Err(AsmError::TooFar { .. }) => self.write(link).finish(Isa::V4),
-            other => other,
-        }
+        assembled(|| self.write(link))
     }
 
     fn lists(&self) -> impl Iterator<Item = &List> {
@@ -205,7 +202,7 @@ impl Filter<'_> {
         if self.ir.strict_tcp {
             let alone = asm.label("no_flow");
             asm.jump_if(Ne, R1, Kind::New as i32, alone);
-            track::only_syn(asm, stack, exit.drop);
+            timeout::only_syn(asm, stack, exit.drop);
             asm.bind(alone);
         }
         if direction.stateless.is_some() {
@@ -265,7 +262,7 @@ impl Filter<'_> {
             asm.jump(exit.drop);
         }
         asm.bind(exit.remember);
-        track::first_timeout(asm, stack);
+        timeout::first_timeout(asm, stack);
         asm.mov(R1, R0);
         stack.now.get(asm, R2);
         asm.add(R1, R2);

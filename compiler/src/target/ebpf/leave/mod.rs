@@ -5,7 +5,7 @@ mod program;
 
 use self::program::Leave;
 use super::act::Actions;
-use super::filter::{Asked, LOOPBACK, Made, forward, names_loopback, output, whole};
+use super::filter::{Asked, LOOPBACK, Made, forward, names_loopback, output, rules};
 use super::hook::Hook;
 use super::link::Each;
 use super::list::{List, ListError, Maker};
@@ -44,7 +44,7 @@ pub(super) fn program(
         ("o", output as fn(&Cube, &str) -> Option<Cube>),
         ("f", forward),
     ] {
-        let rules = rules(ir, |cube| part(cube, iface));
+        let rules = rules(&ir.egress, |cube| part(cube, iface));
         maker.name = format!("{}_{name}", asked.name);
         maker.own = name == "o";
         let mut list = |v6| maker.list(&rules, &[], v6);
@@ -72,19 +72,4 @@ pub(super) fn program(
     let lists = leave.lists.into_iter().flatten().flatten();
     let data = lists.flat_map(List::into_data).collect();
     Ok(Made { programs, data })
-}
-
-/// The rules that can hold, with their places, and of each the cubes that can.
-fn rules(ir: &Ir, part: impl Fn(&Cube) -> Option<Cube>) -> Vec<(usize, Rule)> {
-    let numbered = ir.egress.iter().enumerate();
-    let of = |(index, rule): (usize, &Rule)| {
-        let cubes = rule.cubes.iter();
-        let cubes: Vec<Cube> = cubes.filter_map(|cube| whole(part(cube)?)).collect();
-        let rule = Rule {
-            cubes,
-            ..rule.clone()
-        };
-        (!rule.cubes.is_empty()).then_some((index, rule))
-    };
-    numbered.filter_map(of).collect()
 }

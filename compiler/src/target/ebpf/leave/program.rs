@@ -1,6 +1,6 @@
 //! The programs of egress.
 
-use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
+use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ge, Lt, Ne, Set};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{DW, H, W};
@@ -19,7 +19,7 @@ use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, Facts, either, facts, quote};
 use super::super::hook::Hook;
-use super::super::link::Link;
+use super::super::link::{Link, assembled};
 use super::super::list::List;
 use super::super::nat::{End, Rewrite};
 use super::super::noted;
@@ -70,10 +70,7 @@ struct Exit {
 impl Leave<'_> {
     /// The program for such frames.
     pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
-        match self.write(link).finish(Isa::V3) {
-            Err(AsmError::TooFar { .. }) => self.write(link).finish(Isa::V4),
-            other => other,
-        }
+        assembled(|| self.write(link))
     }
 
     fn write(&self, link: Link) -> Assembler {
@@ -227,13 +224,12 @@ impl One<'_> {
     /// An error about a packet of a translated flow quotes what its sender has sent.
     fn related(&self, asm: &mut Assembler) {
         let (stack, exit) = (self.stack(), self.exit);
-        let [quoted, about, answer, translated, own, done] = [
+        let [quoted, about, answer, translated, other] = [
             "quoted",
             "about",
             "about_answer",
             "quote_translated",
-            "own_error",
-            "error_done",
+            "of_another",
         ]
         .map(|name| asm.label(name));
         quote::write(asm, self.leave.hook, stack, quoted, exit.next);
@@ -259,12 +255,10 @@ impl One<'_> {
         for upper in [false, true] {
             stack.record.get_half(asm, R1, Item::Source, upper);
             stack.quoted.get_half(asm, R2, Item::Destination, upper);
-            asm.jump_if(Ne, R1, R2, own);
+            asm.jump_if(Ne, R1, R2, other);
         }
         self.rewrite().packet(asm, End::Source);
-        asm.jump(done);
-        asm.bind(own);
-        asm.bind(done);
+        asm.bind(other);
         self.rewrite().quoted(asm, &stack.quoted, End::Destination);
         self.answers(asm);
         asm.jump(exit.next);
@@ -312,8 +306,7 @@ impl One<'_> {
         let through = asm.label("through");
         asm.load(W, R1, R6, SKB_INGRESS);
         asm.jump_if(Ne, R1, 0, through);
-        let own = [true, false];
-        for (own, lists) in own.into_iter().zip(&self.leave.lists) {
+        for (own, lists) in [true, false].into_iter().zip(&self.leave.lists) {
             if !own {
                 asm.bind(through);
             }

@@ -13,7 +13,8 @@ use super::super::filter::decision::{
 };
 use super::super::filter::direction;
 use super::super::filter::flows::{begin, number};
-use super::super::filter::track::{self, Kind};
+use super::super::filter::timeout;
+use super::super::filter::track::Kind;
 use super::super::filter::{Facts, either, facts};
 use super::super::hook::Hook;
 use super::super::nat::End;
@@ -249,7 +250,7 @@ impl One<'_> {
     /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so.
     fn strict(&self, asm: &mut Assembler) {
         if self.steer.ir.strict_tcp {
-            track::only_syn(asm, self.stack(), self.exit.drop);
+            timeout::only_syn(asm, self.stack(), self.exit.drop);
         }
     }
 
@@ -327,7 +328,7 @@ impl One<'_> {
         let same = asm.label("same_end");
         stack.kind.get(asm, R1);
         asm.jump_if(Ne, R1, Kind::New as i32, next);
-        track::first_timeout(asm, stack);
+        timeout::first_timeout(asm, stack);
         asm.mov(R1, R0);
         stack.now.get(asm, R2);
         asm.add(R1, R2);

@@ -1,7 +1,7 @@
 //! The programs of steer: which flow a packet belongs to, where the flow goes, and what has to be done to the
 //! packet for that.
 
-use polc_bpf::asm::{AsmError, Assembler, Isa, Label, Program, SourceLine};
+use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R6, R10};
 use polc_bpf::insn::Width::{DW, W};
@@ -13,7 +13,7 @@ use super::super::filter::direction::{SKB_INGRESS, SKB_INTERFACE};
 use super::super::filter::flows::Flows;
 use super::super::filter::stack::Stack;
 use super::super::hook::Hook;
-use super::super::link::Link;
+use super::super::link::{Link, assembled};
 use super::super::list::List;
 use super::super::nat::{End, Rewrite};
 use super::super::record::Item;
@@ -68,10 +68,7 @@ pub(super) struct Exit {
 impl Steer<'_> {
     /// The program for such frames.
     pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
-        match self.write(link).finish(Isa::V3) {
-            Err(AsmError::TooFar { .. }) => self.write(link).finish(Isa::V4),
-            other => other,
-        }
+        assembled(|| self.write(link))
     }
 
     fn write(&self, link: Link) -> Assembler {
