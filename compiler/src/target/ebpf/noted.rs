@@ -25,6 +25,8 @@ pub(super) const REROUTED: i32 = 0x7063;
 pub(super) const UNTRACKED: i32 = 0x7064;
 /// It belongs to a flow that was answered, and says by the loopback interface what it says outside.
 pub(super) const ANSWER: i32 = 0x7065;
+/// It goes to this host itself, behind the filter.
+pub(super) const HOMEWARD: i32 = 0x7066;
 
 /// Whether a policy has packets that are not tracked.
 pub(super) fn untracks(ir: &Ir) -> bool {

@@ -8,6 +8,7 @@ use polc_bpf::insn::{Helper, SwapBits};
 
 use super::super::record::Item;
 use super::stack::Stack;
+use super::track::SKB_MARK;
 
 /// The size of `struct bpf_fib_lookup` (include/uapi/linux/bpf.h).
 pub(in super::super) const LOOKUP: i16 = 64;
@@ -23,13 +24,27 @@ const AF_INET6: i32 = 10;
 /// a tunnel of its own kind, the neighbour is not known, the packet is too long.
 const FORWARDED: [i32; 4] = [0, 6, 7, 8];
 
+/// `BPF_FIB_LOOKUP_MARK`, and where the question has the mark.
+const BY_MARK: i32 = 1 << 5;
+const FIB_MARK: i16 = 52;
+/// `-EINVAL`: the question has a flag that the kernel does not know.
+const INVALID: i32 = -22;
+
 /// Goes to `forwarded` with what the kernel would send on, and goes on with the rest: what is for
 /// this host, and what nobody gets.
 pub(in super::super) fn arriving(asm: &mut Assembler, stack: &Stack, forwarded: Label) {
     asm.load(W, R1, R6, SKB_INTERFACE);
     question(asm, stack);
+    let answered = asm.label("answered");
+    asm.load(W, R1, R6, SKB_MARK);
+    asm.store(W, R10, stack.area + FIB_MARK, R1);
+    asm.mov(R4, BY_MARK);
+    ask(asm, stack);
+    asm.jump_if(Ne, R0, INVALID, answered);
+    // Kernels before 6.10 ask without it.
     asm.mov(R4, 0);
     ask(asm, stack);
+    asm.bind(answered);
     for answer in FORWARDED {
         asm.jump_if(Eq, R0, answer, forwarded);
     }

@@ -25,7 +25,7 @@ use super::super::nat::{End, Rewrite};
 use super::super::noted;
 use super::super::record::Item;
 use super::super::steer::ends::{self, END, Ends, PORT};
-use super::super::steer::{Aliases, address_of_interface};
+use super::super::steer::{Aliases, address_of_interface, home, judged_before_home};
 use crate::field::SPORT;
 use crate::ir::Ir;
 
@@ -102,6 +102,9 @@ impl Leave<'_> {
             ends: Ends::new(&begun.stack, self.flows.value()),
             exit,
         };
+        if self.hook == Hook::Egress && judged_before_home(self.ir) {
+            one.go_home(&mut asm);
+        }
         let asks = self.lists.iter().any(Option::is_some);
         one.track(&mut asm);
         if asks {
@@ -132,6 +135,20 @@ struct One<'o> {
 impl One<'_> {
     fn stack(&self) -> &Stack {
         &self.begun.stack
+    }
+
+    /// What is for this host itself goes there.
+    fn go_home(&self, asm: &mut Assembler) {
+        let leaves = asm.label("leaves");
+        noted::unless(asm, noted::HOMEWARD, leaves);
+        noted::put(asm, noted::NOTHING);
+        home(
+            asm,
+            self.link,
+            self.stack(),
+            (self.ends.scratch, self.exit.drop),
+        );
+        asm.bind(leaves);
     }
 
     /// Packets of flows whose source is decided leave; goes on with those of others.

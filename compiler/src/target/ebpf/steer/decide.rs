@@ -18,12 +18,13 @@ use super::super::filter::track::Kind;
 use super::super::filter::{Facts, either, facts};
 use super::super::hook::Hook;
 use super::super::nat::End;
+use super::super::noted;
 use super::super::record::Item;
 use super::ends;
 use super::program::{One, address_of_interface};
 use super::reroute::{self, LOOPBACK, NOT_FORWARDED, Reroute};
 use crate::field::TCP;
-use crate::ir::{Down, Mark};
+use crate::ir::Mark;
 use polc_bpf::asm::Label;
 
 impl One<'_> {
@@ -132,28 +133,28 @@ impl One<'_> {
             link: self.link,
             stack,
             decision: noted,
-            scratch: self.ends.scratch,
             drop: exit.drop,
         };
         if steer.hook == Hook::Egress {
+            let here = asm.label("sent_here");
             asm.bind(exit.home);
-            reroute.home(asm);
+            reroute::home(asm, self.link, stack, (self.ends.scratch, exit.drop));
             asm.bind(exit.reroute);
-            reroute.write(asm, exit.home);
-        } else {
-            let undone = asm.label("undone");
-            asm.bind(exit.proxy);
-            self.assign(undone).write(asm, &steer.ir.proxies);
-            if steer
-                .ir
-                .proxies
-                .iter()
-                .any(|proxy| proxy.down == Down::Direct)
-            {
-                asm.bind(undone);
-                steer.flows.forget(asm, stack);
+            reroute.write(asm, here);
+            asm.bind(here);
+            if super::judged_before_home(steer.ir) {
+                // The filter is asked here, where the packet leaves.
+                noted.get(asm, R1);
+                asm.alu(AluOp::And, R1, PENDING);
+                asm.jump_if(Eq, R1, 0, exit.home);
+                noted::put(asm, noted::HOMEWARD);
                 asm.jump(exit.next);
+            } else {
+                asm.jump(exit.home);
             }
+        } else {
+            asm.bind(exit.proxy);
+            self.assign().write(asm, &steer.ir.proxies);
         }
     }
 

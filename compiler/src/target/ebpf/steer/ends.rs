@@ -1,15 +1,17 @@
 //! Ends of packets on the stack: an address, lower half first, and behind it a port or an identifier of ICMP.
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::{Gt, Le, Ne};
+use polc_bpf::insn::AluOp;
+use polc_bpf::insn::Cond::{Eq, Gt, Le, Ne};
 use polc_bpf::insn::Reg;
 use polc_bpf::insn::Reg::{R1, R2, R3, R10};
 use polc_bpf::insn::Width::{DW, H};
 
+use super::super::filter::flows::number;
 use super::super::filter::stack::Stack;
 use super::super::nat::{End, Rewrite};
-use super::super::record::Item;
-use crate::field::{DPORT, SPORT};
+use super::super::record::{Item, Record};
+use crate::field::{DPORT, ICMP, ICMPV6, SPORT};
 
 /// The size of an end.
 pub(in super::super) const END: i16 = 24;
@@ -96,6 +98,37 @@ pub(in super::super) fn put(asm: &mut Assembler, stack: &Stack, end: End, at: i1
     asm.jump(done);
     asm.bind(other);
     stack.record.put(asm, Item::EchoId, R1);
+    asm.bind(done);
+}
+
+/// As [`save`], with the source of a packet that an ICMP error quotes. There, what is missing is 0.
+pub(super) fn save_quoted(asm: &mut Assembler, quote: &Record, at: i16) {
+    for (upper, offset) in [(false, 0), (true, 8)] {
+        quote.get_half(asm, R1, Item::Source, upper);
+        asm.store(DW, R10, at + offset, R1);
+    }
+    // It has one of the two.
+    quote.get(asm, R1, Item::Field(SPORT));
+    quote.get(asm, R2, Item::EchoId);
+    asm.alu(AluOp::Or, R1, R2);
+    asm.store(DW, R10, at + PORT, R1);
+}
+
+/// As [`put`], with the source of a packet that an ICMP error quotes.
+pub(super) fn put_quoted(asm: &mut Assembler, quote: &Record, at: i16) {
+    let [identified, done] = ["identified", "end_noted"].map(|name| asm.label(name));
+    asm.load(DW, R1, R10, at);
+    asm.load(DW, R2, R10, at + 8);
+    quote.put_address(asm, Item::Source, Some(R2), R1);
+    asm.load(H, R1, R10, at + PORT);
+    quote.get(asm, R2, Item::Protocol);
+    for protocol in [ICMP, ICMPV6] {
+        asm.jump_if(Eq, R2, number(protocol), identified);
+    }
+    quote.put(asm, Item::Field(SPORT), R1);
+    asm.jump(done);
+    asm.bind(identified);
+    quote.put(asm, Item::EchoId, R1);
     asm.bind(done);
 }
 

@@ -112,6 +112,16 @@ impl One<'_> {
         steer
             .aliases
             .find(asm, stack, (self.ends.to, stack.answer), invalid);
+        // The alias may be another end's: that of the sender of what is quoted is of packets to it.
+        let about = asm.label("about");
+        ends::save_quoted(asm, &stack.quoted, self.ends.outer);
+        ends::put_quoted(asm, &stack.quoted, self.ends.to);
+        key(asm, stack, &stack.quoted);
+        steer.flows.find(asm, stack, about, invalid);
+        asm.bind(about);
+        asm.alu(AluOp::Xor, R9, 1);
+        self.is_of(asm, invalid);
+        ends::put_quoted(asm, &stack.quoted, self.ends.outer);
         let rewrite = self.rewrite();
         // The error itself has no port.
         rewrite.packet(asm, End::Destination);
@@ -205,7 +215,7 @@ impl One<'_> {
             asm.alu(AluOp::And, R2, FOREIGN);
             asm.jump_if(Eq, R2, 0, exit.next);
             asm.note("answer to a socket with another one's address");
-            self.assign(exit.next).answer(asm, &self.steer.ir.proxies);
+            self.assign().answer(asm, &self.steer.ir.proxies);
         } else {
             asm.jump(exit.next);
         }

@@ -16,9 +16,11 @@ mod reroute;
 pub(super) use self::aliases::Aliases;
 use self::program::Steer;
 pub(super) use self::program::{ADDRESSES, address_of_interface};
+pub(super) use self::reroute::home;
 use super::act::Actions;
 use super::filter::{Asked, LOOPBACK, Made, whole};
 use super::hook::Hook;
+use super::leave::comes_back;
 use super::link::Each;
 use super::list::{ListError, Maker};
 use super::state::State;
@@ -114,6 +116,12 @@ fn rules(ir: &Ir, hook: Hook, iface: &str) -> Vec<(usize, Rule)> {
     let mut rules = guarded(ir, own, iface);
     rules.extend(ir.steer.iter().enumerate().filter_map(of));
     rules
+}
+
+/// Whether flows that turn out to be for this host itself have to pass the filter where they leave before they go
+/// there.
+pub(super) fn judged_before_home(ir: &Ir) -> bool {
+    ir.governs.output && (comes_back(ir) || routes_own(ir))
 }
 
 /// Whether flows of this host take other ways than they were routed.

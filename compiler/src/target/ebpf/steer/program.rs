@@ -143,16 +143,16 @@ impl One<'_> {
         &self.begun.stack
     }
 
-    /// What hands packets to proxies; a new flow goes to `undone` whose proxy is down and lets it go on.
-    pub(super) fn assign(&self, undone: Label) -> Assign<'_> {
+    /// What hands packets to proxies.
+    pub(super) fn assign(&self) -> Assign<'_> {
         let stack = self.stack();
         Assign {
             stack,
+            flows: self.steer.flows,
             decision: stack.choice.unwrap_or(stack.kind),
             tuple: self.ends.scratch,
             next: self.exit.next,
             drop: self.exit.drop,
-            undone,
         }
     }
 

@@ -8,7 +8,7 @@ use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper, SwapBits};
 
 use super::super::filter::decision::PROXY_SHIFT;
-use super::super::filter::flows::number;
+use super::super::filter::flows::{Flows, number};
 use super::super::filter::stack::{Place, Stack};
 use super::super::filter::track::{Kind, SKB_MARK};
 use super::super::nat::End;
@@ -32,14 +32,13 @@ const TUPLE6: i16 = 36;
 /// Hands packets to proxies.
 pub(super) struct Assign<'a> {
     pub(super) stack: &'a Stack,
+    pub(super) flows: &'a Flows,
     /// Where the number of the proxy is noted.
     pub(super) decision: Place,
     /// Bytes for a tuple.
     pub(super) tuple: i16,
     pub(super) next: Label,
     pub(super) drop: Label,
-    /// Where a new flow goes whose proxy is down and lets it go on.
-    pub(super) undone: Label,
 }
 
 impl Assign<'_> {
@@ -105,14 +104,16 @@ impl Assign<'_> {
             None => asm.jump(down),
         }
         asm.bind(down);
-        match proxy.down {
-            Down::Deny => asm.jump(self.drop),
-            Down::Direct => {
-                self.stack.kind.get(asm, R1);
-                asm.jump_if(Eq, R1, Kind::New as i32, self.undone);
-                asm.jump(self.next);
-            }
-        }
+        let known = asm.label("known_before");
+        self.stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, known);
+        // The next packet asks anew.
+        self.flows.forget(asm, self.stack);
+        asm.bind(known);
+        asm.jump(match proxy.down {
+            Down::Deny => self.drop,
+            Down::Direct => self.next,
+        });
     }
 
     /// To a socket at an address and port.

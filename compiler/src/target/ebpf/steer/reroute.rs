@@ -67,41 +67,10 @@ pub(super) struct Reroute<'r> {
     pub(super) stack: &'r Stack,
     /// Where the decision is noted.
     pub(super) decision: Place,
-    /// Bytes that can be used.
-    pub(super) scratch: i16,
     pub(super) drop: Label,
 }
 
 impl Reroute<'_> {
-    /// To this host itself: as if the packet came in by the loopback interface.
-    pub(super) fn home(&self, asm: &mut Assembler) {
-        let [six, typed] = ["ipv6", "typed"].map(|name| asm.label(name));
-        if self.link == Link::Bare {
-            self.add_header(asm);
-        }
-        asm.store(DW, R10, self.scratch, 0);
-        asm.store(W, R10, self.scratch + 8, 0);
-        self.stack.family.get(asm, R1);
-        asm.jump_if(Ne, R1, 0, six);
-        asm.store(H, R10, self.scratch + 12, i32::from(0x0800u16.to_be()));
-        asm.jump(typed);
-        asm.bind(six);
-        asm.store(H, R10, self.scratch + 12, i32::from(0x86ddu16.to_be()));
-        asm.bind(typed);
-        asm.mov(R1, R6);
-        asm.mov(R2, 0);
-        asm.mov(R3, R10);
-        asm.add(R3, i32::from(self.scratch));
-        asm.mov(R4, Link::Ethernet.size());
-        asm.mov(R5, RECOMPUTE);
-        asm.call(Helper::SkbStoreBytes);
-        asm.jump_if(Ne, R0, 0, self.drop);
-        asm.mov(R1, LOOPBACK);
-        asm.mov(R2, TO_INGRESS);
-        asm.call(Helper::Redirect);
-        asm.exit();
-    }
-
     /// By the way that routing says, to `home` with what is for this host.
     pub(super) fn write(&self, asm: &mut Assembler, home: Label) {
         let [looked, found] = ["routed", "way_found"].map(|name| asm.label(name));
@@ -133,7 +102,7 @@ impl Reroute<'_> {
         // Where it leaves next, it is one that has found its way.
         noted::put(asm, noted::REROUTED);
         if self.link == Link::Bare {
-            self.add_header(asm);
+            add_header(asm, self.drop);
         }
         asm.load(W, R1, R10, self.stack.area + 8);
         for argument in [R2, R3, R4] {
@@ -142,13 +111,48 @@ impl Reroute<'_> {
         asm.call(Helper::RedirectNeigh);
         asm.exit();
     }
+}
 
-    /// A header of Ethernet in front of a packet without one.
-    fn add_header(&self, asm: &mut Assembler) {
-        asm.mov(R1, R6);
-        asm.mov(R2, Link::Ethernet.size());
-        asm.mov(R3, 0);
-        asm.call(Helper::SkbChangeHead);
-        asm.jump_if(Ne, R0, 0, self.drop);
+/// To this host itself: as if the packet came in by the loopback interface. Uses [`Link::Ethernet`]'s bytes of the
+/// stack at `scratch`.
+pub(in super::super) fn home(
+    asm: &mut Assembler,
+    link: Link,
+    stack: &Stack,
+    (scratch, drop): (i16, Label),
+) {
+    let [six, typed] = ["ipv6", "typed"].map(|name| asm.label(name));
+    if link == Link::Bare {
+        add_header(asm, drop);
     }
+    asm.store(DW, R10, scratch, 0);
+    asm.store(W, R10, scratch + 8, 0);
+    stack.family.get(asm, R1);
+    asm.jump_if(Ne, R1, 0, six);
+    asm.store(H, R10, scratch + 12, i32::from(0x0800u16.to_be()));
+    asm.jump(typed);
+    asm.bind(six);
+    asm.store(H, R10, scratch + 12, i32::from(0x86ddu16.to_be()));
+    asm.bind(typed);
+    asm.mov(R1, R6);
+    asm.mov(R2, 0);
+    asm.mov(R3, R10);
+    asm.add(R3, i32::from(scratch));
+    asm.mov(R4, Link::Ethernet.size());
+    asm.mov(R5, RECOMPUTE);
+    asm.call(Helper::SkbStoreBytes);
+    asm.jump_if(Ne, R0, 0, drop);
+    asm.mov(R1, LOOPBACK);
+    asm.mov(R2, TO_INGRESS);
+    asm.call(Helper::Redirect);
+    asm.exit();
+}
+
+/// A header of Ethernet in front of a packet without one.
+fn add_header(asm: &mut Assembler, drop: Label) {
+    asm.mov(R1, R6);
+    asm.mov(R2, Link::Ethernet.size());
+    asm.mov(R3, 0);
+    asm.call(Helper::SkbChangeHead);
+    asm.jump_if(Ne, R0, 0, drop);
 }
