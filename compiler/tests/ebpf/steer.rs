@@ -4,6 +4,7 @@
 mod bench;
 mod journey;
 mod net;
+mod regressions;
 mod shot;
 mod table;
 

@@ -144,9 +144,13 @@ impl<'b> Bench<'b> {
         same.map_err(|complaint| {
             let quoted = attempt.shot.quote.as_ref().map(|(quoted, _)| quoted.dest);
             let of = [Some(attempt.shot.source), Some(attempt.shot.dest), quoted];
+            let proto = format!("proto: {},", attempt.shot.proto);
             let about = |entry: &&String| {
-                let mut ends = of.iter().flatten().filter(|end| end.port != 0);
-                ends.any(|end| entry.contains(&format!("{end:?}")))
+                let mut ends = of.iter().flatten();
+                ends.any(|end| {
+                    let same = entry.contains(&format!("{end:?}"));
+                    same && (end.port != 0 || entry.contains(&proto))
+                })
             };
             let last = self.history.iter().rev().filter(about).take(30);
             let last: Vec<&str> = last.map(String::as_str).collect();

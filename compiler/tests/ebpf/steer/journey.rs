@@ -161,6 +161,12 @@ impl Machine<'_> {
         journey.place = Place::Iface(class);
         let at = (Hook::Egress, class, self.index(class));
         self.step(rng, journey, (Filter, at), 0)?;
+        if self.net.is_own(read(&journey.packet).daddr) {
+            // What was noted of it, by which it is led back here, is nothing that tests of programs can pass on.
+            journey.place = Place::Home;
+            let at = (Hook::Ingress, self.loopback(), LOOPBACK);
+            return self.step(rng, journey, (Steer, at), LOOPBACK);
+        }
         self.step(rng, journey, (Egress, at), 0)
     }
 

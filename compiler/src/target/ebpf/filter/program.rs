@@ -202,7 +202,7 @@ impl Filter<'_> {
         if self.ir.strict_tcp {
             let alone = asm.label("no_flow");
             asm.jump_if(Ne, R1, Kind::New as i32, alone);
-            timeout::only_syn(asm, stack, exit.drop);
+            timeout::only_syn(asm, stack, exit.deny);
             asm.bind(alone);
         }
         if direction.stateless.is_some() {
@@ -248,7 +248,7 @@ impl Filter<'_> {
                     link,
                     flows: self.flows,
                     stack,
-                    drop: exit.drop,
+                    drop: exit.deny,
                     untracks: noted::untracks(self.ir),
                 };
                 answer.write(asm);

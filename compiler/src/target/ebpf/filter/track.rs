@@ -92,6 +92,10 @@ impl Lookup<'_> {
         key(asm, self.stack, &self.stack.quoted);
         self.flows.find(asm, self.stack, about, invalid);
         asm.bind(about);
+        if self.flows.decides() {
+            asm.load(W, R1, R7, DECISION);
+            asm.jump_if(Set, R1, PENDING, invalid);
+        }
         self.tell_related(asm);
         // The error goes the other way.
         asm.alu(AluOp::Xor, R9, 1);

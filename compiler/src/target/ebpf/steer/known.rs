@@ -7,8 +7,8 @@ use polc_bpf::insn::Reg::{R1, R2, R7, R8, R9};
 use polc_bpf::insn::Width::W;
 
 use super::super::filter::decision::{
-    DECISION, DNAT, FOREIGN, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PROXY,
-    ROUTED, SNAT,
+    DECISION, DNAT, FOREIGN, HOME, LEAVES_FROM, LEAVING_PORT, OPENED_PORT, OPENED_TO, PENDING,
+    PROXY, ROUTED, SNAT,
 };
 use super::super::filter::flows::{BY_HIGHER, key};
 use super::super::filter::track::{self, Kind, Ways};
@@ -79,6 +79,7 @@ impl One<'_> {
 
         asm.bind(found);
         asm.note("flow");
+        self.is_its(asm, refused);
         lookup.follow(asm, refused);
         asm.bind(refused);
         stack.answer.get(asm, R1);
@@ -103,6 +104,18 @@ impl One<'_> {
         asm.jump(exit.next);
         asm.bind(invalid);
         asm.jump(exit.next);
+    }
+
+    /// Goes to `other` with what looks like an answer to a flow that no filter has admitted.
+    fn is_its(&self, asm: &mut Assembler, other: Label) {
+        let its = asm.label("of_the_flow");
+        asm.load(W, R1, R7, DECISION);
+        asm.alu(AluOp::And, R1, PENDING);
+        asm.jump_if(Eq, R1, 0, its);
+        asm.load(W, R1, R7, FLAGS);
+        asm.alu(AluOp::And, R1, BY_HIGHER);
+        asm.jump_if(Ne, R1, R9, other);
+        asm.bind(its);
     }
 
     /// An error about a packet of a translated flow goes to whoever has sent that packet.

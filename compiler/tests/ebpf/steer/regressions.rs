@@ -1,0 +1,134 @@
+//! What programs once did otherwise than the interpreter, as small as it gets.
+
+use fastrand::Rng;
+
+use super::super::guard::compiled;
+use super::super::kernel::possible;
+use super::bench::{Attempt, Bench};
+use super::built;
+use super::journey::Way;
+use super::net::Net;
+use super::shot::{ACK, End, SYN, Shot, TCP};
+
+/// From where a packet comes.
+#[derive(Clone, Copy)]
+enum From {
+    Outside,
+    Host,
+}
+
+const GRE: u8 = 47;
+
+/// A packet of a connection.
+fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
+    let shot = shot(source.0, dest.0, TCP);
+    let end = |end: End, port| End { port, ..end };
+    Shot {
+        flags,
+        ..shot.between(end(shot.source, source.1), end(shot.dest, dest.1))
+    }
+}
+
+/// A packet of a protocol without ports.
+fn shot(source: &str, dest: &str, proto: u8) -> Shot {
+    let end = |addr: &str| End {
+        addr: addr.parse().unwrap(),
+        port: 0,
+    };
+    Shot {
+        source: end(source),
+        dest: end(dest),
+        proto,
+        kind: [0; 2],
+        flags: SYN,
+        options: 0,
+        unsummed: false,
+        payload: 16,
+        quote: None,
+    }
+}
+
+/// Judges packets by the programs of a policy, and by the interpreter.
+fn agree(policy: &str, packets: &[(From, Shot)]) {
+    if !possible() {
+        return;
+    }
+    let net = Net::new();
+    let made = compiled(policy);
+    let ir = made.ir.as_ref().expect(policy);
+    let programs = built(ir, &made).expect("the target can express it");
+    // With and without link headers.
+    for seed in 0..4 {
+        let mut rng = Rng::with_seed(seed);
+        let mut bench = Bench::new(ir, &programs, &net, &mut rng);
+        let class = (0..bench.names.len())
+            .find(|class| bench.names[*class] != "lo" && bench.machine.has_programs(*class))
+            .expect("an interface");
+        for (from, shot) in packets {
+            let way = match from {
+                From::Outside => Way::In(class, class),
+                From::Host => Way::Out(class, class),
+            };
+            let attempt = Attempt {
+                shot: shot.clone(),
+                way,
+                part: None,
+            };
+            if let Err(complaint) = bench.judge(&mut rng, &attempt) {
+                panic!("{complaint}\n{policy}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_steer_has_marked_and_the_filter_rejected_lets_nothing_pass() {
+    for address in ["fd00::7", "10.0.0.7"] {
+        let own = if address.starts_with('f') {
+            "fd00::1"
+        } else {
+            "10.0.0.1"
+        };
+        agree(
+            "steer { deny gre from host  match mark 0x20/0xf0 }
+             to host { default reject log \"seen\" }
+             from host { allow gre }
+             default deny",
+            &[
+                (From::Outside, shot(address, own, GRE)),
+                (From::Host, shot(own, address, GRE)),
+            ],
+        );
+    }
+}
+
+#[test]
+fn own_flows_that_are_sent_home_are_judged_where_they_leave() {
+    for rules in ["deny", "allow gre", "reject"] {
+        agree(
+            &format!(
+                "steer {{ dnat gre from host only v4 => 10.0.0.5 }}
+                 from host {{ {rules} }}
+                 to host {{ allow }}
+                 default deny"
+            ),
+            &[(From::Host, shot("10.0.0.1", "10.0.0.7", GRE))],
+        );
+    }
+}
+
+#[test]
+fn what_steer_has_marked_and_the_filter_dropped_is_no_flow() {
+    let (own, other) = (("10.0.0.1", 1000), ("10.0.0.7", 2000));
+    agree(
+        "strict tcp
+         steer { deny tcp from host  match mark 0x20/0xf0 }
+         to host { allow tcp }
+         from host { allow tcp }
+         default deny",
+        &[
+            (From::Outside, segment(other, own, ACK)),
+            (From::Host, segment(own, other, SYN)),
+        ],
+    );
+}
