@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::plan::{Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
+use super::plan::{NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
 
 /// More slots than any plan has.
 const SLOTS: usize = 64;
@@ -70,6 +70,12 @@ impl Run<'_> {
                 part,
                 values,
             } => self.bit((*slot, *flag), (*table, *part), *values),
+            Step::Tree {
+                to,
+                levels,
+                values,
+                part,
+            } => self.tree((*to, *part), levels, *values),
             Step::Search { .. } => self.search(step),
             Step::Bucket { .. } => self.bucket(step),
             Step::FirstCommon { .. } => self.first_common(step),
@@ -164,6 +170,28 @@ impl Run<'_> {
             one
         };
         self.set(slot, value.into())
+    }
+
+    fn tree(
+        &mut self,
+        (to, part): (Slot, Part),
+        levels: &[TableId],
+        values: Option<TableId>,
+    ) -> Option<()> {
+        let number = self.part(part)?;
+        let mut at = 0;
+        for level in levels {
+            let room = u64::from(self.plan.table(*level)?.mask) + 1;
+            at *= NODE as u64;
+            for key in at + 1..at + room.min(NODE as u64) {
+                at += u64::from(self.read(*level, key)? < number);
+            }
+        }
+        let value = match values {
+            Some(table) => self.read(table, at)?,
+            None => at & 1,
+        };
+        self.set(to, value)
     }
 
     fn search(&mut self, step: &Step) -> Option<()> {

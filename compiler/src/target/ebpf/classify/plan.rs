@@ -191,6 +191,26 @@ pub enum Step {
         /// The smaller value, and the larger one.
         values: [u32; 2],
     },
+    /// Looks a number up in a tree of sorted keys: how many of them are smaller than it.
+    ///
+    /// Each level has nodes of [`NODE`] keys, or one that is smaller, at the top. The first key of a
+    /// node is not compared. The value is `values[at]`, or, when there is no such table, `at & 1`.
+    ///
+    /// ```text
+    /// at = 0
+    /// for each level:  at = at * NODE + how many of level[at * NODE + 1], ..[at * NODE + NODE - 1]
+    ///                                   are smaller than part
+    /// ```
+    Tree {
+        /// What is written.
+        to: Slot,
+        /// The keys of each level, the top first.
+        levels: Vec<TableId>,
+        /// The results, at the positions of the last level.
+        values: Option<TableId>,
+        /// What is looked for.
+        part: Part,
+    },
     /// If `slot` has the flag: a binary search in a chunk of sorted keys.
     ///
     /// The chunk begins at `base = slot & !flag`. With `n = keys[base] >> low`, its keys are
@@ -283,6 +303,9 @@ pub enum Step {
         slot: Slot,
     },
 }
+
+/// How many keys a node of a tree has: one line of the cache, or two for keys of 64 bits.
+pub const NODE: usize = 16;
 
 /// What the hash of a key multiplies with.
 pub const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

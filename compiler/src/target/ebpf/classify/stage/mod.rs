@@ -175,7 +175,10 @@ pub(super) fn choose(spec: &FieldSpec, partition: &Partition, limits: &Limits) -
     if multibit.bytes <= limits.multibit_bytes {
         return multibit;
     }
-    bucket::estimate(partition).unwrap_or_else(|| dxr::estimate(partition))
+    bucket::estimate(partition).unwrap_or_else(|| match spec.bits {
+        0..=32 => dxr::estimate(partition),
+        _ => searched,
+    })
 }
 
 /// Bits of a field.
