@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::plan::{NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
+use super::plan::{LEAF, NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
 
 /// More slots than any plan has.
 const SLOTS: usize = 64;
@@ -178,15 +178,19 @@ impl Run<'_> {
         levels: &[TableId],
         values: Option<TableId>,
     ) -> Option<()> {
-        let number = self.part(part)?;
+        let (number, lost) = (self.part(part)?, u32::from(part.bits == 64));
+        let (last, above) = levels.split_last()?;
         let mut at = 0;
-        for level in levels {
-            let room = u64::from(self.plan.table(*level)?.mask) + 1;
-            at *= NODE as u64;
-            for key in at + 1..at + room.min(NODE as u64) {
-                at += u64::from(self.read(*level, key)? < number);
+        let nodes = above.iter().map(|level| (level, NODE, 0));
+        for (level, keys, lost_here) in nodes.chain([(last, LEAF, lost)]) {
+            let keys = keys.min(self.plan.table(*level)?.mask as usize + 1) as u64;
+            at *= keys;
+            for key in at + 1..at + keys {
+                let smaller = self.read(*level, key)? >> lost_here < number >> lost;
+                at += u64::from(smaller);
             }
         }
+        at += u64::from(self.read(*last, at + 1)? < number);
         let value = match values {
             Some(table) => self.read(table, at)?,
             None => at & 1,

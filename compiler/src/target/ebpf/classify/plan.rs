@@ -193,14 +193,19 @@ pub enum Step {
     },
     /// Looks a number up in a tree of sorted keys: how many of them are smaller than it.
     ///
-    /// Each level has nodes of [`NODE`] keys, or one that is smaller, at the top. The first key of a
-    /// node is not compared. The value is `values[at]`, or, when there is no such table, `at & 1`.
+    /// The last level has nodes of [`LEAF`] keys, all others have nodes of [`NODE`], and that at the
+    /// top can be smaller. The first key of a node is not compared. Of keys of 64 bits, all levels but
+    /// the last have the upper 63, and these are compared; no two keys are equal, and so the next one
+    /// at most is smaller as well. The value is `values[at]`, or, when there is no such table, `at & 1`.
     ///
     /// ```text
     /// at = 0
-    /// for each level:  at = at * NODE + how many of level[at * NODE + 1], ..[at * NODE + NODE - 1]
-    ///                                   are smaller than part
+    /// for each level:  at = at * N + how many of level[at * N + 1], ... level[at * N + N - 1]
+    ///                                are smaller than part
+    /// at += 1 if last level[at + 1] is smaller than part
     /// ```
+    ///
+    /// The room of each level is that of the level above times its `N`: no position is beyond it.
     Tree {
         /// What is written.
         to: Slot,
@@ -304,8 +309,11 @@ pub enum Step {
     },
 }
 
-/// How many keys a node of a tree has: one line of the cache, or two for keys of 64 bits.
-pub const NODE: usize = 16;
+/// How many keys a node of a tree has: one line of the cache, if they have 64 bits.
+pub const NODE: usize = 8;
+
+/// How many keys a node of a tree's last level has: one line of the cache or two.
+pub const LEAF: usize = 16;
 
 /// What the hash of a key multiplies with.
 pub const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

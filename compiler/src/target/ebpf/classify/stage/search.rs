@@ -5,18 +5,18 @@
 //! is how many of them are smaller than the number. For the mark 7 of 32 bits they are 6 and 7, and the
 //! number 7 has place 1.
 //!
-//! So that few lines of the cache are read, they are a tree of [`NODE`]s without pointers. Its last
-//! level has all of them; entry `i` of each level above is entry `16 * i` of the level below. With a
-//! million networks of IPv6, two million pieces have six levels, of which the upper four are 70 KB: two
-//! reads are far from the processor. Behind the entries of a level are some that are smaller than no
-//! number.
+//! So that few lines of the cache are read, they are a tree of nodes without pointers. Its last level
+//! has all of them, [`LEAF`] in a node; entry `i` of the level above is entry `16 * i` of it, and above
+//! that are nodes of [`NODE`]. With a million networks of IPv6, two million pieces have seven levels, of
+//! which the upper five are 150 KB: two reads are far from the processor. Behind the entries of a level
+//! are some that are smaller than no number.
 //!
 //! Where values are 0 and 1 in turn, as for the pieces of a set, the place says which, and there is no
 //! table of values.
 
 use super::super::draft::{Data, Draft, room};
 use super::super::partition::Partition;
-use super::super::plan::{NODE, Slot, Step, TableId, Width};
+use super::super::plan::{LEAF, NODE, Slot, Step, TableId, Width};
 use super::cuts::Cuts;
 use super::{Estimate, Growth, Order, StageKind, head, part};
 
@@ -31,14 +31,14 @@ pub(super) fn estimate(partition: &Partition) -> Estimate {
     Estimate {
         kind: StageKind::Search,
         bytes: partition.count() * (key + 4),
-        reads: rooms(partition.count()).len() + 1,
+        reads: levels(partition.count()).count() + 1,
     }
 }
 
 pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Slot {
     let (cuts, tails) = head(draft, order);
     let in_turn = order.largest <= 1 && (0..).zip(&cuts.values).all(|(at, v)| at & 1 == *v);
-    let levels = levels(draft, &cuts, order.growth);
+    let levels = place(draft, &cuts, order.growth);
     let values = (!in_turn).then(|| {
         let room = order.growth.room(cuts.values.len(), LEAST);
         draft.table(tails.results.data(cuts.values).with_room(room))
@@ -56,24 +56,26 @@ pub(super) fn build(draft: &mut Draft, order: Order<'_>) -> Slot {
     slot
 }
 
-/// How many entries each level has room for, the last level first.
-fn rooms(entries: usize) -> Vec<usize> {
-    let whole = |room: &usize| (*room > NODE).then(|| room.div_ceil(NODE));
-    std::iter::successors(Some(room(entries)), whole).collect()
+/// How many entries each level has room for, and how many of them are a node: the last level first.
+fn levels(entries: usize) -> impl Iterator<Item = (usize, usize)> {
+    let above = |(room, node): &(usize, usize)| (room > node).then(|| (room / node, NODE));
+    std::iter::successors(Some((room(entries), LEAF)), above)
 }
 
-/// The tables of all levels, the last level last.
-fn levels(draft: &mut Draft, cuts: &Cuts, growth: Growth) -> Vec<TableId> {
-    let max = u64::MAX >> (64 - u32::from(cuts.bits));
+/// Adds the tables of all levels, and returns them with the last level last.
+fn place(draft: &mut Draft, cuts: &Cuts, growth: Growth) -> Vec<TableId> {
+    let mut max = u64::MAX >> (64 - u32::from(cuts.bits));
     // The first entry of a node is never compared. There is one behind all that are.
     let mut keys = vec![0];
     keys.extend(cuts.starts.iter().skip(1).map(|start| start - 1));
     keys.push(max);
+    let mut lost = u32::from(cuts.bits == 64);
     let mut tables = Vec::new();
-    for room in rooms(growth.room(keys.len(), LEAST)) {
-        keys.resize(keys.len().next_multiple_of(NODE.min(room)), max);
-        let above = keys.iter().copied().step_by(NODE).collect();
+    for (room, node) in levels(growth.room(keys.len(), LEAST)) {
+        keys.resize(keys.len().next_multiple_of(node.min(room)), max);
+        let above = keys.iter().step_by(node).map(|key| key >> lost).collect();
         let keys = std::mem::replace(&mut keys, above);
+        max >>= std::mem::take(&mut lost);
         let data = match cuts.bits {
             0..=32 => Data::of(keys.iter().map(|key| narrow(*key)).collect(), Width::U32),
             _ => Data::wide(keys),
