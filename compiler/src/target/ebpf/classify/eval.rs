@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use super::plan::{LEAF, NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
+use super::plan::{
+    LEAF, NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash,
+};
 
 /// More slots than any plan has.
 const SLOTS: usize = 64;
@@ -186,8 +188,9 @@ impl Run<'_> {
             let keys = keys.min(self.plan.table(*level)?.mask as usize + 1) as u64;
             at *= keys;
             for key in at + 1..at + keys {
-                let smaller = self.read(*level, key)? >> lost_here < number >> lost;
-                at += u64::from(smaller);
+                let key = self.read(*level, key)? >> lost_here;
+                // As programs compare: 1 if the difference is negative.
+                at += key.wrapping_sub(number >> lost) >> 63;
             }
         }
         at += u64::from(self.read(*last, at + 1)? < number);

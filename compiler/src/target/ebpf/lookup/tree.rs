@@ -13,7 +13,7 @@ use super::super::classify::plan::{LEAF, NODE, Step, TableId, Width};
 use super::Lookup;
 
 /// How many keys a quarter of a node of the last level has.
-const QUARTER: i16 = LEAF as i16 / 4;
+const QUARTER: i16 = 4;
 
 /// A level of the tree.
 #[derive(Clone, Copy)]
