@@ -181,10 +181,10 @@ impl Run<'_> {
         values: Option<TableId>,
     ) -> Option<()> {
         let (number, lost) = (self.part(part)?, u32::from(part.bits == 64));
-        let (last, above) = levels.split_last()?;
+        let (bottom, above) = levels.split_last()?;
         let mut at = 0;
         let nodes = above.iter().map(|level| (level, NODE, 0));
-        for (level, keys, lost_here) in nodes.chain([(last, LEAF, lost)]) {
+        for (level, keys, lost_here) in nodes.chain([(bottom, LEAF, lost)]) {
             let keys = keys.min(self.plan.table(*level)?.mask as usize + 1) as u64;
             at *= keys;
             for key in at + 1..at + keys {
@@ -193,7 +193,7 @@ impl Run<'_> {
                 at += key.wrapping_sub(number >> lost) >> 63;
             }
         }
-        at += u64::from(self.read(*last, at + 1)? < number);
+        at += u64::from(self.read(*bottom, at + 1)? < number);
         let value = match values {
             Some(table) => self.read(table, at)?,
             None => at & 1,

@@ -40,7 +40,7 @@ impl Lookup<'_> {
         else {
             return;
         };
-        let Some((last, above)) = levels.split_last() else {
+        let Some((bottom, above)) = levels.split_last() else {
             return;
         };
         let lost = i32::from(part.bits == 64);
@@ -51,7 +51,7 @@ impl Lookup<'_> {
         }
         asm.mov(R7, 0);
         let nodes = above.iter().map(|table| (*table, NODE, 0));
-        for (depth, (table, node, lost)) in nodes.chain([(*last, LEAF, lost)]).enumerate() {
+        for (depth, (table, node, lost)) in nodes.chain([(*bottom, LEAF, lost)]).enumerate() {
             let top = depth == 0;
             let level = Level {
                 table,
@@ -64,16 +64,15 @@ impl Lookup<'_> {
         if lost > 0 {
             asm.mov(R2, R7);
             asm.add(R2, 1);
-            self.entry(asm, R0, *last, R2);
+            self.entry(asm, R0, *bottom, R2);
             borrow(asm, R0, R5);
             asm.add(R7, R0);
         }
-        match values {
-            Some(values) => self.entry(asm, R0, *values, R7),
-            None => {
-                asm.mov(R0, R7);
-                asm.alu(AluOp::And, R0, 1);
-            }
+        if let Some(values) = values {
+            self.entry(asm, R0, *values, R7);
+        } else {
+            asm.mov(R0, R7);
+            asm.alu(AluOp::And, R0, 1);
         }
     }
 
