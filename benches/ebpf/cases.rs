@@ -68,11 +68,14 @@ pub(crate) struct Bench {
     driver: Driver,
     empty: Measured,
     parse: Measured,
+    /// What the names of cases have in them that are measured.
+    only: String,
 }
 
 impl Bench {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(only: String) -> Self {
         Self {
+            only,
             driver: Driver::new(),
             empty: Measured::empty(),
             parse: Measured::parse(),
@@ -147,6 +150,9 @@ impl Bench {
 
     /// A list of rules. Returns how long it takes until they are loaded.
     pub(crate) fn rules(&mut self, name: &str, rules: &[(Action, Filter)]) -> Option<Duration> {
+        if !name.contains(&self.only) {
+            return None;
+        }
         let text = filters::policy("bench", rules.iter().copied());
         let text = text.replacen("from outside to inside {", "guard {", 1);
         let filters: Vec<Filter> = rules.iter().map(|(_, filter)| *filter).collect();
@@ -157,6 +163,9 @@ impl Bench {
 
     /// A set, against a trie of the kernel with the same networks.
     pub(crate) fn networks(&mut self, name: &str, networks: &[(IpAddr, u8)]) {
+        if !name.contains(&self.only) {
+            return;
+        }
         let trie = Measured::trie(networks);
         let trace = trace::of_networks(networks, SEED);
         let policy = (SETS, &list(networks.iter()));

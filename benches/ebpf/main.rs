@@ -1,7 +1,7 @@
 //! How fast the programs of guards are in the kernel, and what they take to be made and loaded.
 //!
-//! `cargo bench --bench ebpf [-- FILE…]`, as root: rules of three families and sets of networks are
-//! made up. A FILE has filters in the five-field format, which allow and deny in turn; or a network
+//! `cargo bench --bench ebpf [-- [--only WORD] FILE…]`, as root: rules of three families and sets of
+//! networks are made up; with `--only`, those cases alone whose name has the word in it, like `IPv6`. A FILE has filters in the five-field format, which allow and deny in turn; or a network
 //! or an address a line, of either IP version, which are a set. A trace of 65,536 headers, of which
 //! half match a rule, goes through each program (see `driver`); at first they are judged by the
 //! interpreter as well, and differences are counted. Times are minima of
@@ -110,11 +110,16 @@ fn main() {
         println!("programs cannot be loaded: it needs root");
         return;
     }
-    let files: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with("--"))
-        .collect();
-    let mut bench = Bench::new();
+    let mut args = std::env::args().skip(1);
+    let (mut files, mut only) = (Vec::new(), String::new());
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--only" => only = args.next().expect("`--only` has a word"),
+            _ if !arg.starts_with("--") => files.push(arg),
+            _ => {}
+        }
+    }
+    let mut bench = Bench::new(only);
     cases::heading();
     if files.is_empty() {
         rules(&mut bench);

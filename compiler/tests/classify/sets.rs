@@ -94,7 +94,12 @@ fn another_edition_of_a_list_is_another_blob_for_the_same_steps() {
             small.clone(),
             StageKind::Multibit,
         ),
-        (FieldSpec::address6("networks"), 64, small, StageKind::Dxr),
+        (
+            FieldSpec::address6("networks"),
+            64,
+            small,
+            StageKind::Search,
+        ),
     ];
     for (spec, tail, limits, kind) in cases {
         let first = |n: u32| match spec.bits {

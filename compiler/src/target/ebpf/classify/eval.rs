@@ -5,7 +5,9 @@
 
 use std::ops::ControlFlow;
 
-use super::plan::{Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash};
+use super::plan::{
+    LEAF, NODE, Operand, Part, Plan, Slot, Step, Table, TableId, Term, Test, Width, hash,
+};
 
 /// More slots than any plan has.
 const SLOTS: usize = 64;
@@ -70,6 +72,12 @@ impl Run<'_> {
                 part,
                 values,
             } => self.bit((*slot, *flag), (*table, *part), *values),
+            Step::Tree {
+                to,
+                levels,
+                values,
+                part,
+            } => self.tree((*to, *part), levels, *values),
             Step::Search { .. } => self.search(step),
             Step::Bucket { .. } => self.bucket(step),
             Step::FirstCommon { .. } => self.first_common(step),
@@ -164,6 +172,33 @@ impl Run<'_> {
             one
         };
         self.set(slot, value.into())
+    }
+
+    fn tree(
+        &mut self,
+        (to, part): (Slot, Part),
+        levels: &[TableId],
+        values: Option<TableId>,
+    ) -> Option<()> {
+        let (number, lost) = (self.part(part)?, u32::from(part.bits == 64));
+        let (bottom, above) = levels.split_last()?;
+        let mut at = 0;
+        let nodes = above.iter().map(|level| (level, NODE, 0));
+        for (level, keys, lost_here) in nodes.chain([(bottom, LEAF, lost)]) {
+            let keys = keys.min(self.plan.table(*level)?.mask as usize + 1) as u64;
+            at *= keys;
+            for key in at + 1..at + keys {
+                let key = self.read(*level, key)? >> lost_here;
+                // As programs compare: 1 if the difference is negative.
+                at += key.wrapping_sub(number >> lost) >> 63;
+            }
+        }
+        at += u64::from(self.read(*bottom, at + 1)? < number);
+        let value = match values {
+            Some(table) => self.read(table, at)?,
+            None => at & 1,
+        };
+        self.set(to, value)
     }
 
     fn search(&mut self, step: &Step) -> Option<()> {

@@ -191,6 +191,31 @@ pub enum Step {
         /// The smaller value, and the larger one.
         values: [u32; 2],
     },
+    /// Looks a number up in a tree of sorted keys: how many of them are smaller than it.
+    ///
+    /// The last level has nodes of [`LEAF`] keys, all others have nodes of [`NODE`], and that at the
+    /// top can be smaller. The first key of a node is not compared. Of keys of 64 bits, all levels but
+    /// the last have the upper 63, and these are compared; no two keys are equal, and so the next one
+    /// at most is smaller as well. The value is `values[at]`, or, when there is no such table, `at & 1`.
+    ///
+    /// ```text
+    /// at = 0
+    /// for each level:  at = at * N + how many of level[at * N + 1], ... level[at * N + N - 1]
+    ///                                are smaller than part
+    /// at += 1 if last level[at + 1] is smaller than part
+    /// ```
+    ///
+    /// The room of each level is that of the level above times its `N`: no position is beyond it.
+    Tree {
+        /// What is written.
+        to: Slot,
+        /// The keys of each level, the top first.
+        levels: Vec<TableId>,
+        /// The results, at the positions of the last level.
+        values: Option<TableId>,
+        /// What is looked for.
+        part: Part,
+    },
     /// If `slot` has the flag: a binary search in a chunk of sorted keys.
     ///
     /// The chunk begins at `base = slot & !flag`. With `n = keys[base] >> low`, its keys are
@@ -283,6 +308,12 @@ pub enum Step {
         slot: Slot,
     },
 }
+
+/// How many keys a node of a tree has: one line of the cache, if they have 64 bits.
+pub const NODE: usize = 8;
+
+/// How many keys a node of a tree's last level has: one line of the cache or two.
+pub const LEAF: usize = 16;
 
 /// What the hash of a key multiplies with.
 pub const HASH_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -35,7 +35,7 @@ impl AddressTable {
     ) -> Result<Self, Unfit> {
         let kind = match stage::choose(spec, partition, limits).kind {
             // Few pieces now can be many later.
-            StageKind::Search if spec.is_address() => StageKind::Dxr,
+            StageKind::Search if spec.bits <= 32 && spec.is_address() => StageKind::Dxr,
             kind => kind,
         };
         Self::of_kind(kind, partition, largest)

@@ -105,6 +105,7 @@ fn read(step: &mut Step, mut each: impl FnMut(&mut Slot)) {
         Step::Set { .. }
         | Step::Descend { .. }
         | Step::Bit { .. }
+        | Step::Tree { .. }
         | Step::Search { .. }
         | Step::Bucket { .. }
         | Step::Match { .. } => {}
@@ -116,6 +117,7 @@ fn written(step: &mut Step) -> Option<&mut Slot> {
     match step {
         Step::Set { to, .. }
         | Step::Load { to, .. }
+        | Step::Tree { to, .. }
         | Step::Bucket { to, .. }
         | Step::FirstCommon { to, .. }
         | Step::Least { to, .. } => Some(to),

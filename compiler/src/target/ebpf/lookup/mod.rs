@@ -10,6 +10,7 @@ mod bit;
 mod bucket;
 mod search;
 mod test;
+mod tree;
 mod vectors;
 
 use polc_bpf::asm::{Assembler, Label, SourceLine};
@@ -134,7 +135,10 @@ fn asked(step: &Step) -> Option<Slot> {
 /// Whether the verifier can come to know what a step leaves: it reads constants of the object, and follows
 /// each way through a search or a bucket.
 fn can_be_known(step: &Step) -> bool {
-    matches!(step, Step::Search { .. } | Step::Bucket { .. })
+    matches!(
+        step,
+        Step::Tree { .. } | Step::Search { .. } | Step::Bucket { .. }
+    )
 }
 
 /// The slot whose value a step leaves in `R0`.
@@ -142,6 +146,7 @@ fn written(step: &Step) -> Option<Slot> {
     match step {
         Step::Set { to, .. }
         | Step::Load { to, .. }
+        | Step::Tree { to, .. }
         | Step::Bucket { to, .. }
         | Step::FirstCommon { to, .. }
         | Step::Least { to, .. } => Some(*to),
@@ -169,6 +174,7 @@ impl Lookup<'_> {
                 self.entry(asm, R0, *table, R0);
             }
             Step::Bit { .. } => self.bit(asm, step, way),
+            Step::Tree { .. } => self.tree(asm, step),
             Step::Search { .. } => self.search(asm, step, way),
             Step::Bucket { .. } => self.bucket(asm, step),
             Step::FirstCommon { .. } => self.first_common(asm, step),

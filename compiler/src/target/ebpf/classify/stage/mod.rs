@@ -4,15 +4,15 @@
 //! |---|---|---|---|
 //! | [`mod@array`] | up to 17 bits | 1 | yes |
 //! | [`multibit`] | addresses, when the table is small enough | 1 to 3 (v4), 1 to 7 (v6) | yes |
-//! | [`dxr`] | addresses beyond that | 1 and a search among the pieces of a /18 or /20 | yes |
+//! | [`dxr`] | IPv4 beyond that | 1 and a search among the pieces of a /18 | yes |
 //! | [`bucket`] | addresses that are nearly all hosts | 1 line of the cache | yes |
-//! | [`search`] | few pieces; wide numbers | a search among all pieces | no |
+//! | [`search`] | few pieces; wide numbers; IPv6 beyond that | a line of the cache for 3 or 4 bits of a place among all pieces | yes |
 //!
 //! Values of address tables have at most 31 bits: the rest is a flag (see
 //! [`plan`](super::plan)).
 //!
-//! For example, the pieces of 198.51.100.0/24 are three: a search is taken, which compares
-//! twice and reads one line of the cache. For the 100,000 hosts of a blocklist it is buckets, and
+//! For example, the pieces of 198.51.100.0/24 are three: a search is taken, which reads one line of the
+//! cache. For the 100,000 hosts of a blocklist it is buckets, and
 //! for the 170,000 networks of all countries a multibit table of 4 MB.
 
 pub mod array;
@@ -175,7 +175,10 @@ pub(super) fn choose(spec: &FieldSpec, partition: &Partition, limits: &Limits) -
     if multibit.bytes <= limits.multibit_bytes {
         return multibit;
     }
-    bucket::estimate(partition).unwrap_or_else(|| dxr::estimate(partition))
+    bucket::estimate(partition).unwrap_or_else(|| match spec.bits {
+        0..=32 => dxr::estimate(partition),
+        _ => searched,
+    })
 }
 
 /// Bits of a field.
