@@ -1,7 +1,7 @@
 //! The programs of egress.
 
 use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
-use polc_bpf::insn::Cond::{Eq, Ge, Lt, Ne, Set};
+use polc_bpf::insn::Cond::{Eq, Ge, Le, Lt, Ne, Set};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper};
@@ -14,7 +14,7 @@ use super::super::filter::decision::{
     SOURCED,
 };
 use super::super::filter::direction::SKB_INGRESS;
-use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key};
+use super::super::filter::flows::{BY_HIGHER, Flows, MARK, key, number};
 use super::super::filter::stack::Stack;
 use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, Facts, either, facts, quote};
@@ -26,14 +26,22 @@ use super::super::noted;
 use super::super::record::Item;
 use super::super::steer::ends::{self, END, Ends, PORT};
 use super::super::steer::{Aliases, address_of_interface, home, judged_before_home};
-use crate::field::SPORT;
+use crate::field::{ICMP, ICMPV6, SPORT};
 use crate::ir::Ir;
 
 const SCTP: i32 = 132;
 const NODE_INFORMATION: i32 = 139;
 
-/// How many ports are tried for a flow whose own is taken. The verifier looks at each try.
-const TRIES: i32 = 32;
+/// How many ports are tried for a packet that opens a flow: with half of all in use, one packet in 4,096 finds none,
+/// and the next one of its flow tries others. The verifier looks at each try, some ten thousand instructions.
+const TRIES: i32 = 12;
+/// At how many of the last ones, and at the first, another flow's port is taken over that is over.
+const LAST_TRIES: i32 = 2;
+/// Where in a key the ports are.
+const PORTS_OF_KEY: i16 = 32;
+/// Where in the scratch it stands by how many bits the source's port is shifted there, and what else is there.
+const PLACE: i16 = 4;
+const REST: i16 = 8;
 /// The ports that are tried: those that need no privilege.
 const FIRST_PORT: i32 = 1024;
 const PORTS: i32 = 65_536 - FIRST_PORT;
@@ -393,38 +401,60 @@ impl One<'_> {
 
     /// Looks for a port with which nobody else leaves from the address at [`Ends::to`] to the same end, and
     /// gives the flow that source.
+    ///
+    /// Each try changes a key that was made before, of which the verifier knows nothing: it would look at each once
+    /// for every kind of packets.
     fn allocate(&self, asm: &mut Assembler) {
         let (stack, exit, ends) = (self.stack(), self.exit, self.ends);
         let (flows, aliases) = (self.leave.flows, self.leave.aliases);
-        let [again, taken, free, known, others] =
-            ["again", "taken", "free", "flow_of_source", "anothers"].map(|name| asm.label(name));
+        let [prepare, again, taken, lost, free, known, others] = [
+            "prepare",
+            "again",
+            "taken",
+            "anothers_flow",
+            "free",
+            "flow_of_source",
+            "anothers",
+        ]
+        .map(|name| asm.label(name));
         ends::save(asm, stack, End::Source, ends.outer);
-        asm.mov(R1, TRIES);
-        stack.answer.set(asm, R1);
-        asm.bind(again);
-        ends::put(asm, stack, End::Source, ends.to);
-        key(asm, stack, &stack.record);
+        self.count_tries(asm);
         // The flow that it would be found to be may be itself.
-        let other = asm.label("other_end");
         asm.mov(R0, R10);
         asm.add(R0, i32::from(ends.outer));
-        ends::same(asm, ends.to, R0, (0, PORT), other);
+        ends::same(asm, ends.to, R0, (0, PORT), prepare);
+        key(asm, stack, &stack.record);
         asm.jump(free);
-        asm.bind(other);
+        asm.bind(prepare);
+        for end in [ends.to, ends.outer] {
+            ends::blur(asm, end);
+        }
+        ends::put(asm, stack, End::Source, ends.to);
+        self.prepare(asm);
+        asm.bind(again);
+        self.put_port(asm);
         flows.find(asm, stack, taken, free);
         asm.bind(free);
         let mine = asm.label("source_is_mine");
         let places = (ends.outer, stack.value);
         aliases.take(asm, stack, places, (mine, others, taken));
         asm.bind(others);
-        self.inherit(asm, (mine, taken));
-        asm.bind(taken);
-        self.next_port(asm);
+        // To ask whether the other one is over takes long.
+        let asked = asm.label("asked");
         stack.answer.get(asm, R1);
-        asm.add(R1, -1);
-        stack.answer.set(asm, R1);
-        asm.jump_if(Ne, R1, 0, again);
-        asm.jump(exit.drop);
+        asm.jump_if(Le, R1, LAST_TRIES, asked);
+        asm.jump_if(Ne, R1, TRIES, taken);
+        asm.bind(asked);
+        self.inherit(asm, (mine, lost));
+        for (label, next) in [(lost, prepare), (taken, again)] {
+            asm.bind(label);
+            self.next_port(asm);
+            stack.answer.get(asm, R1);
+            asm.add(R1, -1);
+            stack.answer.set(asm, R1);
+            asm.jump_if(Ne, R1, 0, next);
+            asm.jump(exit.drop);
+        }
 
         asm.bind(mine);
         // What is its own already needs no alias, by which it would be found the wrong way round, too.
@@ -477,22 +507,76 @@ impl One<'_> {
         aliases.take_over(asm, stack, (ends.outer, other), (mine, taken));
     }
 
-    /// Puts another port, or identifier, at [`Ends::to`]. What has none is dropped.
-    fn next_port(&self, asm: &mut Assembler) {
-        let (stack, exit) = (self.stack(), self.exit);
-        let has = asm.label("has_ports");
+    /// Notes how many ports are tried: one if there can be no other.
+    fn count_tries(&self, asm: &mut Assembler) {
+        let stack = self.stack();
+        let [has, counted] = ["has_ports", "tries_counted"].map(|name| asm.label(name));
+        let icmp_type = Item::Field(crate::field::ICMP_TYPE);
+        stack.answer.set(asm, 1);
         // The checksum of SCTP is not of the kind that can be corrected.
         stack.record.get(asm, R1, Item::Protocol);
-        asm.jump_if(Eq, R1, SCTP, exit.drop);
+        asm.jump_if(Eq, R1, SCTP, counted);
         stack.record.get(asm, R1, Item::Field(SPORT));
         asm.jump_if(Lt, R1, 0x1_0000, has);
-        stack
-            .record
-            .get(asm, R1, Item::Field(crate::field::ICMP_TYPE));
-        asm.jump_if(Ge, R1, 0x100, exit.drop);
+        stack.record.get(asm, R1, icmp_type);
+        asm.jump_if(Ge, R1, 0x100, counted);
         // A question of ICMPv6 without an identifier.
-        asm.jump_if(Eq, R1, NODE_INFORMATION, exit.drop);
+        asm.jump_if(Eq, R1, NODE_INFORMATION, counted);
         asm.bind(has);
+        stack.answer.set(asm, TRIES);
+        asm.bind(counted);
+    }
+
+    /// Makes the key of the packet in the record, and notes it without the port of its source, and where that is.
+    fn prepare(&self, asm: &mut Assembler) {
+        let (stack, scratch) = (self.stack(), self.ends.scratch);
+        let [first, placed, differ] =
+            ["port_is_first", "port_placed", "ends_differ"].map(|name| asm.label(name));
+        key(asm, stack, &stack.record);
+        asm.mov(R1, R9);
+        asm.alu(AluOp::Lsh, R1, 4);
+        stack.record.get(asm, R2, Item::Protocol);
+        for protocol in [ICMP, ICMPV6] {
+            asm.jump_if(Eq, R2, number(protocol), first);
+        }
+        asm.jump(placed);
+        asm.bind(first);
+        self.leave.hook.zero(asm, R1);
+        asm.bind(placed);
+        asm.store(W, R10, scratch + PLACE, R1);
+        asm.load_wide(R2, 0xffff);
+        asm.alu(AluOp::Lsh, R2, R1);
+        asm.alu(AluOp::Xor, R2, -1);
+        asm.load(DW, R1, R10, stack.key + PORTS_OF_KEY);
+        asm.alu(AluOp::And, R1, R2);
+        for half in [0, 4] {
+            asm.store(W, R10, scratch + REST + half, R1);
+            asm.alu(AluOp::Rsh, R1, 32);
+        }
+        // Of two ends with one address, the port says which is the lower one.
+        asm.load(DW, R1, R10, stack.key);
+        asm.load(DW, R2, R10, stack.key + 16);
+        asm.jump_if(Ne, R1, R2, differ);
+        asm.load(DW, R1, R10, stack.key + 8);
+        asm.load(DW, R2, R10, stack.key + 24);
+        asm.jump_if(Ne, R1, R2, differ);
+        stack.answer.set(asm, 1);
+        asm.bind(differ);
+    }
+
+    /// Puts the port at [`Ends::to`] into the key.
+    fn put_port(&self, asm: &mut Assembler) {
+        let (stack, ends) = (self.stack(), self.ends);
+        asm.load(H, R1, R10, ends.to + PORT);
+        asm.load(W, R2, R10, ends.scratch + PLACE);
+        asm.alu(AluOp::Lsh, R1, R2);
+        asm.load(DW, R2, R10, ends.scratch + REST);
+        asm.alu(AluOp::Or, R1, R2);
+        asm.store(DW, R10, stack.key + PORTS_OF_KEY, R1);
+    }
+
+    /// Puts another port, or identifier, at [`Ends::to`].
+    fn next_port(&self, asm: &mut Assembler) {
         asm.call(Helper::GetPrandomU32);
         asm.alu(AluOp::Mod, R0, PORTS);
         asm.add(R0, FIRST_PORT);

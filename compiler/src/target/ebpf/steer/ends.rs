@@ -5,7 +5,7 @@ use polc_bpf::insn::AluOp;
 use polc_bpf::insn::Cond::{Eq, Gt, Le, Ne};
 use polc_bpf::insn::Reg;
 use polc_bpf::insn::Reg::{R1, R2, R3, R10};
-use polc_bpf::insn::Width::{DW, H};
+use polc_bpf::insn::Width::{DW, H, W};
 
 use super::super::filter::flows::number;
 use super::super::filter::stack::Stack;
@@ -72,6 +72,15 @@ pub(in super::super) fn save(asm: &mut Assembler, stack: &Stack, end: End, at: i
     port(asm, stack, end, R1);
     // The bytes behind it are part of values.
     asm.store(DW, R10, at + PORT, R1);
+}
+
+/// Makes the verifier forget what it knows of an end on the stack. Changes `R1`.
+pub(in super::super) fn blur(asm: &mut Assembler, at: i16) {
+    for word in [0, 8, PORT] {
+        asm.load(DW, R1, R10, at + word);
+        asm.alu(AluOp::Rsh, R1, 32);
+        asm.store(W, R10, at + word + 4, R1);
+    }
 }
 
 /// `dst =` the port of an end, or the identifier of ICMP.
