@@ -1,6 +1,7 @@
 //! Egress: from which source flows leave. Programs stand behind those of the filter, and make of packets what they
 //! look like outside.
 
+mod port;
 mod program;
 
 use self::program::Leave;
