@@ -14,7 +14,7 @@ use super::super::frames::time;
 use super::super::kernel::{Loaded, names};
 use super::journey::{Fate, Journey, Machine, Place as At, Way};
 use super::net::Net;
-use super::shot::{End, Pair, Shot, read};
+use super::shot::{End, Shot, read};
 use super::table::{Flow, Table};
 
 pub(super) struct Bench<'b> {
@@ -356,7 +356,7 @@ impl<'b> Bench<'b> {
             reset: false,
         };
         let moved = shot.source.port != expected.source.port;
-        if expected.source != shot.source && self.two(expected.pair()) {
+        if expected.source != shot.source && self.two(expected) {
             return Err("two flows leave from the same end".to_owned());
         }
         self.totals.flows += 1;
@@ -366,9 +366,13 @@ impl<'b> Bench<'b> {
     }
 
     /// Whether a live flow leaves so.
-    fn two(&self, pair: Pair) -> bool {
+    fn two(&self, shot: &Shot) -> bool {
         let mut flows = self.table.flows.values();
-        flows.any(|flow| flow.first.between(flow.outer.0, flow.outer.1).pair() == pair)
+        flows.any(|flow| {
+            let same = flow.first.between(flow.outer.0, flow.outer.1).pair() == shot.pair();
+            // Each kind of question has identifiers of its own.
+            same && (!shot.is_icmp() || flow.first.kind == shot.kind)
+        })
     }
 
     /// The interpreter forgets a packet's flow.

@@ -132,3 +132,37 @@ fn what_steer_has_marked_and_the_filter_dropped_is_no_flow() {
         ],
     );
 }
+
+#[test]
+fn what_strict_refuses_takes_no_tokens_of_steer() {
+    let (own, other) = ("10.0.0.1", "10.0.0.7");
+    let to_own = |port, flags| (From::Outside, segment((other, port), (own, 80), flags));
+    agree(
+        "strict tcp
+         bucket few = 1/d burst 2
+         steer { deny tcp over few }
+         to host { allow tcp }
+         default deny",
+        &[
+            to_own(1, ACK),
+            to_own(2, ACK),
+            to_own(3, SYN),
+            to_own(4, SYN),
+            to_own(5, SYN),
+        ],
+    );
+}
+
+#[test]
+fn a_destination_that_stays_the_same_leaves_the_port_alone() {
+    agree(
+        "steer { dnat tcp/80 from host only v4 => 10.0.0.7 }
+         egress { snat tcp only v4 => 10.0.0.1 }
+         from host { allow tcp }
+         default deny",
+        &[(
+            From::Host,
+            segment(("10.0.0.1", 1000), ("10.0.0.7", 80), SYN),
+        )],
+    );
+}

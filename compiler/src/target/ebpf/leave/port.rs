@@ -52,18 +52,17 @@ impl One<'_> {
         .map(|name| asm.label(name));
         ends::save(asm, stack, End::Source, ends.outer);
         self.count_tries(asm);
-        // The flow that it would be found to be may be itself.
-        asm.mov(R0, R10);
-        asm.add(R0, i32::from(ends.outer));
-        ends::same(asm, ends.to, R0, (0, PORT), prepare);
-        key(asm, stack, &stack.record);
-        asm.jump(free);
         asm.bind(prepare);
         for end in [ends.to, ends.outer] {
             ends::blur(asm, end);
         }
         ends::put(asm, stack, End::Source, ends.to);
         self.prepare(asm);
+        // The flow that it would be found to be may be itself.
+        asm.mov(R0, R10);
+        asm.add(R0, i32::from(ends.outer));
+        ends::same(asm, ends.to, R0, (0, PORT), again);
+        asm.jump(free);
         asm.bind(again);
         self.put_port(asm);
         flows.find(asm, stack, taken, free);

@@ -11,6 +11,7 @@ use super::super::filter::decision::{
     PROXY, ROUTED, SNAT,
 };
 use super::super::filter::flows::{BY_HIGHER, key};
+use super::super::filter::timeout;
 use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, quote};
 use super::super::hook::Hook;
@@ -79,7 +80,7 @@ impl One<'_> {
 
         asm.bind(found);
         asm.note("flow");
-        self.is_its(asm, refused);
+        is_its(asm, refused);
         lookup.follow(asm, refused);
         asm.bind(refused);
         stack.answer.get(asm, R1);
@@ -87,6 +88,9 @@ impl One<'_> {
         self.forget_alias(asm);
         asm.bind(new);
         lookup.can_open(asm, invalid);
+        if steer.strict {
+            timeout::only_syn(asm, stack, exit.drop);
+        }
         stack.kind.set(asm, Kind::New as i32);
         asm.jump(unknown);
 
@@ -104,18 +108,6 @@ impl One<'_> {
         asm.jump(exit.next);
         asm.bind(invalid);
         asm.jump(exit.next);
-    }
-
-    /// Goes to `other` with what looks like an answer to a flow that no filter has admitted.
-    fn is_its(&self, asm: &mut Assembler, other: Label) {
-        let its = asm.label("of_the_flow");
-        asm.load(W, R1, R7, DECISION);
-        asm.alu(AluOp::And, R1, PENDING);
-        asm.jump_if(Eq, R1, 0, its);
-        asm.load(W, R1, R7, FLAGS);
-        asm.alu(AluOp::And, R1, BY_HIGHER);
-        asm.jump_if(Ne, R1, R9, other);
-        asm.bind(its);
     }
 
     /// An error about a packet of a translated flow goes to whoever has sent that packet.
@@ -233,4 +225,16 @@ impl One<'_> {
             asm.jump(exit.next);
         }
     }
+}
+
+/// Goes to `other` with what looks like an answer to a flow that no filter has admitted.
+fn is_its(asm: &mut Assembler, other: Label) {
+    let its = asm.label("of_the_flow");
+    asm.load(W, R1, R7, DECISION);
+    asm.alu(AluOp::And, R1, PENDING);
+    asm.jump_if(Eq, R1, 0, its);
+    asm.load(W, R1, R7, FLAGS);
+    asm.alu(AluOp::And, R1, BY_HIGHER);
+    asm.jump_if(Ne, R1, R9, other);
+    asm.bind(its);
 }

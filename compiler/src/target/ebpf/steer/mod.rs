@@ -27,7 +27,7 @@ use super::state::State;
 use std::net::IpAddr;
 
 use crate::field::{DPORT, TCP, UDP};
-use crate::ir::{Cube, Ir, Proxy, Rule, Side, Verdict};
+use crate::ir::{Cube, Ir, Proxy, Rule, Side, Stage, Verdict};
 use crate::packet::{AddrSet, Families, IfaceSet, IntervalSet};
 
 /// The programs for a class of interfaces.
@@ -61,6 +61,7 @@ pub(super) fn program(
         name: asked.name,
         hook: asked.hook,
         line: asked.line.clone(),
+        strict: iface != LOOPBACK && refuses_before_rules(ir, asked.hook),
         lists,
         actions: maker.actions,
         flows: asked.maps.flows(),
@@ -71,6 +72,14 @@ pub(super) fn program(
     let lists = steer.lists.into_iter().flatten();
     let data = lists.flat_map(super::list::List::into_data).collect();
     Ok(Made { programs, data })
+}
+
+/// Whether what opens a connection without a SYN is refused before any rule is asked. Sections that judge packets one
+/// by one let some of it pass: then the filter refuses the rest.
+fn refuses_before_rules(ir: &Ir, hook: Hook) -> bool {
+    let mut blocks = ir.blocks.iter();
+    let alone = blocks.any(|block| block.stateless && block.stage == Stage::Filter);
+    ir.strict_tcp && !alone && (hook == Hook::Ingress || ir.governs.output)
 }
 
 /// The rules that can hold at a hook of an interface, with their places, and of each the cubes that can.

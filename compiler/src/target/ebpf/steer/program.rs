@@ -34,6 +34,8 @@ pub(super) struct Steer<'s> {
     pub(super) name: &'s str,
     pub(super) hook: Hook,
     pub(super) line: Option<SourceLine>,
+    /// Whether only a SYN is asked about, of what opens connections.
+    pub(super) strict: bool,
     /// The lists for IPv4 and IPv6; `None` where no new flow is asked about.
     pub(super) lists: Option<[List; 2]>,
     pub(super) actions: Actions,
