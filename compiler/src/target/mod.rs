@@ -4,6 +4,7 @@
 //! it cannot. A new target is a module and its line in [`all`].
 
 pub mod ebpf;
+mod netfilter;
 pub mod nftables;
 mod routing;
 

@@ -194,11 +194,6 @@ impl Match {
         }
     }
 
-    /// The key's value is the number.
-    pub(crate) fn number(key: Key, value: u64) -> Self {
-        Self::is(key, Values::Numbers(IntervalSet::one(value)))
-    }
-
     /// The family that the condition implies.
     pub(crate) fn family(&self) -> Option<Family> {
         match self {
