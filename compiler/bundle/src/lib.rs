@@ -14,7 +14,7 @@ mod routing;
 pub use hash::{GENERATION_PLACEHOLDER, sha256_hex};
 pub use io::{Bundle, BundleError};
 pub use manifest::{
-    ClassEntry, Feature, FileEntry, Hook, Manifest, Object, ObjectKind, ProgramEntry, ProgramHook,
-    ProgramStage, RuleEntry, SCHEMA, SetEntry, Sysctl, Unresolved,
+    ClassEntry, Feature, FileEntry, Hook, Jump, Manifest, Object, ObjectKind, ProgramEntry,
+    ProgramHook, ProgramStage, RuleEntry, SCHEMA, SetEntry, Sysctl, TableChains, Unresolved,
 };
 pub use routing::{Family, LocalRoute, RoutingPlan, RoutingRule};

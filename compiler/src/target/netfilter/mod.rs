@@ -2,6 +2,7 @@
 //! are shared out between a mangle and a NAT chain.
 
 pub(crate) mod check;
+pub(crate) mod features;
 pub(crate) mod label;
 pub(crate) mod rate;
 pub(crate) mod sides;
