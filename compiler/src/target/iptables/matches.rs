@@ -121,7 +121,7 @@ impl Build<'_> {
         });
         // Every way of a cube asks the same of the receiver, but for those that ask nothing.
         if let Some(receiver) = receivers.flatten().next() {
-            product.push(vec![vec![self.receiver(receiver)]]);
+            product.push(vec![self.receiver(receiver)]);
         }
         let count = product
             .iter()
@@ -178,23 +178,24 @@ impl Build<'_> {
         }
     }
 
-    /// Whether a packet is for this host. The kernel knows no broadcast on IPv6.
-    pub(super) fn receiver(&self, receiver: Receiver) -> Test {
+    /// Whether a packet is for this host. The kernel knows no broadcast on IPv6, and asks there for all
+    /// of several types where one is multicast.
+    pub(super) fn receiver(&self, receiver: Receiver) -> Vec<Test> {
         let v4 = self.family == Family::V4;
+        let types = match receiver {
+            Receiver::Host | Receiver::NotHost => vec!["LOCAL"],
+            Receiver::UnicastAway if v4 => vec!["LOCAL,BROADCAST,MULTICAST,ANYCAST"],
+            Receiver::UnicastAway => vec!["LOCAL,ANYCAST", "MULTICAST"],
+            // What is asked by the routing table, which no chain of iptables does.
+            Receiver::Delivered | Receiver::Forwarded if v4 => vec!["LOCAL,BROADCAST,ANYCAST"],
+            Receiver::Delivered | Receiver::Forwarded => vec!["LOCAL,ANYCAST"],
+        };
         let not = match receiver {
             Receiver::Host | Receiver::Delivered => "",
             Receiver::NotHost | Receiver::Forwarded | Receiver::UnicastAway => "! ",
         };
-        let types = match receiver {
-            Receiver::Host | Receiver::NotHost => "LOCAL",
-            Receiver::Forwarded if v4 => "LOCAL,BROADCAST,ANYCAST",
-            Receiver::Forwarded => "LOCAL,ANYCAST",
-            Receiver::Delivered | Receiver::UnicastAway if v4 => {
-                "LOCAL,BROADCAST,MULTICAST,ANYCAST"
-            }
-            Receiver::Delivered | Receiver::UnicastAway => "LOCAL,MULTICAST,ANYCAST",
-        };
-        Test::Text(format!("-m addrtype {not}--dst-type {types}"))
+        let test = |types| Test::Text(format!("-m addrtype {not}--dst-type {types}"));
+        types.into_iter().map(test).collect()
     }
 
     /// The protocol, ports and what else stands behind the network header; and protocols that the

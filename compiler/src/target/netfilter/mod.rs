@@ -1,6 +1,8 @@
 //! What the targets of netfilter share: where packets pass, what can be asked there, and how rules
 //! are shared out between a mangle and a NAT chain.
 
+#[cfg(test)]
+pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod features;
 pub(crate) mod label;

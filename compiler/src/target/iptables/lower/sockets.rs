@@ -78,10 +78,10 @@ impl Build<'_> {
         let own = if addr.is_unspecified() {
             self.receiver(Receiver::Host)
         } else {
-            Test::Text(format!("-d {addr}"))
+            vec![Test::Text(format!("-d {addr}"))]
         };
         let ports = Test::Text(format!("-m multiport --dports {port}"));
-        let line = Line::new(vec![ports, own], Then::Drop);
+        let line = Line::new([vec![ports], own].concat(), Then::Drop);
         for_protocols(&protocols(proxy), &line)
     }
 }
