@@ -194,6 +194,12 @@ impl Match {
         }
     }
 
+    /// The key's value is the number.
+    #[cfg(test)]
+    pub(crate) fn number(key: Key, value: u64) -> Self {
+        Self::is(key, Values::Numbers(IntervalSet::one(value)))
+    }
+
     /// The family that the condition implies.
     pub(crate) fn family(&self) -> Option<Family> {
         match self {

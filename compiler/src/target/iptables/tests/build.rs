@@ -1,5 +1,6 @@
 //! Builds policies, and asks both variants of the tools what they think of them.
 
+use std::fmt::Write as _;
 use std::io;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -52,10 +53,12 @@ fn body(bundle: &Bundle, name: &str) -> String {
     sections.retain(|_| !held.next().unwrap_or(false));
     let lines = sections.iter().flat_map(|s| s.lines());
     let shown = lines.filter(|l| !l.contains("POLC-GENERATION") && !l.starts_with(':'));
-    shown
-        .filter(|l| *l != "COMMIT")
-        .map(|l| format!("{l}\n"))
-        .collect()
+    let shown: Vec<&str> = shown.filter(|l| *l != "COMMIT").collect();
+    shown.join(
+        "
+",
+    ) + "
+"
 }
 
 /// The rules of both families and the sets, after both variants of the tools have taken them.
@@ -66,7 +69,7 @@ pub(super) fn text(blocks: &str) -> String {
     };
     accepted(&bundle);
     let sets = bundle.file("sets.ipset").unwrap().lines().skip(2);
-    let sets: String = sets.map(|l| format!("{l}\n")).collect();
+    let sets = sets.collect::<Vec<_>>().join("\n");
     format!(
         "== v4\n{}== v6\n{}== sets\n{sets}",
         body(&bundle, "policy.v4"),
@@ -113,7 +116,7 @@ fn accepted(bundle: &Bundle) {
             polc_bundle::Family::V6 => "ip6tables",
         };
         let place = format!("-t {} -I {} -j {}", jump.table, jump.builtin, jump.chain);
-        jumps.push_str(&format!("{tool}-$variant -w {place}\n"));
+        writeln!(jumps, "{tool}-$variant -w {place}").unwrap();
     }
     for variant in ["legacy", "nft"] {
         let file = |name: &str| bundle.file(name).unwrap();

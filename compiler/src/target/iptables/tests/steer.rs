@@ -30,8 +30,8 @@ fn redirects_alone_need_no_mangle_chain() {
     insta::assert_snapshot!(text(
         "steer {
            direct tcp from host by uid 1337 as own
-           redirect tcp/{80, 443} from host => :15001 as out
-           redirect tcp, udp/53 from lan => :5353 as dns
+           redirect tcp/{80, 443} from host => :15001 as apps
+           redirect tcp/53, udp/53 from lan => :5353 as dns
            default direct
          }"
     ));
@@ -67,7 +67,7 @@ fn source_nat() {
     insta::assert_snapshot!(text(
         "egress {
            snat from fd00:1::/64 to wan => net 2001:db8:1::/64 as npt
-           snat from 10.1.0.0/24 to wan => 192.0.2.81 as snat
+           snat from 10.1.0.0/24 to wan => 192.0.2.81 as fixed
            direct from host to wan as own
            masquerade from lan to wan only v4 as lan
            default direct
@@ -117,6 +117,6 @@ fn what_steer_cannot_say_is_an_error() {
     assert_eq!(errors(lo), [say("DNAT of forwarded IPv6 traffic to `::1`")]);
     assert_eq!(
         errors("raw nft \"chain x { }\"\nto host { default allow }"),
-        ["target `iptables` has no place for text for `nft`"]
+        ["target `iptables` has no place for text for `nftables`"]
     );
 }
