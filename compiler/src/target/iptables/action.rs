@@ -12,7 +12,6 @@ use super::Build;
 use super::matches::{Alt, Alts};
 use super::names::{self, comment};
 use super::tree::{Chain, Comment, Line, Test, Then};
-use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Limit, Log, Mark, Rule, Sense, Stage, Verdict};
 use crate::target::netfilter::Role;
 use crate::target::netfilter::label::ADMITTED;
@@ -58,26 +57,6 @@ impl Build<'_> {
             };
             Line::new(vec![], then)
         };
-        let mut lines = Vec::new();
-        for Alt { tests, excludes } in alts.list {
-            if excludes.is_empty() {
-                lines.extend(joined(tests, &last));
-                continue;
-            }
-            if !once {
-                let title = format!(
-                    "rule `{}` excludes packets in overlapping conditions",
-                    rule.name
-                );
-                let error = Diagnostic::error(Code::TooComplex, title, rule.span);
-                self.errors.push(error);
-            }
-            let returned = |test| Line::new(vec![test], Then::Return);
-            let mut inner: Vec<Line> = excludes.into_iter().map(returned).collect();
-            inner.extend(joined(vec![], &last));
-            let chain = self.chain(&rule.name, inner);
-            lines.push(Line::new(tests, Then::Jump(chain)));
-        }
         let named = comment(&rule.name);
         let part = |line: Line| Line {
             comment: line.comment.clone().or_else(|| {
@@ -89,12 +68,51 @@ impl Build<'_> {
             block: Some(rule.block),
             ..line
         };
-        let mut lines: Vec<Line> = lines.into_iter().map(part).collect();
-        if !once {
-            let chain = self.chain(&rule.name, lines);
-            lines = vec![part(Line::new(vec![], Then::Jump(chain)))];
+        if once {
+            for Alt { tests, excludes } in alts.list {
+                if excludes.is_empty() {
+                    out.extend(joined(tests, &last).map(part));
+                } else {
+                    let chain = self.unless(rule, excludes, &Then::Return, &last);
+                    out.push(part(Line::new(tests, Then::Jump(chain))));
+                }
+            }
+            return;
         }
-        out.extend(lines);
+        // From the last on: who is excluded from one alternative goes on to those behind it.
+        let mut lines: Vec<Line> = Vec::new();
+        for Alt { tests, excludes } in alts.list.into_iter().rev() {
+            if excludes.is_empty() {
+                lines.splice(0..0, joined(tests, &last).map(part));
+                continue;
+            }
+            let rest = if lines.is_empty() {
+                Then::Return
+            } else {
+                Then::Goto(self.chain(&rule.name, std::mem::take(&mut lines)))
+            };
+            let chain = self.unless(rule, excludes, &rest, &last);
+            lines = vec![
+                part(Line::new(tests, Then::Goto(chain))),
+                part(Line::new(vec![], rest)),
+            ];
+        }
+        let chain = self.chain(&rule.name, lines);
+        out.push(part(Line::new(vec![], Then::Jump(chain))));
+    }
+
+    /// A chain that does as `last` but for packets that are excluded, which go elsewhere.
+    fn unless(
+        &mut self,
+        rule: &Rule,
+        excludes: Vec<Test>,
+        elsewhere: &Then,
+        last: &Line,
+    ) -> Arc<str> {
+        let leaves = |test| Line::new(vec![test], elsewhere.clone());
+        let mut lines: Vec<Line> = excludes.into_iter().map(leaves).collect();
+        lines.extend(joined(vec![], last));
+        self.chain(&rule.name, lines)
     }
 
     /// A chain of these lines in the table that is being written.

@@ -66,7 +66,12 @@ pub(super) fn condition(
         "uid" | "gid" => {
             let set = set.intersection(&IntervalSet::range(0, LARGEST_ID));
             ranges(&set, |a, b| {
-                text(format!("-m owner --{name}-owner {a}-{b}"))
+                let numbers = if a == b {
+                    a.to_string()
+                } else {
+                    format!("{a}-{b}")
+                };
+                text(format!("-m owner --{name}-owner {numbers}"))
             })
         }
         "ct.state" => words(set, &CT_STATES, "-m conntrack --ctstate"),

@@ -114,7 +114,13 @@ fn flush(run: &mut Vec<Line>, out: &mut Vec<Line>, made: &mut Vec<Chain>, blocks
             })
             .collect();
         let name = names::chain(&wish, &format!("{inner:?}"));
-        let jump = Line::new(vec![way], Then::Jump(name.clone()));
+        // Nothing comes back from a chain whose last line takes everything.
+        let then = if inner.last().is_some_and(Line::is_final) {
+            Then::Goto(name.clone())
+        } else {
+            Then::Jump(name.clone())
+        };
+        let jump = Line::new(vec![way], then);
         out.push(Line { block, ..jump });
         made.push(Chain {
             name,

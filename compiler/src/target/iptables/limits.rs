@@ -96,7 +96,7 @@ impl Build<'_> {
         self.features.add("hashlimit of a million a second", "4.9");
         let keys = self.keys(bucket, rule)?;
         let sense = if within { "upto" } else { "above" };
-        let name = names::object("", &bucket.name, &format!("{rate} {keys}"));
+        let name = names::object("", &bucket.name, &format!("{} {rate} {keys}", bucket.name));
         self.rates.insert(name.clone());
         let text = format!("-m hashlimit --hashlimit-{sense} {rate} --hashlimit-name {name}{keys}");
         Some(Test::Ask(text))
@@ -229,7 +229,7 @@ impl Build<'_> {
                     .collect()
             }
         };
-        let parameters = format!("{:?}", (set.key, size, timeout));
+        let parameters = format!("{:?}", (&set.name, set.key, size, timeout));
         let name = dynamic_name(self.family, &set.name, &parameters);
         self.pool.push(Set {
             name: name.clone(),

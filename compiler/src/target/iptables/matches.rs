@@ -15,7 +15,9 @@ use crate::ir::{Atom, Cube, Rule, Verdict};
 use crate::packet::addr::prefixes;
 use crate::packet::{AddrSet, IntervalSet};
 use crate::target::Capability;
-use crate::target::netfilter::sides::{Hook, Place, Receiver, SideTest, Sides, principals, sides};
+use crate::target::netfilter::sides::{
+    End, Hook, Place, Receiver, SideTest, Sides, principals, sides,
+};
 use crate::target::netfilter::text::quotable;
 
 /// The tests of one kernel rule.
@@ -99,7 +101,8 @@ impl Build<'_> {
         };
         excludes.extend(more);
         let captures = matches!(rule.verdict, Some(Verdict::Proxy(_)));
-        let mut product = vec![self.ways(&ways, rule), first];
+        let passed = self.ways(&ways, rule);
+        let mut product = vec![first];
         product.extend(self.addresses(rule, cube));
         let Some(fields) = self.fields(rule, cube) else {
             return;
@@ -123,59 +126,81 @@ impl Build<'_> {
         if let Some(receiver) = receivers.flatten().next() {
             product.push(vec![self.receiver(receiver)]);
         }
-        let count = product
-            .iter()
-            .fold(1, |n: usize, w| n.saturating_mul(w.len()));
+        let each = product.iter().map(Vec::len);
+        let count = each.fold(passed.len(), usize::saturating_mul);
         if count > MOST {
             let title = format!("rule `{}` needs more than {MOST} kernel rules", rule.name);
             let error = Diagnostic::error(Code::TooComplex, title, rule.span);
             self.errors.push(error);
             return;
         }
-        out.extend(combined(&product).into_iter().map(|tests| Alt {
-            tests,
-            excludes: excludes.clone(),
-        }));
+        let list = combined(&product);
+        for way in &passed {
+            out.extend(list.iter().map(|tests| Alt {
+                tests: [way.tests.as_slice(), tests].concat(),
+                excludes: [way.excludes.as_slice(), &excludes].concat(),
+            }));
+        }
     }
 
-    /// The interfaces that a packet passes.
-    fn ways(&mut self, ways: &[Sides], rule: &Rule) -> Ways {
+    /// The interfaces that a packet passes. A kernel rule asks for one name at each end: of several that
+    /// a packet must not have, the others are excluded.
+    fn ways(&mut self, ways: &[Sides], rule: &Rule) -> Vec<Alt> {
         let mut out = Vec::new();
         for way in ways {
-            let tests = way.before.iter().map(|test| self.side(test, rule));
-            let tests: Vec<Ways> = tests.collect();
-            out.extend(combined(&tests));
+            let mut list = vec![Alt::default()];
+            for test in &way.before {
+                list = self.side(test, rule, &list);
+            }
+            out.extend(list);
         }
         out
     }
 
-    fn side(&mut self, test: &SideTest, rule: &Rule) -> Ways {
-        use crate::target::netfilter::sides::End;
-        let mut on = |end: End, negate: bool, name: String, exact: bool| {
-            if exact && name.ends_with('+') {
-                self.unsupported(Capability::PlusInterface, rule.span);
-            }
-            match end {
-                End::In => Test::In { negate, name },
-                End::Out | End::Routed => Test::Out { negate, name },
-            }
-        };
-        match test {
+    /// `known`, and the test.
+    fn side(&mut self, test: &SideTest, rule: &Rule, known: &[Alt]) -> Vec<Alt> {
+        let (end, negate, names) = match test {
             SideTest::Names { end, negate, names } => {
-                let tests = names.iter().map(|n| on(*end, *negate, n.clone(), true));
-                if *negate {
-                    vec![tests.collect()]
-                } else {
-                    tests.map(|t| vec![t]).collect()
+                if names.iter().any(|n| n.ends_with('+')) {
+                    self.unsupported(Capability::PlusInterface, rule.span);
                 }
+                (*end, *negate, names.iter().cloned().collect())
             }
             SideTest::Prefix {
                 end,
                 negate,
                 prefix,
-            } => vec![vec![on(*end, *negate, format!("{prefix}+"), false)]],
-            SideTest::Sent(here) => vec![vec![self.sent_by_host(*here)]],
+            } => (*end, *negate, vec![format!("{prefix}+")]),
+            SideTest::Sent(here) => {
+                let test = self.sent_by_host(*here);
+                let with = |alt: &Alt| Alt {
+                    tests: [alt.tests.as_slice(), std::slice::from_ref(&test)].concat(),
+                    ..alt.clone()
+                };
+                return known.iter().map(with).collect();
+            }
+        };
+        let mut out = Vec::new();
+        for alt in known {
+            if !negate {
+                out.extend(names.iter().map(|name| {
+                    let mut alt = alt.clone();
+                    alt.tests.push(on(end, false, name));
+                    alt
+                }));
+                continue;
+            }
+            let mut alt = alt.clone();
+            for name in &names {
+                if alt.tests.iter().any(|t| asks_at(t, end)) {
+                    alt.excludes.push(on(end, false, name));
+                } else {
+                    alt.tests.push(on(end, true, name));
+                }
+            }
+            out.push(alt);
         }
+        out
     }
 
     /// Whether a packet is for this host. The kernel knows no broadcast on IPv6, and asks there for all
@@ -307,9 +332,10 @@ impl Build<'_> {
         }
         // ipset reads the ports of these.
         if [TCP, 17, 132, 136].contains(&protocol) {
-            let name = self.pool.ports(shown);
+            // Not by its complement: a packet without ports is in no set.
+            let name = self.pool.ports(set);
             let end = if source { "src" } else { "dst" };
-            return one(format!("-m set {not}--match-set {name} {end}"));
+            return one(format!("-m set --match-set {name} {end}"));
         }
         let chunks = shown
             .ranges()
@@ -430,6 +456,24 @@ impl Build<'_> {
         if let Some(label) = self.errors.last_mut().and_then(|d| d.labels.first_mut()) {
             label.text = format!("`{}` is asked for here", field.name());
         }
+    }
+}
+
+/// The test that an interface has a name.
+fn on(end: End, negate: bool, name: &str) -> Test {
+    let name = name.to_owned();
+    match end {
+        End::In => Test::In { negate, name },
+        End::Out | End::Routed => Test::Out { negate, name },
+    }
+}
+
+/// Whether the test is of the name of the interface at `end`.
+fn asks_at(test: &Test, end: End) -> bool {
+    match test {
+        Test::In { .. } => end == End::In,
+        Test::Out { .. } => end != End::In,
+        _ => false,
     }
 }
 

@@ -4,6 +4,7 @@ use super::{finish, goto, whole};
 use crate::ir::Governs;
 use crate::target::Capability;
 use crate::target::iptables::Build;
+use crate::target::iptables::matches::Alt;
 use crate::target::iptables::tree::{Line, Table, Test, Then};
 use crate::target::netfilter::check;
 use crate::target::netfilter::label::ADMITTED;
@@ -57,8 +58,16 @@ fn chain(build: &mut Build, name: &str, builtin: &'static str, hook: Hook) {
             lines.push(label);
         }
         let chain = build.chain(&name.to_lowercase(), judged);
-        for scope in stateless {
-            lines.push(Line::new(scope, goto(&chain)));
+        for Alt { tests, excludes } in stateless {
+            if excludes.is_empty() {
+                lines.push(Line::new(tests, goto(&chain)));
+                continue;
+            }
+            let excluded = |test| Line::new(vec![test], Then::Return);
+            let mut inner: Vec<Line> = excludes.into_iter().map(excluded).collect();
+            inner.push(Line::new(vec![], goto(&chain)));
+            let unless = build.chain("unless", inner);
+            lines.push(Line::new(tests, Then::Jump(unless)));
         }
         lines.extend(flow_lookup(build, judges_lo));
         lines.extend(build.strict_tcp(&[]));
@@ -95,18 +104,14 @@ fn admitted(build: &Build) -> Option<Line> {
 }
 
 /// The conditions of packets that are judged one by one.
-fn stateless(build: &mut Build, hook: Hook) -> Vec<Vec<Test>> {
+fn stateless(build: &mut Build, hook: Hook) -> Vec<Alt> {
     let place = Place {
         hook,
         loopback: false,
     };
     let mut out = Vec::new();
     for scope in check::stateless_scopes(build.ir) {
-        let alts = build.alternatives(&scope, place).list;
-        if alts.iter().any(|a| !a.excludes.is_empty()) {
-            build.unsupported(Capability::ManyValues, scope.span);
-        }
-        out.extend(alts.into_iter().map(|a| a.tests));
+        out.extend(build.alternatives(&scope, place).list);
     }
     out
 }
