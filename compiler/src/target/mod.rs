@@ -215,8 +215,8 @@ impl Capability {
         }
     }
 
-    /// Whether nftables can: what was introduced for another target.
-    fn is_of_nftables(self) -> bool {
+    /// Whether it was introduced for what iptables alone lacks.
+    fn is_beyond_iptables(self) -> bool {
         matches!(
             self,
             Self::GuardFragments

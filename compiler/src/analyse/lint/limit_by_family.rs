@@ -12,20 +12,13 @@ page! {
     /// ## Bad
     ///
     /// ```pol
-    /// to host {
-    ///   allow tcp/80 within 100/s
-    ///   default deny
-    /// }
+    /// to host { default deny log "in" at 3/s }
     /// ```
     ///
     /// ## Good
     ///
     /// ```pol
-    /// to host {
-    ///   allow tcp/80 within 50/s only v4
-    ///   allow tcp/80 within 50/s only v6
-    ///   default deny
-    /// }
+    /// to host { default deny log "in" at 3/s per source }
     /// ```
     pub(super) static PAGE: FamilyScope Warning, Syntactic
 }

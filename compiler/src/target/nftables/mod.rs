@@ -55,7 +55,7 @@ impl Target for Nftables {
     }
 
     fn has(&self, capability: Capability) -> bool {
-        capability.is_of_nftables()
+        capability.is_beyond_iptables()
     }
 
     fn emit(
