@@ -1,11 +1,7 @@
 //! The iptables target against the kernel: policies made up by machine are loaded by both variants of the
 //! tools, in network namespaces of their own.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fmt::Write as _;
 use std::io::Write as _;

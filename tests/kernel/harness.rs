@@ -9,7 +9,7 @@ use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::{Files, Options, compile, target};
 use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology, running_as_root};
 use polc_runtime_loader::{
-    AccessError, Applied, ApplyError, ApplyOptions, Removed, Status, apply, remove, status,
+    AccessError, Applied, ApplyError, ApplyOptions, Changes, Removed, Status, apply, remove, status,
 };
 use tempfile::TempDir;
 
@@ -177,7 +177,7 @@ impl Bench {
             return Applied {
                 generation: bundle.manifest().generation.clone(),
                 previous: None,
-                changes: Default::default(),
+                changes: Changes::default(),
                 warnings: vec![],
                 dry_run: false,
             };

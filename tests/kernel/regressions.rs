@@ -74,10 +74,10 @@ impl FrameOf {
 }
 
 fn packet_too_big_of_no_known_flow_is_admitted(target: &'static str) {
-    let steer = if target != "ebpf" {
-        "steer { match tcp/81 count }"
-    } else {
+    let steer = if target == "ebpf" {
         ""
+    } else {
+        "steer { match tcp/81 count }"
     };
     let bench = Bench::on(
         target,
@@ -147,16 +147,16 @@ fn a_packet_fires_a_rule_once_whatever_alternatives_hold(target: &'static str) {
 }
 
 fn directions_that_a_new_policy_does_not_govern_are_free(target: &'static str) {
-    let first = if target != "ebpf" {
+    let first = if target == "ebpf" {
+        "set noisy = {} dynamic idle 10m
+         guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
+         default deny"
+    } else {
         "proxy box { listen tcp at 127.0.0.1:12345, [::1]:12345  mark 0x1/0xff  table 100 }
          set noisy = {} dynamic idle 10m
          guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
          steer { proxy tcp/80 from lan via box  dnat tcp/81 only v4 => 10.0.2.2  }
          egress { masquerade }
-         default deny"
-    } else {
-        "set noisy = {} dynamic idle 10m
-         guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
          default deny"
     };
     let bench = Bench::on(target, first);

@@ -46,6 +46,7 @@ mod names;
 mod nat;
 mod remark;
 mod sets;
+mod sides;
 mod template;
 mod tree;
 mod verdict;
