@@ -102,7 +102,12 @@ impl Session {
             ..target::Options::default()
         };
         match target.emit(ir, &self.compilation.sources, &options) {
-            Ok(bundle) => Ok(Some(bundle)),
+            Ok(bundle) => {
+                let remarks = target.remarks(ir, &options);
+                self.compilation.diagnostics.extend(remarks);
+                polc_compiler::diagnostic::sort(&mut self.compilation.diagnostics);
+                Ok(Some(bundle))
+            }
             Err(diagnostics) => {
                 self.compilation.diagnostics.extend(diagnostics);
                 polc_compiler::diagnostic::sort(&mut self.compilation.diagnostics);

@@ -21,7 +21,7 @@ use polc_compiler::analyse::lint::{self, Meta, Settings};
 use polc_compiler::analyse::prove;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::diagnostic::{self, Diagnostic, fix};
-use polc_compiler::target::{self, Nftables, Target as _};
+use polc_compiler::target::{self, Iptables, Nftables, Target as _};
 use polc_compiler::{Compilation, Files, Options, compile};
 
 /// Files that examples may name.
@@ -76,6 +76,9 @@ fn linted(meta: &Meta, text: &str) -> (Compilation, Vec<Diagnostic>) {
     if let Some(ir) = &result.ir {
         let built = Nftables.emit(ir, &result.sources, &target::Options::default());
         found.extend(built.err().unwrap_or_default());
+        if meta.id == diagnostic::Code::FamilyScope.id() {
+            found.extend(Iptables.remarks(ir, &target::Options::default()));
+        }
         let claims = prove::prove(&result.policy, ir);
         let claims = claims.iter();
         found.extend(

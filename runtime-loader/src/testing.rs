@@ -19,6 +19,8 @@ pub(crate) fn manifest() -> Manifest {
         programs: Vec::new(),
         state: Vec::new(),
         classes: Vec::new(),
+        chains: Vec::new(),
+        jumps: Vec::new(),
         unresolved: vec![],
         routing: RoutingPlan::default(),
         sysctls: vec![],

@@ -85,6 +85,8 @@ fn bundle() -> Bundle {
         programs: vec![program],
         state: vec!["log".to_owned(), "log_lost".to_owned()],
         classes: Vec::new(),
+        chains: Vec::new(),
+        jumps: Vec::new(),
         unresolved: Vec::new(),
         routing: RoutingPlan::default(),
         sysctls: Vec::new(),

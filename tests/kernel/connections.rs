@@ -11,6 +11,8 @@ use crate::probe::{Ear, Ends, SENTINEL, addresses};
 
 on_targets! {
     nftables: a_connection_that_has_ended_is_judged_anew, ends_can_meet_again, what_ends_no_connection_does_not_cut_it, what_fits_no_flow_is_denied, a_rejected_flow_lets_its_answer_pass_alone;
+    iptables_legacy: a_connection_that_has_ended_is_judged_anew, ends_can_meet_again, what_ends_no_connection_does_not_cut_it, what_fits_no_flow_is_denied, a_rejected_flow_lets_its_answer_pass_alone;
+    iptables_nft: a_connection_that_has_ended_is_judged_anew, ends_can_meet_again, what_ends_no_connection_does_not_cut_it, what_fits_no_flow_is_denied, a_rejected_flow_lets_its_answer_pass_alone;
     ebpf: a_connection_that_has_ended_is_judged_anew, ends_can_meet_again, what_ends_no_connection_does_not_cut_it, what_fits_no_flow_is_denied, a_rejected_flow_lets_its_answer_pass_alone;
 }
 

@@ -8,6 +8,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
+    iptables_legacy: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
+    iptables_nft: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
     ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
 }
 

@@ -8,6 +8,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
+    iptables_legacy: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
+    iptables_nft: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
     ebpf: masquerade_takes_the_outgoing_address, only_one_family_when_it_says_so, snat_takes_the_given_address_and_prefix, the_hosts_own_flows_and_forwarded_ones_are_told_apart;
 }
 

@@ -11,6 +11,8 @@ use crate::probe::{Ear, Ends, SENTINEL, addresses, holds, packet_of, wrong_check
 
 on_targets! {
     nftables: a_closed_port_refuses, hops_on_the_way_are_found, the_largest_packet_of_the_way_is_learned, equal_identifiers_of_pings_are_told_apart;
+    iptables_legacy: a_closed_port_refuses, hops_on_the_way_are_found, the_largest_packet_of_the_way_is_learned, equal_identifiers_of_pings_are_told_apart;
+    iptables_nft: a_closed_port_refuses, hops_on_the_way_are_found, the_largest_packet_of_the_way_is_learned, equal_identifiers_of_pings_are_told_apart;
     ebpf: a_closed_port_refuses, hops_on_the_way_are_found, the_largest_packet_of_the_way_is_learned, equal_identifiers_of_pings_are_told_apart;
 }
 

@@ -8,6 +8,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: zones_see_what_they_may, nothing_comes_in_from_outside, sets_and_their_complements_agree_with_the_addresses, by_asks_who_sent_it, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny, marks_stay_with_the_flow;
+    iptables_legacy: zones_see_what_they_may, nothing_comes_in_from_outside, sets_and_their_complements_agree_with_the_addresses, by_asks_who_sent_it, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny, marks_stay_with_the_flow;
+    iptables_nft: zones_see_what_they_may, nothing_comes_in_from_outside, sets_and_their_complements_agree_with_the_addresses, by_asks_who_sent_it, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny, marks_stay_with_the_flow;
     ebpf: zones_see_what_they_may, nothing_comes_in_from_outside, sets_and_their_complements_agree_with_the_addresses, by_asks_who_sent_it, counters_carry_the_rules_names, neighbour_discovery_survives_a_deny, marks_stay_with_the_flow;
 }
 

@@ -11,6 +11,8 @@ use crate::probe::{Ear, Ends, SENTINEL};
 
 on_targets! {
     nftables: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first;
+    iptables_legacy: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first;
+    iptables_nft: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first;
     ebpf: fragments_share_the_fate_of_their_datagram, a_fragment_without_its_first_goes_nowhere, options_behind_the_fragment_header_lose_no_fragments, fragments_are_translated_like_their_first, the_fragments_of_one_datagram_let_no_others_pass;
 }
 

@@ -10,6 +10,8 @@ use crate::regressions::arriving;
 
 on_targets! {
     nftables: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one;
+    iptables_legacy: packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one;
+    iptables_nft: packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one;
     ebpf: an_established_flow_meets_the_guard_too, frames_are_judged_one_by_one, packets_are_limited_not_flows, a_mark_of_guard_is_what_the_filter_sees, notrack_leaves_no_flow_behind, what_is_not_tracked_is_judged_one_by_one, a_proxy_gets_what_is_not_tracked, a_reject_of_what_is_not_tracked_is_answered;
 }
 

@@ -8,6 +8,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: a_neighbour_is_reached_by_the_public_address;
+    iptables_legacy: a_neighbour_is_reached_by_the_public_address;
+    iptables_nft: a_neighbour_is_reached_by_the_public_address;
     ebpf: a_neighbour_is_reached_by_the_public_address;
 }
 

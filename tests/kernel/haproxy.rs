@@ -11,6 +11,8 @@ use crate::harness::{Bench, Process, has_program, loopback, on_targets};
 
 on_targets! {
     nftables: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
+    iptables_legacy: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
+    iptables_nft: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
     ebpf: haproxy_takes_connections_of_the_lan_and_of_the_host, without_haproxy_nothing_gets_through;
 }
 

@@ -2,15 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command};
+use std::sync::Mutex;
 
 use polc_bundle::Bundle;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::{Files, Options, compile, target};
 use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology, running_as_root};
 use polc_runtime_loader::{
-    AccessError, Applied, ApplyError, ApplyOptions, Removed, Status, apply, remove, status,
+    AccessError, Applied, ApplyError, ApplyOptions, Changes, Removed, Status, apply, remove, status,
 };
 use tempfile::TempDir;
+
+use crate::iptables;
 
 /// A topology whose router has a policy. Zone `client` is behind `lan0`, `server` behind `wan0`,
 /// `third` behind `dmz0`.
@@ -18,6 +21,8 @@ pub(crate) struct Bench {
     pub(crate) topology: Topology,
     target: &'static str,
     state: TempDir,
+    /// The bundle for iptables that is in force.
+    loaded: Mutex<Option<Bundle>>,
 }
 
 /// Lets `lo` take what programs capture of a host's own packets.
@@ -107,6 +112,7 @@ pub(crate) fn build_with(name: &str, body: &str, sizes: &target::Options) -> Bun
     let Some(ir) = &compilation.ir else {
         panic!("the policy is wrong:\n{}", found.join("\n"))
     };
+    let name = iptables::variant(name).map_or(name, |_| "iptables");
     let target = target::find(name).expect("the target exists");
     match target.emit(ir, &compilation.sources, sizes) {
         Ok(bundle) => bundle,
@@ -143,6 +149,7 @@ impl Bench {
             topology,
             target: "nftables",
             state: TempDir::new().expect("a directory"),
+            loaded: Mutex::new(None),
         }
     }
 
@@ -162,6 +169,19 @@ impl Bench {
 
     /// Puts a bundle in force.
     pub(crate) fn apply_bundle(&self, bundle: &Bundle) -> Applied {
+        if let Some(variant) = iptables::variant(self.target) {
+            if let Err(error) = iptables::load(self.router(), bundle, variant) {
+                panic!("{error}\n{}", bundle.file("policy.v4").unwrap_or_default())
+            }
+            *self.loaded.lock().expect("a bundle") = Some(bundle.clone());
+            return Applied {
+                generation: bundle.manifest().generation.clone(),
+                previous: None,
+                changes: Changes::default(),
+                warnings: vec![],
+                dry_run: false,
+            };
+        }
         match apply(bundle, &self.options(), &mut |_| {}) {
             Ok(applied) => applied,
             Err(error) => {
@@ -197,6 +217,11 @@ impl Bench {
 
     /// Packets counted by a rule.
     pub(crate) fn packets(&self, rule: &str) -> u64 {
+        if let Some(variant) = iptables::variant(self.target) {
+            let loaded = self.loaded.lock().expect("a bundle");
+            let bundle = loaded.as_ref().expect("a policy");
+            return iptables::packets(self.router(), bundle, variant, rule);
+        }
         let status = self.status();
         let rule = status
             .rules
@@ -208,6 +233,13 @@ impl Bench {
 
     /// The router's ruleset, for messages.
     pub(crate) fn ruleset(&self) -> String {
+        if let Some(variant) = iptables::variant(self.target) {
+            let saved = |tool: &str| {
+                let program = format!("{tool}-{variant}-save");
+                self.router().output(&program, &["-c"]).unwrap_or_default()
+            };
+            return saved("iptables") + &saved("ip6tables");
+        }
         self.topology
             .router
             .output("nft", &["list", "ruleset"])

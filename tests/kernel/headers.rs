@@ -10,6 +10,8 @@ use crate::probe::{Ear, Ends, SENTINEL, addresses, with_extensions, with_options
 
 on_targets! {
     nftables: options_and_extension_headers_hide_nothing, nothing_of_a_cut_packet_is_allowed;
+    iptables_legacy: options_and_extension_headers_hide_nothing, nothing_of_a_cut_packet_is_allowed;
+    iptables_nft: options_and_extension_headers_hide_nothing, nothing_of_a_cut_packet_is_allowed;
     ebpf: options_and_extension_headers_hide_nothing, nothing_of_a_cut_packet_is_allowed;
 }
 

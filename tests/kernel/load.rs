@@ -15,6 +15,8 @@ use crate::probe::Ends;
 
 on_targets! {
     nftables: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
+    iptables_legacy: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
+    iptables_nft: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
     ebpf: connections_live_through_many_applies, a_flood_of_flows_cuts_no_translated_connection, ports_of_flows_that_are_over_are_given_again;
 }
 

@@ -26,6 +26,7 @@ mod hairpin;
 mod haproxy;
 mod harness;
 mod headers;
+mod iptables;
 mod load;
 mod own;
 mod probe;

@@ -10,6 +10,8 @@ use crate::harness::{Bench, loopback, on_targets};
 
 on_targets! {
     nftables: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
+    iptables_legacy: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
+    iptables_nft: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
     ebpf: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
 }
 

@@ -9,6 +9,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    iptables_legacy: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    iptables_nft: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
     ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
 }
 

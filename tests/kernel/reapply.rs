@@ -7,6 +7,8 @@ use crate::harness::{Bench, build_for, on_targets};
 
 on_targets! {
     nftables: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
+    iptables_legacy: established_flows_survive, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
+    iptables_nft: established_flows_survive, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
     ebpf: established_flows_survive, a_flow_from_before_the_first_apply_is_judged_as_new, buckets_keep_their_state_unless_they_change, nothing_leaks_during_two_hundred_applies;
 }
 

@@ -8,6 +8,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
+    iptables_legacy: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
+    iptables_nft: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
     ebpf: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
 }
 

@@ -12,6 +12,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
+    iptables_legacy: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, extension_headers_hide_nothing, unusual_names_load, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
+    iptables_nft: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, extension_headers_hide_nothing, unusual_names_load, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
     ebpf: packet_too_big_of_no_known_flow_is_admitted, a_packet_fires_a_rule_once_whatever_alternatives_hold, directions_that_a_new_policy_does_not_govern_are_free, negated_ports_are_not_asked_of_later_fragments, extension_headers_hide_nothing, unusual_names_load, rules_share_a_limit_of_live_flows, filter_sees_where_a_rewritten_flow_of_the_host_goes, steer_decides_once_with_limits_and_every_kind_of_verdict, a_stateless_section_judges_both_directions, loopback_is_judged_by_rules_that_name_it, untracked_traffic_is_judged_whole;
 }
 
@@ -72,10 +74,10 @@ impl FrameOf {
 }
 
 fn packet_too_big_of_no_known_flow_is_admitted(target: &'static str) {
-    let steer = if target == "nftables" {
-        "steer { match tcp/81 count }"
-    } else {
+    let steer = if target == "ebpf" {
         ""
+    } else {
+        "steer { match tcp/81 count }"
     };
     let bench = Bench::on(
         target,
@@ -145,16 +147,16 @@ fn a_packet_fires_a_rule_once_whatever_alternatives_hold(target: &'static str) {
 }
 
 fn directions_that_a_new_policy_does_not_govern_are_free(target: &'static str) {
-    let first = if target == "nftables" {
+    let first = if target == "ebpf" {
+        "set noisy = {} dynamic idle 10m
+         guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
+         default deny"
+    } else {
         "proxy box { listen tcp at 127.0.0.1:12345, [::1]:12345  mark 0x1/0xff  table 100 }
          set noisy = {} dynamic idle 10m
          guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
          steer { proxy tcp/80 from lan via box  dnat tcp/81 only v4 => 10.0.2.2  }
          egress { masquerade }
-         default deny"
-    } else {
-        "set noisy = {} dynamic idle 10m
-         guard on lan0 { deny udp/80 from @noisy  deny udp over 1/h per source add @noisy default allow }
          default deny"
     };
     let bench = Bench::on(target, first);

@@ -12,6 +12,8 @@ use crate::probe::{
 
 on_targets! {
     nftables: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
+    iptables_legacy: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
+    iptables_nft: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
     ebpf: every_kind_of_refusal_in_every_direction, nobody_answers_what_is_for_many, what_has_options_is_refused_like_the_rest;
 }
 
@@ -99,7 +101,7 @@ fn every_kind_of_refusal_in_every_direction(target: &'static str) {
             let local = what == "from the host";
             for (number, (kind, four, six)) in (20..).zip(KINDS) {
                 let mut ear = own(namespace, interface);
-                if local && target == "nftables" {
+                if local && target != "ebpf" {
                     let outcome = speaker.udp(to, number);
                     assert!(
                         matches!(
@@ -121,7 +123,7 @@ fn every_kind_of_refusal_in_every_direction(target: &'static str) {
                 }
                 let outcome = speaker.tcp(to, number);
                 let mut expected = vec![tcp_outcome(kind, v6)];
-                if local && target == "nftables" {
+                if local && target != "ebpf" {
                     expected.push(Outcome::TimedOut);
                     expected.push(Outcome::Prohibited);
                 }
@@ -130,7 +132,7 @@ fn every_kind_of_refusal_in_every_direction(target: &'static str) {
                     "{what} {to} {kind}: {outcome:?}"
                 );
             }
-            if !(local && target == "nftables") {
+            if !(local && target != "ebpf") {
                 assert_eq!(speaker.udp(to, 24), Outcome::Refused, "{what} {to}");
             }
             for port in [24, 25] {

@@ -9,6 +9,8 @@ use crate::probe::{Ear, Ends, SENTINEL, with_extensions, with_options};
 
 on_targets! {
     nftables: errors_about_a_flow_through_the_router_belong_to_it, errors_about_a_flow_of_the_host_belong_to_it, packet_too_big_passes_unless_the_policy_is_strict, what_errors_quote_is_read_behind_options;
+    iptables_legacy: errors_about_a_flow_through_the_router_belong_to_it, errors_about_a_flow_of_the_host_belong_to_it, packet_too_big_passes_unless_the_policy_is_strict, what_errors_quote_is_read_behind_options;
+    iptables_nft: errors_about_a_flow_through_the_router_belong_to_it, errors_about_a_flow_of_the_host_belong_to_it, packet_too_big_passes_unless_the_policy_is_strict, what_errors_quote_is_read_behind_options;
     ebpf: errors_about_a_flow_through_the_router_belong_to_it, errors_about_a_flow_of_the_host_belong_to_it, packet_too_big_passes_unless_the_policy_is_strict, what_errors_quote_is_read_behind_options;
 }
 

@@ -6,6 +6,8 @@ use crate::harness::{Bench, on_targets};
 
 on_targets! {
     nftables: flows_take_the_way_of_their_table;
+    iptables_legacy: flows_take_the_way_of_their_table;
+    iptables_nft: flows_take_the_way_of_their_table;
     ebpf: flows_take_the_way_of_their_table;
 }
 

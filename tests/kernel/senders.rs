@@ -14,6 +14,8 @@ use crate::harness::{Bench, Process, build_for, has_program, on_targets, possibl
 
 on_targets! {
     nftables: names_are_looked_up_on_the_machine, a_name_that_nobody_has_stops_the_apply;
+    iptables_legacy: names_are_looked_up_on_the_machine;
+    iptables_nft: names_are_looked_up_on_the_machine;
     ebpf: names_are_looked_up_on_the_machine, a_name_that_nobody_has_stops_the_apply;
 }
 

@@ -7,6 +7,8 @@ use crate::regressions::arriving;
 
 on_targets! {
     nftables: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
+    iptables_legacy: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
+    iptables_nft: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
     ebpf: a_length_is_that_of_the_whole_packet, a_stateless_section_judges_what_fits_no_flow;
 }
 

@@ -9,6 +9,8 @@ use crate::probe::{Ear, Ends, SENTINEL};
 
 on_targets! {
     nftables: a_priority_tag_hides_nothing, frames_of_no_vlan_go_nowhere;
+    iptables_legacy: a_priority_tag_hides_nothing, frames_of_no_vlan_go_nowhere;
+    iptables_nft: a_priority_tag_hides_nothing, frames_of_no_vlan_go_nowhere;
     ebpf: a_priority_tag_hides_nothing, frames_of_no_vlan_go_nowhere;
 }
 

@@ -250,6 +250,8 @@ mod tests {
             programs: vec![],
             state: vec![],
             classes: vec![],
+            chains: vec![],
+            jumps: vec![],
             unresolved: vec![],
             routing: RoutingPlan {
                 rules: vec![RoutingRule {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::routing::RoutingPlan;
+use crate::routing::{Family, RoutingPlan};
 
 /// The version of the manifest's layout. A loader refuses any other.
 pub const SCHEMA: u32 = 1;
@@ -15,7 +15,7 @@ pub struct Manifest {
     pub schema: u32,
     /// The policy's name.
     pub policy: String,
-    /// The target it was built for: `nftables` or `ebpf`.
+    /// The target it was built for: `nftables`, `ebpf` or `iptables`.
     pub target: String,
     /// The hash of the whole content: 32 hexadecimal digits (128 bits of a SHA-256).
     pub generation: String,
@@ -46,6 +46,14 @@ pub struct Manifest {
     /// has the number of the first whose pattern matches its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ClassEntry>,
+    /// The chains of iptables that the bundle's files fill, by family and table. Others whose names begin
+    /// with `POLC-` are left over from another policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chains: Vec<TableChains>,
+    /// The jumps from the kernel's own chains, which a loader puts in if they are not there, in this order, and takes
+    /// away in the opposite one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jumps: Vec<Jump>,
     /// Names that are looked up on the machine that loads the bundle. Where there are programs, the numbers
     /// go into the object's map `principals`, each one more than it is, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -251,6 +259,32 @@ pub struct ClassEntry {
     pub pattern: String,
     /// Their number.
     pub number: u32,
+}
+
+/// The chains in a table of iptables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableChains {
+    /// Whose: `iptables` or `ip6tables`.
+    pub family: Family,
+    /// `raw`, `mangle`, `nat` or `filter`.
+    pub table: String,
+    /// Their names.
+    pub chains: Vec<String>,
+}
+
+/// A rule `-j CHAIN` at the beginning of a chain of the kernel's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Jump {
+    /// Whose: `iptables` or `ip6tables`.
+    pub family: Family,
+    /// `raw`, `mangle`, `nat` or `filter`.
+    pub table: String,
+    /// The kernel's chain, such as `INPUT`.
+    pub builtin: String,
+    /// The policy's.
+    pub chain: String,
 }
 
 /// A user, group or control group that the kernel tool looks up by name when it loads the

@@ -126,6 +126,8 @@ codes! {
     Unsupported = "POL601" "backend-unsupported";
     /// An interface name that no kernel would accept.
     InterfaceName = "POL607" "interface-name-too-long";
+    /// The target counts for each family what the policy counts for both.
+    FamilyScope = "POL608" "limit-by-family";
     /// The rule's date has passed.
     Expired = "POL703" "expired";
     /// A name that nothing defines, or that is defined by itself.

@@ -4,6 +4,8 @@
 //! it cannot. A new target is a module and its line in [`all`].
 
 pub mod ebpf;
+pub mod iptables;
+mod netfilter;
 pub mod nftables;
 mod routing;
 
@@ -14,6 +16,7 @@ use crate::ir::Ir;
 use crate::source::{SourceMap, Span};
 
 pub use ebpf::Ebpf;
+pub use iptables::Iptables;
 pub use nftables::Nftables;
 
 /// Turns policies into bundles for one kernel mechanism.
@@ -31,11 +34,17 @@ pub trait Target: Sync {
         sources: &SourceMap,
         options: &Options,
     ) -> Result<Bundle, Vec<Diagnostic>>;
+
+    /// Where the target does something else than the policy says, as closely as it can: warnings
+    /// about a policy that it can express.
+    fn remarks(&self, _: &Ir, _: &Options) -> Vec<Diagnostic> {
+        Vec::new()
+    }
 }
 
 /// Every target.
 pub fn all() -> &'static [&'static dyn Target] {
-    &[&Nftables, &Ebpf]
+    &[&Nftables, &Ebpf, &Iptables]
 }
 
 /// The target of that name.
@@ -116,6 +125,46 @@ pub enum Capability {
     PortWithoutPorts,
     /// A rate beyond a token for each nanosecond, or a burst beyond 32 bits.
     HugeRate,
+    /// Fragments in guard.
+    GuardFragments,
+    /// The length of a packet as received, where it is not that of its header.
+    PacketLength,
+    /// The Ethernet destination.
+    DestEther,
+    /// Many single values of a field that the kernel takes one by one.
+    ManyValues,
+    /// Many prefixes of an original destination.
+    ManyOriginals,
+    /// An interface whose name ends in `+`.
+    PlusInterface,
+    /// More than a million packets a second, or a larger bucket.
+    FastRate,
+    /// A rate that would be rounded by more than two hundredths.
+    CoarseRate,
+    /// A bucket that takes more than a day to fill.
+    SlowRate,
+    /// A bucket of bytes that holds another amount than one second's worth.
+    ByteBurst,
+    /// `full within` of a bucket.
+    FullWithin,
+    /// A rate per key of a rule that decides nothing, or of log entries about what passes.
+    FullNoted,
+    /// `max` and `full` of a limit of live flows.
+    FlowTable,
+    /// A limit of live flows for each pair of addresses.
+    FlowPairs,
+    /// A limit of live flows that is asked in several places.
+    SharedFlows,
+    /// Dynamic sets of pairs.
+    PairSets,
+    /// `idle` of a set that is no number of seconds.
+    OddIdle,
+    /// `down direct` of a proxy.
+    DownDirect,
+    /// A target port for UDP-Lite.
+    UdpLiteNat,
+    /// Many targets by source.
+    ManyTargets,
 }
 
 impl Capability {
@@ -138,7 +187,59 @@ impl Capability {
             Self::ManyLimitedNat => "more than 100 limited rules before the last NAT rule",
             Self::PortWithoutPorts => "a target port for protocols that have no ports",
             Self::HugeRate => "a rate above one token a nanosecond or a burst above 4 G",
+            Self::GuardFragments => {
+                "fragments in `guard`, where the kernel has put them together already"
+            }
+            Self::PacketLength => "the length of a packet as received",
+            Self::DestEther => "the Ethernet destination",
+            Self::ManyValues => "so many single values",
+            Self::ManyOriginals => "more than 64 prefixes of an original destination",
+            Self::PlusInterface => "an interface whose name ends in `+`",
+            Self::FastRate => "a rate above a million packets a second or a larger bucket",
+            Self::CoarseRate => "a rate that the kernel would round by more than 2 %",
+            Self::SlowRate => "a bucket that takes more than a day to fill",
+            Self::ByteBurst => "a bucket of bytes that holds more or less than a second's worth",
+            Self::FullWithin => "`full within`",
+            Self::FullNoted => {
+                "a rate per key without a verdict that refuses: packets of a key for which there \
+                 is no room would be dropped"
+            }
+            Self::FlowTable => "`max` or `full within` of a limit of live flows",
+            Self::FlowPairs => "a limit of live flows for each pair of addresses",
+            Self::SharedFlows => "a limit of live flows that is asked in several places",
+            Self::PairSets => "a dynamic set of pairs",
+            Self::OddIdle => "an `idle` that is no number of seconds, or longer than 24 days",
+            Self::DownDirect => "`down direct`",
+            Self::UdpLiteNat => "a target port for UDP-Lite",
+            Self::ManyTargets => "more than 32 targets by source",
         }
+    }
+
+    /// Whether it was introduced for what iptables alone lacks.
+    fn is_beyond_iptables(self) -> bool {
+        matches!(
+            self,
+            Self::GuardFragments
+                | Self::PacketLength
+                | Self::DestEther
+                | Self::ManyValues
+                | Self::ManyOriginals
+                | Self::PlusInterface
+                | Self::FastRate
+                | Self::CoarseRate
+                | Self::SlowRate
+                | Self::ByteBurst
+                | Self::FullWithin
+                | Self::FullNoted
+                | Self::FlowTable
+                | Self::FlowPairs
+                | Self::SharedFlows
+                | Self::PairSets
+                | Self::OddIdle
+                | Self::DownDirect
+                | Self::UdpLiteNat
+                | Self::ManyTargets
+        )
     }
 
     /// How a policy can do without, where there is a way.
@@ -150,6 +251,15 @@ impl Capability {
             Self::StaleMark => Some("ask about the mark before it is set"),
             Self::MovedEgress => Some("say `and allow`, or name the zone that the flows come from"),
             Self::Ipv6LoopbackNat => Some("send it to an address of one of the interfaces"),
+            Self::PacketLength => Some("ask for `ip.length`"),
+            Self::ByteBurst => Some("set `burst` to what may come in a second"),
+            Self::FullNoted => Some("use a rate without a key, or one rule that decides"),
+            Self::SharedFlows => {
+                Some("give each rule a limit of its own, and each direction its section")
+            }
+            Self::OddIdle => Some("round it to seconds"),
+            Self::DownDirect => Some("say `down deny`"),
+            Self::CoarseRate => Some("choose a rate that divides a million, or a lower one"),
             _ => None,
         }
     }
@@ -176,6 +286,22 @@ pub(crate) fn unsupported(target: &dyn Target, capability: Capability, span: Spa
         capability.describe()
     );
     Diagnostic::error(Code::Unsupported, title, span).help(help)
+}
+
+/// An error that a policy cannot cause.
+fn internal(error: &dyn std::fmt::Display) -> Diagnostic {
+    // The first text of any source map: the policy file.
+    let file = SourceMap::default().add("", "");
+    let span = Span {
+        file,
+        start: 0,
+        end: 0,
+    };
+    Diagnostic::error(
+        Code::Unsupported,
+        format!("cannot write the bundle: {error}"),
+        span,
+    )
 }
 
 #[cfg(test)]

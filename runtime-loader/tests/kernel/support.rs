@@ -168,6 +168,8 @@ pub(crate) fn manifest(target: &str) -> Manifest {
         programs: Vec::new(),
         state: Vec::new(),
         classes: Vec::new(),
+        chains: Vec::new(),
+        jumps: Vec::new(),
         unresolved: Vec::new(),
         routing: RoutingPlan::default(),
         sysctls: Vec::new(),

@@ -117,6 +117,7 @@ register::pages! {
     mod limit_no_effect;
     mod backend_unsupported;
     mod interface_name;
+    mod limit_by_family;
     mod expired;
     mod undefined_reference;
     mod vacuous_assertion;

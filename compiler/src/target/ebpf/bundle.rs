@@ -41,6 +41,8 @@ pub(super) fn bundle(
         programs: entries(&programs),
         state: programs.state.clone(),
         classes: classes(&programs),
+        chains: Vec::new(),
+        jumps: Vec::new(),
         unresolved: programs.unresolved.clone(),
         routing: routing::plan(ir),
         sysctls: routing::sysctls_of_programs(ir),

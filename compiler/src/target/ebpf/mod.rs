@@ -66,9 +66,10 @@ impl Target for Ebpf {
         "ebpf"
     }
 
-    fn has(&self, _: Capability) -> bool {
-        // A driver may take the VLAN tag out of the frame before a program sees it.
-        false
+    fn has(&self, capability: Capability) -> bool {
+        // A driver may take the VLAN tag out of the frame before a program sees it, and behind guard a
+        // frame may have another Ethernet header.
+        capability.is_beyond_iptables() && capability != Capability::DestEther
     }
 
     fn emit(

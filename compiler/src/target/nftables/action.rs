@@ -13,26 +13,17 @@ use polc_bundle::{Family, ObjectKind};
 use super::Build;
 use super::limits::Ask;
 use super::matches::{Alt, Alts, nfproto};
-use super::names::{comment, quotable};
-use super::sides::{Hook, Place};
+use super::names::comment;
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
 use crate::target::Capability;
+use crate::target::netfilter::Role;
+use crate::target::netfilter::sides::{Hook, Place};
+use crate::target::netfilter::text::quotable;
 
 /// The longest log prefix, in bytes.
 const PREFIX: usize = 127;
-
-/// The part of a rule that a chain carries out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// All of it.
-    Whole,
-    /// All but NAT, which a NAT chain does later; it learns of the outcome from the label.
-    Mangle { label: Option<u8> },
-    /// NAT only; a mangle chain has done the rest and set the label, where one is given.
-    Nat { label: Option<u8> },
-}
 
 /// The lines that follow when a rule's conditions hold.
 struct Body {

@@ -17,14 +17,16 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use polc_bundle::{Family, ObjectKind, sha256_hex};
+use polc_bundle::{Family, ObjectKind};
 
 use super::Build;
 use super::names::mangle;
 use super::tree::{Dynamic, Elements, Match, NamedLimit, Set, Time};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::{Bucket, BucketId, Key, KeyKind, Limit, Rate, Sense, TimeUnit};
+use crate::ir::{Bucket, BucketId, Key, KeyKind, Limit, Rate, Sense};
 use crate::target::Capability;
+use crate::target::netfilter::rate::{full_key, refill, unit};
+use crate::target::netfilter::text::short_hash;
 
 /// The key that every packet has.
 const ONE: &str = "meta mark & 0x0";
@@ -185,27 +187,6 @@ impl Build<'_> {
     }
 }
 
-fn unit(per: TimeUnit) -> (&'static str, u64) {
-    match per {
-        TimeUnit::Second => ("second", 1),
-        TimeUnit::Minute => ("minute", 60),
-        TimeUnit::Hour => ("hour", 3600),
-        TimeUnit::Day => ("day", 86_400),
-    }
-}
-
-/// The milliseconds in which an empty bucket fills: forgetting a key that was unused for as long
-/// changes nothing.
-fn refill(rate: Rate) -> u64 {
-    match rate {
-        Rate::Packets { count, per, burst } => burst
-            .saturating_mul(unit(per).1.saturating_mul(1000))
-            .div_ceil(count.max(1)),
-        Rate::Bytes { count, burst } => burst.saturating_mul(1000).div_ceil(count.max(1)),
-        Rate::Flows { .. } => 0,
-    }
-}
-
 /// `v4` or `v6`.
 pub(crate) fn suffix(family: Family) -> &'static str {
     match family {
@@ -243,13 +224,6 @@ pub(crate) fn expression(key: Key, family: Family) -> String {
         KeyKind::Dest => one("daddr"),
         KeyKind::Pair => format!("{} . {}", one("saddr"), one("daddr")),
     }
-}
-
-/// Eight digits that change with `text`.
-pub(crate) fn short_hash(text: &str) -> String {
-    let mut hash = sha256_hex(text.as_bytes());
-    hash.truncate(8);
-    hash
 }
 
 impl Build<'_> {
@@ -328,13 +302,5 @@ impl Build<'_> {
         let key = expression(full_key(kind), family);
         let not = if answer { "" } else { "!= " };
         Some(Match::Ask(format!("{key} {not}@{name}")))
-    }
-}
-
-fn full_key(kind: KeyKind) -> Key {
-    Key {
-        kind,
-        v4: 32,
-        v6: 128,
     }
 }

@@ -7,7 +7,7 @@ use polc_bundle::{Manifest, Object, ObjectKind, RuleEntry, SCHEMA, SetEntry};
 use super::lower::GENERATION;
 use super::names::comment;
 use super::tree::{Elements, Lines, Table};
-use super::{Build, Nftables, raw};
+use super::{Build, FLOOR, Nftables, raw};
 use crate::source::SourceMap;
 use crate::target::{Target, governs, routing};
 
@@ -20,7 +20,7 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         target: Nftables.name().to_owned(),
         generation: String::new(),
         as_of: ir.as_of.clone(),
-        kernel_floor: build.features.floor().to_owned(),
+        kernel_floor: build.features.floor(FLOOR).to_owned(),
         features: build.features.list(),
         governs: governs(ir),
         rules: rules(build, sources),
@@ -29,6 +29,8 @@ pub(super) fn manifest(build: &Build, table: &Table, sources: &SourceMap) -> Man
         programs: Vec::new(),
         state: Vec::new(),
         classes: Vec::new(),
+        chains: Vec::new(),
+        jumps: Vec::new(),
         unresolved: build.unresolved.iter().cloned().collect(),
         routing: routing::plan(ir),
         sysctls: routing::sysctls(ir),

@@ -6,14 +6,15 @@ use polc_bundle::{Family, Unresolved};
 
 use super::Build;
 use super::fields::{self, Address, Condition, L4PROTO, NFPROTO, TH_DPORT};
-use super::names::quotable;
-use super::sides::{Hook, Place, TO_HOST, UNICAST_AWAY, principals, sides};
+use super::sides;
 use super::tree::{Match, Values};
 use crate::field::{DPORT, Field, GID, UID};
 use crate::ir::cube::{PrincipalKind, protocols};
 use crate::ir::{Atom, Cube, Rule, Verdict};
 use crate::packet::{Families, IntervalSet};
 use crate::target::Capability;
+use crate::target::netfilter::sides::{Hook, Place, Receiver, principals, sides};
+use crate::target::netfilter::text::quotable;
 
 /// The conditions of one kernel rule.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl Build<'_> {
                 continue;
             };
             for side in &sides {
-                let mut matches = side.before.clone();
+                let mut matches: Vec<Match> = side.before.iter().map(sides::condition).collect();
                 let known = body.iter().any(|m| m.family().is_some());
                 if let Some(family) = family
                     && !known
@@ -97,11 +98,11 @@ impl Build<'_> {
                 matches.extend(body.iter().cloned());
                 matches.extend(tests.iter().cloned());
                 let after = match side.after {
-                    Some(TO_HOST) => Some(TO_HOST),
-                    _ if captures => Some(UNICAST_AWAY),
+                    Some(Receiver::Host) => Some(Receiver::Host),
+                    _ if captures => Some(Receiver::UnicastAway),
                     after => after,
                 };
-                matches.extend(after.map(|t| Match::Text(t.to_owned())));
+                matches.extend(after.map(sides::receiver));
                 out.push(Alt {
                     family,
                     matches,

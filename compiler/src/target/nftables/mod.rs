@@ -33,14 +33,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use polc_bundle::{Bundle, Family, Feature, Unresolved};
+use polc_bundle::{Bundle, Family, Unresolved};
 
 use self::limits::Buckets;
 use self::names::Names;
 use self::sets::Pool;
 use self::tree::{Chain, Table};
-use super::{Capability, Options, Target, unsupported};
-use crate::diagnostic::{Code, Diagnostic, sort};
+use super::netfilter::features::Features;
+use super::{Capability, Options, Target, internal, unsupported};
+use crate::diagnostic::{Diagnostic, sort};
 use crate::ir::{DynamicId, Ir, Raw};
 use crate::source::{SourceMap, Span};
 
@@ -53,9 +54,8 @@ impl Target for Nftables {
         "nftables"
     }
 
-    fn has(&self, _: Capability) -> bool {
-        // Capabilities were introduced for what this target lacks.
-        false
+    fn has(&self, capability: Capability) -> bool {
+        capability.is_beyond_iptables()
     }
 
     fn emit(
@@ -128,53 +128,8 @@ impl<'a> Build<'a> {
     }
 }
 
-/// The kernel features used.
-#[derive(Debug, Default)]
-struct Features(BTreeSet<(&'static str, &'static str)>);
-
 /// The oldest kernel that any table here is meant for.
 const FLOOR: &str = "5.4";
-
-impl Features {
-    /// Notes that `name`, which kernels have since `kernel`, is used.
-    fn add(&mut self, name: &'static str, kernel: &'static str) {
-        self.0.insert((name, kernel));
-    }
-
-    fn list(&self) -> Vec<Feature> {
-        self.0
-            .iter()
-            .map(|(name, kernel)| Feature {
-                name: (*name).to_owned(),
-                kernel: (*kernel).to_owned(),
-            })
-            .collect()
-    }
-
-    /// The first kernel that has all of them.
-    fn floor(&self) -> &'static str {
-        let version =
-            |text: &&str| -> Vec<u32> { text.split('.').filter_map(|n| n.parse().ok()).collect() };
-        let kernels = self.0.iter().map(|(_, kernel)| *kernel);
-        kernels.chain([FLOOR]).max_by_key(version).unwrap_or(FLOOR)
-    }
-}
-
-/// An error that a policy cannot cause.
-fn internal(error: &dyn std::fmt::Display) -> Diagnostic {
-    // The first text of any source map: the policy file.
-    let file = SourceMap::default().add("", "");
-    let span = Span {
-        file,
-        start: 0,
-        end: 0,
-    };
-    Diagnostic::error(
-        Code::Unsupported,
-        format!("cannot write the bundle: {error}"),
-        span,
-    )
-}
 
 impl Build<'_> {
     /// The whole table.

@@ -6,11 +6,11 @@ use polc_bundle::Family;
 
 use super::Build;
 use super::limits::suffix;
-use super::sides::Hook;
 use super::tree::{Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Balance, Nat, NatTarget, Rule, Verdict};
 use crate::target::Capability;
+use crate::target::netfilter::sides::Hook;
 
 /// The start value of the hash that picks a target by source, so that a client keeps its server
 /// when the policy is applied again.

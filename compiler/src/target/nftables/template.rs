@@ -4,9 +4,9 @@ use askama::Template;
 use polc_bundle::GENERATION_PLACEHOLDER;
 
 use super::lower::GENERATION;
-use super::names::quotable;
 use super::tree::Table;
 use crate::ir::Ir;
+use crate::target::netfilter::text::quotable;
 
 #[derive(Template)]
 #[template(path = "policy.nft", escape = "none")]

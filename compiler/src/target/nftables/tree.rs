@@ -195,6 +195,7 @@ impl Match {
     }
 
     /// The key's value is the number.
+    #[cfg(test)]
     pub(crate) fn number(key: Key, value: u64) -> Self {
         Self::is(key, Values::Numbers(IntervalSet::one(value)))
     }

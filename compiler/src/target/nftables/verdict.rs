@@ -3,18 +3,17 @@
 use polc_bundle::Family;
 
 use super::Build;
-use super::action::{Role, set_mark};
+use super::action::set_mark;
 use super::fields::{L4PROTO, among};
-use super::sides::Hook;
 use super::tree::{Match, Rule as Line, Verdict as Then};
 use crate::field::{DPORT, TCP};
 use crate::ir::cube::protocols;
 use crate::ir::{Reject, Rule, Verdict};
 use crate::packet::IntervalSet;
 use crate::target::Capability;
-
-/// The label bit of flows that steer has admitted.
-pub(crate) const ADMITTED: u8 = 126;
+use crate::target::netfilter::Role;
+use crate::target::netfilter::label::ADMITTED;
+use crate::target::netfilter::sides::Hook;
 
 impl Build<'_> {
     /// What `rule`'s verdict comes to at `hook`; `None` when that is an error, which is reported.

@@ -1,9 +1,9 @@
 //! Egress: the source address of a flow that leaves.
 
 use super::{NAT_POST, base, finish, judge, loopback};
+use crate::target::netfilter::Role;
+use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::nftables::Build;
-use crate::target::nftables::action::Role;
-use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Verdict as Then};
 
 const PRIORITY: i32 = 100;

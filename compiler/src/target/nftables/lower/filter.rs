@@ -1,20 +1,20 @@
 //! Filter: whether a flow to, through or from this host may be.
 
 use super::{
-    FORWARD, INPUT, OUTPUT, base, finish, invalid, judge, loopback, refuses, strict_tcp,
-    unconditional_icmp,
+    FORWARD, INPUT, OUTPUT, base, finish, invalid, judge, loopback, strict_tcp, unconditional_icmp,
 };
-use crate::ir::{Cube, Rule, Stage, Verdict};
-use crate::packet::IfaceSet;
 use crate::target::Capability;
+use crate::target::netfilter::Role;
+use crate::target::netfilter::check::{self, refuses};
+use crate::target::netfilter::label::ADMITTED;
+use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::nftables::Build;
-use crate::target::nftables::action::Role;
-use crate::target::nftables::sides::{Hook, Place, applies};
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
-use crate::target::nftables::verdict::ADMITTED;
 
 pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
-    check_egress(build);
+    for rule in check::moved_egress(build.ir) {
+        build.unsupported(Capability::MovedEgress, rule.span);
+    }
     let governs = build.ir.governs;
     let directions = [
         (governs.input, INPUT, Hook::Input),
@@ -25,30 +25,6 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     wanted
         .map(|(_, name, hook)| chain(build, name, hook))
         .collect()
-}
-
-/// Reports steer rules that send flows of this host elsewhere where filter asks by which interface
-/// these leave: in the output hook the kernel still names the one of the first route.
-fn check_egress(build: &mut Build) {
-    let ir = build.ir;
-    let rest = IfaceSet::not_loopback();
-    let asks = |c: &Cube| {
-        let out = c.egress.ifaces.intersection(&rest);
-        c.ingress.host && !out.is_empty() && !rest.is_subset(&out)
-    };
-    if !ir.governs.output || !ir.filter.iter().any(|r| r.cubes.iter().any(asks)) {
-        return;
-    }
-    let place = Place {
-        hook: Hook::SteerOut,
-        loopback: false,
-    };
-    for rule in &ir.steer {
-        let moves = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }));
-        if moves && !rule.admit && applies(rule, place) {
-            build.unsupported(Capability::MovedEgress, rule.span);
-        }
-    }
 }
 
 fn chain(build: &mut Build, name: &'static str, hook: Hook) -> Chain {
@@ -122,39 +98,13 @@ fn flow_lookup(build: &mut Build, judges_lo: bool) -> [Line; 3] {
 
 /// Flows that steer has admitted, if it admits any.
 fn admitted(build: &Build) -> Option<Line> {
-    let admits = build.ir.steer.iter().any(|r| {
-        r.admit
-            || matches!(
-                r.verdict,
-                Some(Verdict::Proxy(_) | Verdict::Redirect { .. })
-            )
-    });
-    admits.then(|| Line::text(&format!("ct label {ADMITTED}"), Then::Accept))
+    check::admits(build.ir).then(|| Line::text(&format!("ct label {ADMITTED}"), Then::Accept))
 }
 
 /// The conditions of packets that are judged one by one.
 pub(super) fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
     let mut out = Vec::new();
-    let ir = build.ir;
-    for (id, block) in ir.blocks.iter().enumerate() {
-        if !block.stateless || block.stage != Stage::Filter {
-            continue;
-        }
-        let scope = Rule {
-            name: block.label.clone(),
-            named: true,
-            span: block.span,
-            block: id,
-            is_default: false,
-            cubes: block.scope.clone(),
-            limits: vec![],
-            effects: crate::ir::Effects::default(),
-            verdict: Some(Verdict::Allow),
-            admit: false,
-            owner: None,
-            ticket: None,
-            note: None,
-        };
+    for scope in check::stateless_scopes(build.ir) {
         let alts = build.alternatives(&scope, place, false).list;
         out.extend(alts.into_iter().map(|a| a.matches));
     }

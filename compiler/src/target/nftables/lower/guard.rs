@@ -3,9 +3,9 @@
 use super::{GUARD, base, finish, judge, loopback, unconditional_icmp};
 use crate::field::Field;
 use crate::ir::{Cube, Rule};
+use crate::target::netfilter::Role;
+use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::nftables::Build;
-use crate::target::nftables::action::Role;
-use crate::target::nftables::sides::{Hook, Place};
 use crate::target::nftables::tree::{Base, Chain, Rule as Line, Verdict as Then};
 
 /// Before defragmentation (-400), so that fragments are seen.

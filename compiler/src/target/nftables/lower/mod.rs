@@ -7,11 +7,12 @@ mod sockets;
 mod steer;
 
 use super::Build;
-use super::action::Role;
-use super::sides::{Hook, Place, names_loopback};
+use super::sides::end_key;
 use super::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
-use crate::ir::{Rule, Stage, Verdict};
+use crate::ir::Rule;
 use crate::target::Capability;
+use crate::target::netfilter::sides::{Hook, Place, names_loopback};
+use crate::target::netfilter::{Role, check};
 
 /// The names of base chains. They are taken first, so that no other chain has them.
 const GUARD: &str = "guard";
@@ -33,7 +34,9 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     ] {
         build.names.unique(polc_bundle::ObjectKind::Chain, name);
     }
-    check_marks(build);
+    for rule in check::stale_marks(build.ir) {
+        build.unsupported(Capability::StaleMark, rule.span);
+    }
     let mut chains = Vec::new();
     chains.extend(guard::chain(build));
     chains.extend(steer::chains(build));
@@ -90,7 +93,7 @@ fn loopback<'a>(
     hook: Hook,
     rules: impl Iterator<Item = (&'a Rule, Role)>,
 ) -> Vec<Line> {
-    let Some(key) = hook.loopback() else {
+    let Some(end) = hook.loopback() else {
         return vec![];
     };
     let place = Place {
@@ -103,7 +106,7 @@ fn loopback<'a>(
             build.emit(&mut inner, rule, place, role);
         }
     }
-    let is_loopback = Match::Text(format!("{} \"lo\"", key.expr));
+    let is_loopback = Match::Text(format!("{} \"lo\"", end_key(end).expr));
     if inner.is_empty() {
         return vec![Line::new(vec![is_loopback], Then::Accept)];
     }
@@ -134,27 +137,4 @@ fn finish(rules: &mut Vec<Line>, last: Then) {
     if !rules.last().is_some_and(Line::is_final) {
         rules.push(Line::new(vec![], last));
     }
-}
-
-/// Reports rules that would see a mark as an earlier rule of their stage has left it.
-fn check_marks(build: &mut Build) {
-    for stage in Stage::ALL {
-        let mut changed = false;
-        for rule in build.ir.stage(stage) {
-            let reads = rule.cubes.iter().any(|c| {
-                c.fields
-                    .keys()
-                    .any(|f| matches!(f.name(), "meta.mark" | "ct.mark"))
-            });
-            if changed && reads {
-                build.unsupported(Capability::StaleMark, rule.span);
-            }
-            changed |= rule.verdict.is_none() && rule.effects.mark.is_some();
-        }
-    }
-}
-
-/// Whether the rule refuses.
-fn refuses(rule: &Rule) -> bool {
-    matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)))
 }

@@ -2,9 +2,9 @@
 
 use polc_bundle::Family;
 
-use super::steer::protocols;
 use crate::ir::Proxy;
 use crate::packet::IntervalSet;
+use crate::target::netfilter::steer::protocols;
 use crate::target::nftables::action::set_mark;
 use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
 use crate::target::nftables::matches::nfproto;

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use super::names::Names;
 use super::tree::{Chain, Match, Rule, Table, Verdict};
 use crate::ir::Block;
+use crate::target::netfilter::text::quotable;
 
 /// Rewrites every chain.
 pub(super) fn run(table: &mut Table, names: &mut Names, sections: &[Block]) {
@@ -98,5 +99,5 @@ fn comments<'a>(rules: impl Iterator<Item = &'a Rule>) -> Option<Arc<str>> {
             break;
         }
     }
-    (!out.is_empty()).then(|| super::names::quotable(&out, COMMENT).into())
+    (!out.is_empty()).then(|| quotable(&out, COMMENT).into())
 }

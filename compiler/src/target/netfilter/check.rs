@@ -1,0 +1,86 @@
+//! What no target of netfilter can say, whatever the words.
+
+use super::sides::{Hook, Place, applies};
+use crate::ir::{BlockId, Cube, Effects, Ir, Rule, Stage, Verdict};
+use crate::packet::IfaceSet;
+
+/// Rules that would see a mark as an earlier rule of their stage has left it.
+pub(crate) fn stale_marks(ir: &Ir) -> Vec<&Rule> {
+    let mut out = Vec::new();
+    for stage in Stage::ALL {
+        let mut changed = false;
+        for rule in ir.stage(stage) {
+            let reads = rule.cubes.iter().any(|c| {
+                c.fields
+                    .keys()
+                    .any(|f| matches!(f.name(), "meta.mark" | "ct.mark"))
+            });
+            if changed && reads {
+                out.push(rule);
+            }
+            changed |= rule.verdict.is_none() && rule.effects.mark.is_some();
+        }
+    }
+    out
+}
+
+/// Steer rules that send flows of this host elsewhere where filter asks by which interface these
+/// leave: in the output hook the kernel still names the one of the first route.
+pub(crate) fn moved_egress(ir: &Ir) -> Vec<&Rule> {
+    let rest = IfaceSet::not_loopback();
+    let asks = |c: &Cube| {
+        let out = c.egress.ifaces.intersection(&rest);
+        c.ingress.host && !out.is_empty() && !rest.is_subset(&out)
+    };
+    if !ir.governs.output || !ir.filter.iter().any(|r| r.cubes.iter().any(asks)) {
+        return vec![];
+    }
+    let place = Place {
+        hook: Hook::SteerOut,
+        loopback: false,
+    };
+    let moves = |rule: &&Rule| {
+        let elsewhere = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }));
+        elsewhere && !rule.admit && applies(rule, place)
+    };
+    ir.steer.iter().filter(moves).collect()
+}
+
+/// What each stateless section is about, as a rule of its own.
+pub(crate) fn stateless_scopes(ir: &Ir) -> Vec<Rule> {
+    let stateless =
+        |(_, block): &(BlockId, &crate::ir::Block)| block.stateless && block.stage == Stage::Filter;
+    let scope = |(id, block): (BlockId, &crate::ir::Block)| Rule {
+        name: block.label.clone(),
+        named: true,
+        span: block.span,
+        block: id,
+        is_default: false,
+        cubes: block.scope.clone(),
+        limits: vec![],
+        effects: Effects::default(),
+        verdict: Some(Verdict::Allow),
+        admit: false,
+        owner: None,
+        ticket: None,
+        note: None,
+    };
+    let blocks = ir.blocks.iter().enumerate();
+    blocks.filter(stateless).map(scope).collect()
+}
+
+/// Whether steer admits any flow, which no filter is asked about then.
+pub(crate) fn admits(ir: &Ir) -> bool {
+    ir.steer.iter().any(|r| {
+        r.admit
+            || matches!(
+                r.verdict,
+                Some(Verdict::Proxy(_) | Verdict::Redirect { .. })
+            )
+    })
+}
+
+/// Whether the rule refuses.
+pub(crate) fn refuses(rule: &Rule) -> bool {
+    matches!(rule.verdict, Some(Verdict::Deny | Verdict::Reject(_)))
+}
