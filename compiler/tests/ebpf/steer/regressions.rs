@@ -55,15 +55,15 @@ fn agree(policy: &str, packets: &[(From, Shot)]) {
     }
     let net = Net::new();
     let made = compiled(policy);
-    let ir = made.ir.as_ref().expect(policy);
-    let programs = built(ir, &made).expect("the target can express it");
+    let ir = made.ir.as_ref().unwrap();
+    let programs = built(ir, &made).unwrap();
     // With and without link headers.
     for seed in 0..4 {
         let mut rng = Rng::with_seed(seed);
         let mut bench = Bench::new(ir, &programs, &net, &mut rng);
         let class = (0..bench.names.len())
             .find(|class| bench.names[*class] != "lo" && bench.machine.has_programs(*class))
-            .expect("an interface");
+            .unwrap();
         for (from, shot) in packets {
             let way = match from {
                 From::Outside => Way::In(class, class),
