@@ -158,12 +158,16 @@ impl Machine<'_> {
             }
             _ => return Err(Fate::Dropped),
         };
-        journey.place = Place::Iface(class);
+        let home = self.net.is_own(read(&journey.packet).daddr);
+        journey.place = if home {
+            Place::Home
+        } else {
+            Place::Iface(class)
+        };
         let at = (Hook::Egress, class, self.index(class));
         self.step(rng, journey, (Filter, at), 0)?;
-        if self.net.is_own(read(&journey.packet).daddr) {
+        if home {
             // What was noted of it, by which it is led back here, is nothing that tests of programs can pass on.
-            journey.place = Place::Home;
             let at = (Hook::Ingress, self.loopback(), LOOPBACK);
             return self.step(rng, journey, (Steer, at), LOOPBACK);
         }
