@@ -7,10 +7,10 @@ use polc_runtime_loader::lab::{Client, EchoServer, Outcome, Topology};
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
-    iptables_legacy: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
-    iptables_nft: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
-    ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered;
+    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    iptables_legacy: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    iptables_nft: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
 }
 
 const PUBLISH: &str = "
@@ -130,6 +130,31 @@ fn flows_of_the_host_are_sent_elsewhere_and_answered(target: &'static str) {
                 "{outcome:?}\n{}",
                 bench.ruleset()
             );
+        }
+    }
+}
+
+/// The filter is asked about them although they do not leave.
+fn flows_of_the_host_to_itself_are_judged_where_they_leave(target: &'static str) {
+    let bench = Bench::bare(Topology::new().expect("a topology")).built_for(target);
+    let policy = "steer {
+           dnat tcp/80, udp/80 from host to { 10.0.2.2, fd00:2::2 } => 10.0.1.1:8080, [fd00:1::1]:8080
+         }
+         from host { allow tcp/8080, udp/8080  default deny }
+         default deny";
+    let _own = EchoServer::start(bench.router(), "own", 8080).expect("a server");
+    let host = Client::new(bench.router());
+    for (rule, name) in [("allow", Some("own")), ("deny", None)] {
+        bench.apply(&policy.replace("allow", rule));
+        for seen in bench.server() {
+            for outcome in [host.tcp(seen, 80), host.udp(seen, 80)] {
+                assert_eq!(
+                    outcome.answered_by(),
+                    name,
+                    "{rule}: {outcome:?}\n{}",
+                    bench.ruleset()
+                );
+            }
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
-use polc_runtime_loader::lab::{Client, EchoServer, Mode, RedirectProxy};
+use polc_runtime_loader::lab::{Client, EchoServer, Mode, Outcome, RedirectProxy};
 
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
-    iptables_legacy: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
-    iptables_nft: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
-    ebpf: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop;
+    nftables: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop, a_closed_port_refuses_the_host;
+    iptables_legacy: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop, a_closed_port_refuses_the_host;
+    iptables_nft: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop, a_closed_port_refuses_the_host;
+    ebpf: the_proxy_learns_the_original_destination, the_port_itself_is_not_open, datagrams_are_redirected_and_answered, a_proxy_that_forwards_does_not_loop, a_closed_port_refuses_the_host;
 }
 
 const REDIRECT: &str = "
@@ -81,4 +81,19 @@ fn a_proxy_that_forwards_does_not_loop(target: &'static str) {
         );
     }
     assert_eq!(proxy.seen().len(), 2);
+}
+
+/// What the port's refusal quotes is translated for its sender alone.
+fn a_closed_port_refuses_the_host(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "steer { redirect tcp/80, udp/80 from host => :15002 }
+         default deny",
+    );
+    let host = Client::new(bench.router());
+    for server in bench.server() {
+        for outcome in [host.tcp(server, 80), host.udp(server, 80)] {
+            assert_eq!(outcome, Outcome::Refused, "{server}\n{}", bench.ruleset());
+        }
+    }
 }

@@ -5,10 +5,10 @@ use polc_runtime_loader::lab::{Client, EchoServer, Topology};
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: flows_take_the_way_of_their_table;
-    iptables_legacy: flows_take_the_way_of_their_table;
-    iptables_nft: flows_take_the_way_of_their_table;
-    ebpf: flows_take_the_way_of_their_table;
+    nftables: flows_take_the_way_of_their_table, a_way_of_its_table_alone_is_enough;
+    iptables_legacy: flows_take_the_way_of_their_table, a_way_of_its_table_alone_is_enough;
+    iptables_nft: flows_take_the_way_of_their_table, a_way_of_its_table_alone_is_enough;
+    ebpf: flows_take_the_way_of_their_table, a_way_of_its_table_alone_is_enough;
 }
 
 /// A server at the same address stands behind two interfaces: which of them answers tells the way.
@@ -56,5 +56,38 @@ fn flows_take_the_way_of_their_table(target: &'static str) {
                 bench.ruleset()
             );
         }
+    }
+}
+
+/// The main table knows no way: only with its mark is it known that a packet is not for this host.
+fn a_way_of_its_table_alone_is_enough(target: &'static str) {
+    let bench = Bench::bare(Topology::with_third_zone().expect("a topology")).built_for(target);
+    let third = bench.topology.zone("third");
+    let both = ["198.51.100.7", "2001:db8:7::7"];
+    for (family, address) in both.into_iter().enumerate() {
+        third
+            .namespace
+            .output("ip", &["address", "add", address, "dev", "lo"])
+            .expect("an address");
+        let via = third.addresses()[family].to_string();
+        let way = [
+            "route", "add", address, "via", &via, "dev", "dmz0", "table", "200",
+        ];
+        bench.router().output("ip", &way).expect("a route");
+    }
+    bench.apply(
+        "steer { route tcp from lan via table 200 mark 0x200/0xff00 }
+         from lan to dmz { allow tcp }
+         default deny",
+    );
+    let _other = EchoServer::start(&third.namespace, "other", 80).expect("a server");
+    for address in both {
+        let outcome = bench.client().tcp(address.parse().expect("an address"), 80);
+        assert_eq!(
+            outcome.answered_by(),
+            Some("other"),
+            "{outcome:?}\n{}",
+            bench.ruleset()
+        );
     }
 }
