@@ -58,8 +58,6 @@ impl Filter {
             ],
             state: vec!["seen".to_owned()],
             classes: Vec::new(),
-            chains: Vec::new(),
-            jumps: Vec::new(),
             entries: 2,
             step: 1,
             routing: RoutingPlan::default(),
