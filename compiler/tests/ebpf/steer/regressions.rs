@@ -8,7 +8,7 @@ use super::bench::{Attempt, Bench};
 use super::built;
 use super::journey::Way;
 use super::net::Net;
-use super::shot::{ACK, End, SYN, Shot, TCP};
+use super::shot::{ACK, End, RST, SYN, Shot, TCP};
 
 /// From where a packet comes.
 #[derive(Clone, Copy)]
@@ -50,6 +50,25 @@ fn shot(source: &str, dest: &str, proto: u8) -> Shot {
 
 /// Judges packets by the programs of a policy, and by the interpreter.
 fn agree(policy: &str, packets: &[(From, Shot)]) {
+    on_bench(policy, |rng, bench, class| {
+        for (from, shot) in packets {
+            let way = match from {
+                From::Outside => Way::In(class, class),
+                From::Host => Way::Out(class, class),
+            };
+            let attempt = Attempt {
+                shot: shot.clone(),
+                way,
+                part: None,
+            };
+            bench.judge(rng, &attempt)?;
+        }
+        Ok(())
+    });
+}
+
+/// Runs a policy, with and without link headers.
+fn on_bench(policy: &str, packets: impl Fn(&mut Rng, &mut Bench, usize) -> Result<(), String>) {
     if !possible() {
         return;
     }
@@ -64,19 +83,8 @@ fn agree(policy: &str, packets: &[(From, Shot)]) {
         let class = (0..bench.names.len())
             .find(|class| bench.names[*class] != "lo" && bench.machine.has_programs(*class))
             .unwrap();
-        for (from, shot) in packets {
-            let way = match from {
-                From::Outside => Way::In(class, class),
-                From::Host => Way::Out(class, class),
-            };
-            let attempt = Attempt {
-                shot: shot.clone(),
-                way,
-                part: None,
-            };
-            if let Err(complaint) = bench.judge(&mut rng, &attempt) {
-                panic!("{complaint}\n{policy}");
-            }
+        if let Err(complaint) = packets(&mut rng, &mut bench, class) {
+            panic!("{complaint}\n{policy}");
         }
     }
 }
@@ -164,5 +172,29 @@ fn a_destination_that_stays_the_same_leaves_the_port_alone() {
             From::Host,
             segment(("10.0.0.1", 1000), ("10.0.0.7", 80), SYN),
         )],
+    );
+}
+
+#[test]
+fn a_flow_that_goes_elsewhere_leaves_nothing_to_the_next_one() {
+    let (own, other, target) = (("10.0.0.1", 1000), ("10.0.0.7", 80), ("10.0.0.6", 80));
+    on_bench(
+        "steer { dnat tcp from host only v4 => 10.0.0.6 within 1/d burst 1 }
+         from host { allow tcp }
+         default deny",
+        |rng, bench, class| {
+            let mut send = |bench: &mut Bench, flags, part| {
+                let (shot, way) = (segment(own, other, flags), Way::Out(class, class));
+                bench.judge(rng, &Attempt { shot, way, part })
+            };
+            send(bench, SYN, None)?;
+            let reset = segment(own, target, RST);
+            send(bench, RST, Some((0, reset, false)))?;
+            let flow = bench.table.flows[&0].clone();
+            bench.forget(&flow.first, flow.there);
+            bench.table.remove(0);
+            send(bench, SYN, None)?;
+            send(bench, ACK, Some((1, segment(own, other, ACK), false)))
+        },
     );
 }

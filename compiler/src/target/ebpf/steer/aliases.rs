@@ -107,6 +107,16 @@ impl Aliases {
         if only_new {
             return;
         }
+        self.forget_settled(asm, stack);
+    }
+
+    /// Forgets the alias of the key. Changes `R0` to `R5`.
+    pub(in super::super) fn forget(&self, asm: &mut Assembler, stack: &Stack) {
+        self.forget_fresh(asm, stack);
+        self.forget_settled(asm, stack);
+    }
+
+    fn forget_settled(&self, asm: &mut Assembler, stack: &Stack) {
         let none = asm.label("no_alias_before");
         address(asm, &self.settled, stack);
         asm.call(Helper::MapLookupElem);

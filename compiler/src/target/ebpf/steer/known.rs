@@ -86,6 +86,8 @@ impl One<'_> {
         stack.answer.get(asm, R1);
         asm.jump_if(Eq, R1, 0, new);
         self.forget_alias(asm);
+        // The next flow of the same ends may have none.
+        steer.aliases.forget(asm, stack);
         asm.bind(new);
         lookup.can_open(asm, invalid);
         if steer.strict {
