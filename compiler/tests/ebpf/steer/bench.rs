@@ -249,6 +249,13 @@ impl<'b> Bench<'b> {
             expected = shot.clone();
         } else if journey.fate != Fate::Passed {
             let pair = expected.pair();
+            let inner = shot.between(shot.source, expected.dest).pair();
+            if opened && shot.dest != expected.dest && self.table.owner(inner).is_some() {
+                // It would look like another one inside.
+                self.table.avoid(shot.pair());
+                self.forget(shot, attempt.way);
+                return Ok(());
+            }
             if opened && !shot.can_move() && self.table.has_left(pair) {
                 // There is no other port to leave from.
                 self.table.avoid(shot.pair());

@@ -198,3 +198,23 @@ fn a_flow_that_goes_elsewhere_leaves_nothing_to_the_next_one() {
         },
     );
 }
+
+#[test]
+fn a_flow_is_not_pushed_out_by_one_that_is_the_same_inside() {
+    let (own, target) = (("10.0.0.1", 1000), ("10.0.0.6", 80));
+    on_bench(
+        "steer { dnat tcp from host to { 10.0.0.4, 10.0.0.7 } => 10.0.0.6 }
+         from host { allow tcp }
+         default deny",
+        |rng, bench, class| {
+            let mut send = |bench: &mut Bench, dest, flags, part| {
+                let (shot, way) = (segment(own, (dest, 80), flags), Way::Out(class, class));
+                bench.judge(rng, &Attempt { shot, way, part })
+            };
+            send(bench, "10.0.0.7", SYN, None)?;
+            send(bench, "10.0.0.4", SYN, None)?;
+            let expected = segment(own, target, ACK);
+            send(bench, "10.0.0.7", ACK, Some((0, expected, false)))
+        },
+    );
+}

@@ -3,7 +3,7 @@
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::AluOp;
 use polc_bpf::insn::Cond::{Eq, Ne, Set};
-use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R10};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R7, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 
 use super::super::act::{self, Outcome};
@@ -12,10 +12,10 @@ use super::super::filter::decision::{
     DECISION, DNAT, FOREIGN, HOME, OPENED_PORT, OPENED_TO, OWN, PENDING, PROXY, PROXY_SHIFT, ROUTED,
 };
 use super::super::filter::direction;
-use super::super::filter::flows::{begin, number};
+use super::super::filter::flows::{REJECTED, begin, number};
 use super::super::filter::timeout;
 use super::super::filter::track::Kind;
-use super::super::filter::{Facts, either, facts};
+use super::super::filter::{FLAGS, Facts, either, facts};
 use super::super::hook::Hook;
 use super::super::nat::End;
 use super::super::noted;
@@ -214,11 +214,16 @@ impl One<'_> {
                 asm.jump(exit.open);
             }
             Outcome::Route { table, admit } => {
-                tracked(asm);
+                let number = reroute::number(self.steer.ir, table);
+                let flow = asm.label("has_flow");
+                stack.kind.get(asm, R1);
+                asm.jump_if(Eq, R1, Kind::New as i32, flow);
+                self.decide(asm, ROUTED | number << PROXY_SHIFT);
+                asm.jump(exit.reroute);
+                asm.bind(flow);
                 if admit {
                     self.strict(asm);
                 }
-                let number = reroute::number(self.steer.ir, table);
                 self.decide(asm, ROUTED | pending(admit) | number << PROXY_SHIFT);
                 asm.jump(exit.open);
             }
@@ -323,10 +328,36 @@ impl One<'_> {
         ends::same(asm, ends.to, R0, (0, ends::PORT), other);
         asm.jump(self.exit.open);
         asm.bind(other);
+        self.is_free_inside(asm);
+        ends::put(asm, stack, End::Destination, ends.outer);
+        self.key(asm);
         let aliases = self.steer.aliases;
         aliases.open(asm, stack, (ends.to, false), self.exit.drop);
         self.replace(asm);
         self.key(asm);
+    }
+
+    /// Drops the packet if a live flow that was opened to somewhere else is the same inside as the one to the end at
+    /// [`Ends::to`]: it would be pushed out.
+    fn is_free_inside(&self, asm: &mut Assembler) {
+        let (stack, ends) = (self.stack(), self.ends);
+        let [live, free] = ["live_flow", "free_inside"].map(|name| asm.label(name));
+        ends::put(asm, stack, End::Destination, ends.to);
+        self.key(asm);
+        self.steer.flows.find(asm, stack, live, free);
+        asm.bind(live);
+        asm.load(W, R1, R7, DECISION);
+        asm.jump_if(Set, R1, PENDING, free);
+        asm.load(W, R1, R7, FLAGS);
+        asm.jump_if(Set, R1, REJECTED, free);
+        ends::same(
+            asm,
+            ends.outer,
+            R7,
+            (OPENED_TO, OPENED_PORT),
+            self.exit.drop,
+        );
+        asm.bind(free);
     }
 
     /// Writes the flow's entry: what was decided is noted, and where it was opened to is at [`Ends::outer`] if
