@@ -218,6 +218,7 @@ impl<'b> Bench<'b> {
             Some(Steered::Proxy(id)) => self.state.is_proxy_up(id),
             _ => false,
         };
+        let clashes = attempt.part.is_none() && self.clashes(attempt, journey, decision);
         if decision.outcome != Outcome::Allow {
             let expected: &[Fate] = match decision.outcome {
                 Outcome::Reject(_) => &[Fate::Answered, Fate::Dropped],
@@ -249,9 +250,7 @@ impl<'b> Bench<'b> {
             expected = shot.clone();
         } else if journey.fate != Fate::Passed {
             let pair = expected.pair();
-            let inner = shot.between(shot.source, expected.dest).pair();
-            if opened && shot.dest != expected.dest && self.table.owner(inner).is_some() {
-                // It would look like another one inside.
+            if opened && clashes {
                 self.table.avoid(shot.pair());
                 self.forget(shot, attempt.way);
                 return Ok(());
@@ -287,6 +286,19 @@ impl<'b> Bench<'b> {
             self.remember(attempt, journey, &expected, captured)?;
         }
         Ok(())
+    }
+
+    /// Whether what would become of a packet looks like another flow inside, from which the interpreter does not tell
+    /// it: nothing more comes of that one.
+    fn clashes(&mut self, attempt: &Attempt, journey: &Journey, decision: &Decision) -> bool {
+        let shot = &attempt.shot;
+        let dest = self.opened(attempt, journey, decision).dest;
+        let other = self.table.owner(shot.between(shot.source, dest).pair());
+        let other = other.filter(|_| dest != shot.dest);
+        if let Some(other) = other {
+            self.table.doubt(other);
+        }
+        other.is_some()
     }
 
     /// What the first packet of a flow is to be.

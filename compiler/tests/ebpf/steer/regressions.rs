@@ -207,14 +207,21 @@ fn a_flow_is_not_pushed_out_by_one_that_is_the_same_inside() {
          from host { allow tcp }
          default deny",
         |rng, bench, class| {
-            let mut send = |bench: &mut Bench, dest, flags, part| {
-                let (shot, way) = (segment(own, (dest, 80), flags), Way::Out(class, class));
-                bench.judge(rng, &Attempt { shot, way, part })
+            let sent = |dest, flags, part| Attempt {
+                shot: segment(own, (dest, 80), flags),
+                way: Way::Out(class, class),
+                part,
             };
-            send(bench, "10.0.0.7", SYN, None)?;
-            send(bench, "10.0.0.4", SYN, None)?;
-            let expected = segment(own, target, ACK);
-            send(bench, "10.0.0.7", ACK, Some((0, expected, false)))
+            let answer = Attempt {
+                shot: segment(target, own, SYN | ACK),
+                way: Way::In(class, class),
+                part: Some((0, segment(("10.0.0.7", 80), own, SYN | ACK), true)),
+            };
+            let later = Some((0, segment(own, target, ACK), false));
+            bench.judge(rng, &sent("10.0.0.7", SYN, None))?;
+            bench.judge(rng, &answer)?;
+            bench.judge(rng, &sent("10.0.0.4", SYN, None))?;
+            bench.judge(rng, &sent("10.0.0.7", ACK, later))
         },
     );
 }

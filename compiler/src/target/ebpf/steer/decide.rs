@@ -3,7 +3,7 @@
 use polc_bpf::asm::Assembler;
 use polc_bpf::insn::AluOp;
 use polc_bpf::insn::Cond::{Eq, Ne, Set};
-use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R7, R10};
+use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R7, R8, R10};
 use polc_bpf::insn::Width::{DW, H, W};
 
 use super::super::act::{self, Outcome};
@@ -337,8 +337,8 @@ impl One<'_> {
         self.key(asm);
     }
 
-    /// Drops the packet if a live flow that was opened to somewhere else is the same inside as the one to the end at
-    /// [`Ends::to`]: it would be pushed out.
+    /// Drops the packet if a flow that was answered, and was opened to somewhere else, is the same inside as the one to
+    /// the end at [`Ends::to`]: it would be pushed out.
     fn is_free_inside(&self, asm: &mut Assembler) {
         let (stack, ends) = (self.stack(), self.ends);
         let [live, free] = ["live_flow", "free_inside"].map(|name| asm.label(name));
@@ -346,6 +346,7 @@ impl One<'_> {
         self.key(asm);
         self.steer.flows.find(asm, stack, live, free);
         asm.bind(live);
+        asm.jump_if(Eq, R8, 0, free);
         asm.load(W, R1, R7, DECISION);
         asm.jump_if(Set, R1, PENDING, free);
         asm.load(W, R1, R7, FLAGS);
