@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use polc_bundle::{Bundle, Object};
 use polc_runtime_loader::watch::{End, Event, Stop, watch};
-use polc_runtime_loader::{Applied, ApplyOptions, apply};
+use polc_runtime_loader::{Applied, ApplyOptions, Variant, apply};
 
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
@@ -30,11 +30,33 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
 
+    /// Which `iptables` takes a policy for that target (default: the one with a policy in force, else the one
+    /// that the machine calls `iptables`)
+    #[arg(long, value_enum, value_name = "WHICH")]
+    iptables: Option<Iptables>,
+
     #[command(flatten)]
     place: PlaceArgs,
 
     #[command(flatten)]
     compile: CompileArgs,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Iptables {
+    /// `iptables-legacy`
+    Legacy,
+    /// `iptables-nft`
+    Nft,
+}
+
+impl From<Iptables> for Variant {
+    fn from(which: Iptables) -> Self {
+        match which {
+            Iptables::Legacy => Self::Legacy,
+            Iptables::Nft => Self::Nft,
+        }
+    }
 }
 
 /// Options of every command that looks into a kernel.
@@ -68,6 +90,7 @@ pub(crate) fn run(args: &Args) -> Result {
         dry_run: args.dry_run,
         state_dir: args.place.state_dir.clone(),
         clsact: false,
+        iptables: args.iptables.map(Variant::from),
     };
     let applied = apply(&bundle, &options, &mut |step| progress.step(step))
         .map_err(|e| Error::environment(&e).help(e.help()))?;

@@ -8,7 +8,7 @@ use crate::apply::PlaceArgs;
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
 
-/// Take the policy away: the table, the programs, the routing rules and routes that polc owns, and
+/// Take the policy away: the table, the chains, the programs, the routing rules and routes that polc owns, and
 /// its state.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,11 +27,14 @@ pub(crate) fn run(args: &Args) -> Result {
     if removed.table {
         text.push_str("removed the table `inet polc`\n");
     }
+    for table in &removed.chains {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "removed the chains `POLC-*` of `{table}`");
+    }
     for interface in &removed.programs {
         let _ = writeln!(text, "removed the program at {interface}");
     }
     for entry in &removed.routing {
-        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "removed {entry}");
     }
     out::print(&text)?;

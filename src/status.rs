@@ -57,6 +57,9 @@ fn describe(status: &Status) -> String {
     if status.generation != status.committed {
         lines.push(format!("applied     {}", or(&status.committed, "none")));
     }
+    if let Some(variant) = status.iptables {
+        lines.push(format!("tool        iptables-{}", variant.name()));
+    }
     let in_step = if status.in_step {
         "yes"
     } else {

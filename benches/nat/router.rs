@@ -84,6 +84,7 @@ impl Router {
             dry_run: false,
             state_dir: Some(self.state.path().to_owned()),
             clsact: false,
+            iptables: None,
         };
         apply(&bundle, &options, &mut |_| {}).expect("the policy is applied");
     }

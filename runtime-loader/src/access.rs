@@ -1,6 +1,7 @@
 //! Errors of reading and removing.
 
 use crate::ebpf::EbpfError;
+use crate::iptables::IptablesError;
 use crate::netns::NetnsError;
 use crate::nft::NftError;
 use crate::routing::RoutingError;
@@ -19,6 +20,8 @@ pub enum AccessError {
     Routing(#[from] RoutingError),
     /// Programs cannot be read or removed.
     Ebpf(#[from] EbpfError),
+    /// Chains or sets cannot be read or removed.
+    Iptables(#[from] IptablesError),
     /// The ruleset cannot be read or changed.
     Nft(#[from] NftError),
 }
@@ -28,6 +31,7 @@ impl AccessError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Nft(error) => error.help(),
+            Self::Iptables(error) => error.help(),
             Self::Ebpf(error) => error.help(),
             Self::Store(StoreError::Busy { .. }) => Some("try again when it is done"),
             _ => None,

@@ -1,7 +1,8 @@
 //! Bundle to kernel: checks a bundle, applies it, reads it back, undoes what failed, removes it;
 //! and the live laboratory.
 //!
-//! The loader owns the nftables table `inet polc`, the policy-routing rules and routes that carry
+//! The loader owns the nftables table `inet polc`, chains of iptables that begin with `POLC-` and their sets,
+//! the policy-routing rules and routes that carry
 //! its protocol number [`OWNER`], and what is pinned in `/sys/fs/bpf/polc`. It touches nothing else. It links neither the policy
 //! language nor the compiler: a [`Bundle`](polc_bundle::Bundle) is all it knows.
 //!
@@ -24,11 +25,13 @@
 mod access;
 mod apply;
 mod ebpf;
+mod iptables;
 pub mod lab;
 pub mod log;
 mod netlink;
 mod netns;
 mod nft;
+mod process;
 mod remove;
 mod routing;
 mod status;
@@ -43,6 +46,7 @@ pub mod watch;
 pub use access::AccessError;
 pub use apply::{Applied, ApplyError, ApplyOptions, Changes, Undo, Warning, apply};
 pub use ebpf::{CgroupError, EbpfError, Gone, PrincipalError, Refusal, fill_set};
+pub use iptables::{IptablesError, Variant};
 pub use netns::NetnsError;
 pub use nft::{Counter, NftError};
 pub use remove::{Removed, remove};

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 /// Where named namespaces are kept.
 pub(crate) const NETNS_DIR: &str = "/run/netns";
@@ -65,6 +65,30 @@ impl Netns {
             .ino();
         Ok(Self {
             name: name.map(str::to_owned),
+            file,
+            inode,
+        })
+    }
+
+    /// Makes a namespace that has no name in the system, and is gone with the value.
+    ///
+    /// It takes `CAP_SYS_ADMIN`.
+    pub(crate) fn scratch() -> Result<Self, NetnsError> {
+        let name = "a new one";
+        let made = std::thread::scope(|scope| {
+            let made = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET)?;
+                File::open(CURRENT_NETNS)
+            });
+            made.join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        let inode = |file: &File| Ok(file.metadata()?.ino());
+        let (file, inode) = made
+            .and_then(|file| inode(&file).map(|inode| (file, inode)))
+            .map_err(|source| enter_error(name, source))?;
+        Ok(Self {
+            name: Some(name.to_owned()),
             file,
             inode,
         })

@@ -10,6 +10,7 @@ use crate::ebpf::cgroup::SOCKETS;
 use crate::ebpf::pins::{Pins, Point};
 use crate::ebpf::seen::place;
 use crate::ebpf::{self, program, seen::sort_for_removal};
+use crate::iptables;
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
 use crate::nft::{self, TableAccess};
@@ -19,8 +20,10 @@ use crate::store::Store;
 /// What was removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
-    /// Whether there was a table.
+    /// Whether there was a table `inet polc`.
     pub table: bool,
+    /// The tables of iptables that lost chains `POLC-*`, each as its program with the option for it.
+    pub chains: Vec<String>,
     /// The policy-routing rules and local routes, as the `ip` command names them.
     pub routing: Vec<String>,
     /// The hooks that lost a program, as `INTERFACE (HOOK)`, or `sockets (HOOK)`.
@@ -36,8 +39,8 @@ impl Removed {
     }
 }
 
-/// Removes the table `inet polc`, the loader's programs, its policy-routing rules and routes, and
-/// the state of the namespace. Nothing else is touched. It may be done again.
+/// Removes the table `inet polc`, the chains `POLC-*` and their sets, the loader's programs, its policy-routing
+/// rules and routes, and the state of the namespace. Nothing else is touched. It may be done again.
 pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, AccessError> {
     let netns = Netns::open(netns)?;
     let store = Store::new(state_dir);
@@ -45,9 +48,10 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     let nothing = RoutingPlan::default();
     let mut connection = routing::open(&netns)?;
     let (loopback, _) = routing::loopback(&mut connection)?;
-    // Table and programs first, so that no packet gets a mark whose rules and routes are gone.
+    // Rules and programs first, so that no packet gets a mark whose rules and routes are gone.
     let mut removed = Removed {
         table: nft::access(&netns).delete()?,
+        chains: iptables::remove(&netns)?,
         programs: remove_programs(&netns, &mut connection)?,
         ..Removed::default()
     };

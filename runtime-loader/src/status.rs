@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::access::AccessError;
 use crate::ebpf::{self, pins::Pins, seen::Seen as Interfaces};
+use crate::iptables::{self, Variant};
 use crate::netns::Netns;
 use crate::nft::{self, Counter, TableAccess};
 use crate::routing::{self, Seen, describe_route, describe_rule};
@@ -18,8 +19,10 @@ use crate::store::Store;
 /// What is in force in a network namespace, against what was committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Whether the kernel has a table `inet polc`.
+    /// Whether the kernel has the rules of a policy: the table `inet polc`, or chains `POLC-*` of iptables.
     pub table: bool,
+    /// Whose chains these are; none for a table or programs.
+    pub iptables: Option<Variant>,
     /// The generation in the kernel.
     pub generation: Option<String>,
     /// The generation committed last.
@@ -94,27 +97,68 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
     {
         return programs::status(&netns, &pins, committed, manifest);
     }
-    let access = nft::access(&netns);
-    let generation = access.generation()?;
-    let counters = access.counters()?;
+    let rules = if manifest.is_none_or(|m| m.target == iptables::TARGET) {
+        chains(&netns, manifest)?
+    } else {
+        None
+    };
+    let found = rules.map_or_else(|| table(&netns), Ok)?;
     let (routing, routing_left_over) = routing_status(&netns, manifest)?;
-    let in_step = generation == committed
+    let in_step = found.generation == committed
+        && found.complete
         && routing.iter().all(|entry| entry.present)
         && routing_left_over.is_empty();
     Ok(Status {
-        table: access.exists()?,
-        generation,
+        table: found.exists,
+        iptables: found.iptables,
+        generation: found.generation,
         committed,
         policy: manifest.map(|manifest| manifest.policy.clone()),
         in_step,
-        rules: manifest.map_or_else(Vec::new, |m| rules(&m.rules, &counters)),
+        rules: manifest.map_or_else(Vec::new, |m| rules_of(&m.rules, &found.counters)),
         routing,
         programs: Vec::new(),
         routing_left_over,
     })
 }
 
-fn rules(entries: &[RuleEntry], counters: &BTreeMap<String, Counter>) -> Vec<RuleStatus> {
+/// The rules of netfilter that are a policy's.
+struct Found {
+    exists: bool,
+    iptables: Option<Variant>,
+    generation: Option<String>,
+    /// Whether everything leads to them that should.
+    complete: bool,
+    counters: BTreeMap<String, Counter>,
+}
+
+fn table(netns: &Netns) -> Result<Found, AccessError> {
+    let access = nft::access(netns);
+    Ok(Found {
+        exists: access.exists()?,
+        iptables: None,
+        generation: access.generation()?,
+        complete: true,
+        counters: access.counters()?,
+    })
+}
+
+/// The chains in force, if there are any.
+fn chains(netns: &Netns, manifest: Option<&Manifest>) -> Result<Option<Found>, AccessError> {
+    let Some((variant, seen)) = iptables::in_force(netns)? else {
+        return Ok(None);
+    };
+    let jumps = manifest.map_or(&[][..], |m| &m.jumps);
+    Ok(Some(Found {
+        exists: true,
+        iptables: Some(variant),
+        generation: seen.generation().map(str::to_owned),
+        complete: jumps.iter().all(|jump| seen.has(jump)),
+        counters: seen.counters(),
+    }))
+}
+
+fn rules_of(entries: &[RuleEntry], counters: &BTreeMap<String, Counter>) -> Vec<RuleStatus> {
     let rule = |entry: &RuleEntry| RuleStatus {
         name: entry.name.clone(),
         stage: entry.stage.clone(),

@@ -21,7 +21,8 @@ const HEAD: &str = "table inet polc {\n}\nflush table inet polc\n";
 pub enum BundleProblem {
     /// It was built for something else.
     #[error(
-        "the bundle was built for the target `{found}`, this loader applies `{TARGET}` and `{}`",
+        "the bundle was built for the target `{found}`, this loader applies `{TARGET}`, `{}` and `{}`",
+        crate::iptables::TARGET,
         crate::ebpf::TARGET
     )]
     Target {
@@ -149,8 +150,8 @@ mod tests {
             Err(BundleProblem::Head)
         );
         assert!(matches!(
-            script(&bundle("iptables", HEAD, vec![])),
-            Err(BundleProblem::Target { found }) if found == "iptables"
+            script(&bundle("other", HEAD, vec![])),
+            Err(BundleProblem::Target { found }) if found == "other"
         ));
     }
 

@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command};
-use std::sync::Mutex;
 
 use polc_bundle::Bundle;
 use polc_compiler::diagnostic::human::{self, Style};
 use polc_compiler::{Files, Options, compile, target};
 use polc_runtime_loader::lab::{Client, EchoServer, Namespace, Topology, running_as_root};
 use polc_runtime_loader::{
-    AccessError, Applied, ApplyError, ApplyOptions, Changes, Removed, Status, apply, remove, status,
+    AccessError, Applied, ApplyError, ApplyOptions, Removed, Status, apply, remove, status,
 };
 use tempfile::TempDir;
 
@@ -21,8 +20,6 @@ pub(crate) struct Bench {
     pub(crate) topology: Topology,
     target: &'static str,
     state: TempDir,
-    /// The bundle for iptables that is in force.
-    loaded: Mutex<Option<Bundle>>,
 }
 
 /// Lets `lo` take what programs capture of a host's own packets.
@@ -149,7 +146,6 @@ impl Bench {
             topology,
             target: "nftables",
             state: TempDir::new().expect("a directory"),
-            loaded: Mutex::new(None),
         }
     }
 
@@ -169,23 +165,13 @@ impl Bench {
 
     /// Puts a bundle in force.
     pub(crate) fn apply_bundle(&self, bundle: &Bundle) -> Applied {
-        if let Some(variant) = iptables::variant(self.target) {
-            if let Err(error) = iptables::load(self.router(), bundle, variant) {
-                panic!("{error}\n{}", bundle.file("policy.v4").unwrap_or_default())
-            }
-            *self.loaded.lock().expect("a bundle") = Some(bundle.clone());
-            return Applied {
-                generation: bundle.manifest().generation.clone(),
-                previous: None,
-                changes: Changes::default(),
-                warnings: vec![],
-                dry_run: false,
-            };
-        }
         match apply(bundle, &self.options(), &mut |_| {}) {
             Ok(applied) => applied,
             Err(error) => {
-                let script = bundle.file("policy.nft").unwrap_or_default();
+                let script = bundle
+                    .file("policy.nft")
+                    .or_else(|| bundle.file("policy.v4"));
+                let script = script.unwrap_or_default();
                 panic!("{error:?}\n{script}\n{}", self.ruleset())
             }
         }
@@ -207,6 +193,7 @@ impl Bench {
             dry_run: false,
             state_dir: Some(self.state.path().to_owned()),
             clsact: false,
+            iptables: iptables::variant(self.target),
         }
     }
 
@@ -217,11 +204,6 @@ impl Bench {
 
     /// Packets counted by a rule.
     pub(crate) fn packets(&self, rule: &str) -> u64 {
-        if let Some(variant) = iptables::variant(self.target) {
-            let loaded = self.loaded.lock().expect("a bundle");
-            let bundle = loaded.as_ref().expect("a policy");
-            return iptables::packets(self.router(), bundle, variant, rule);
-        }
         let status = self.status();
         let rule = status
             .rules
@@ -235,7 +217,7 @@ impl Bench {
     pub(crate) fn ruleset(&self) -> String {
         if let Some(variant) = iptables::variant(self.target) {
             let saved = |tool: &str| {
-                let program = format!("{tool}-{variant}-save");
+                let program = format!("{tool}-{}-save", variant.name());
                 self.router().output(&program, &["-c"]).unwrap_or_default()
             };
             return saved("iptables") + &saved("ip6tables");

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::ebpf::EbpfError;
+use crate::iptables::IptablesError;
 use crate::netns::NetnsError;
 use crate::nft::NftError;
 use crate::routing::RoutingError;
@@ -38,6 +39,9 @@ pub enum ApplyError {
     /// The ruleset cannot be read or changed.
     #[error(transparent)]
     Nft(#[from] NftError),
+    /// Chains or sets cannot be read or changed.
+    #[error(transparent)]
+    Iptables(#[from] IptablesError),
     /// Programs cannot be loaded or attached.
     #[error(transparent)]
     Ebpf(#[from] EbpfError),
@@ -47,7 +51,7 @@ pub enum ApplyError {
         /// That target.
         other: String,
     },
-    /// `nft` reported no error, but the kernel has another generation.
+    /// No error was reported, but the kernel has another generation.
     #[error("the kernel has generation {} after loading `{expected}`", shown(.found.as_ref()))]
     Generation {
         /// The bundle's.
@@ -85,6 +89,7 @@ impl ApplyError {
             ),
             Self::LoopbackDown => Some("run `ip link set lo up`".to_owned()),
             Self::Nft(error) => error.help().map(str::to_owned),
+            Self::Iptables(error) => error.help().map(str::to_owned),
             Self::Ebpf(error) => error.help().map(str::to_owned),
             Self::OtherTarget { .. } => Some("take it away with `polc remove` first".to_owned()),
             Self::Undone { cause, undo } => match undo {

@@ -1,13 +1,13 @@
 //! Applying a bundle: check everything, change, read back, or undo.
 //!
-//! The order makes every state in between the old policy or the new one: routes and rules that
-//! only marked packets use are added first, then one transaction replaces the ruleset, then
-//! routes and rules that nothing uses any more go. Whether the transaction happened is asked of
-//! the kernel, not of the exit status of `nft`, which can fail after its commit.
+//! The order makes every state in between the old policy, the new one, or one that is stricter:
+//! routes and rules that only marked packets use are added first, then the ruleset is replaced, then
+//! routes and rules that nothing uses any more go. What is in force is asked of the kernel.
 
 mod error;
 mod prepare;
 mod programs;
+mod ruleset;
 mod undo;
 
 use std::ops::ControlFlow;
@@ -17,16 +17,16 @@ use polc_bundle::{Bundle, Object};
 use serde::Serialize;
 
 use crate::ebpf::{self, Gone, pins::Pins, seen::Seen};
+use crate::iptables::{self, Tools, Variant};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
-use crate::nft::binary::NftBinary;
-use crate::nft::{self, TableAccess};
 use crate::routing::{self, Made};
 use crate::store::Store;
 use crate::sysctl::SysctlProblem;
 
 pub use error::{ApplyError, Undo};
 use prepare::Prepared;
+use ruleset::{Chains, NftTable, Ruleset};
 
 /// How to apply.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,9 @@ pub struct ApplyOptions {
     /// although the kernel has tcx links. Where programs run already, others take their places the
     /// way they run.
     pub clsact: bool,
+    /// Which `iptables` takes policies for the target `iptables`; if none, the one that has a policy in force,
+    /// or else the one that the machine calls `iptables`.
+    pub iptables: Option<Variant>,
 }
 
 /// What an apply did, or would do.
@@ -108,6 +111,15 @@ pub enum Warning {
         /// The hook, as `INTERFACE (HOOK)`.
         place: String,
     },
+    /// A set that nothing asks any more could not be destroyed.
+    Left {
+        /// Its name.
+        set: String,
+        /// Why.
+        message: String,
+    },
+    /// Rules could not be tried in a namespace of their own, because making one is not permitted.
+    Unchecked,
     /// The state directory could not be tidied after the policy was in force.
     Store {
         /// Why.
@@ -126,7 +138,7 @@ impl std::fmt::Display for Warning {
                 "generation `{generation}` is in the kernel but not in the state directory: it cannot be restored"
             ),
             Self::NoWayBack { generation: None } => f.write_str(
-                "the table `inet polc` in the kernel has no generation id: it cannot be restored",
+                "the rules in the kernel have no generation id: they cannot be restored",
             ),
             Self::Nft { message } => write!(
                 f,
@@ -145,14 +157,18 @@ impl std::fmt::Display for Warning {
                 f,
                 "another filter may run before the policy's at {place}: packets that it accepts are not judged"
             ),
+            Self::Left { set, message } => write!(f, "the set `{set}` stays: {message}"),
+            Self::Unchecked => f.write_str(
+                "the rules were not tried before they were loaded: that takes the capability CAP_SYS_ADMIN",
+            ),
             Self::Store { message } => write!(f, "the state directory is untidy: {message}"),
         }
     }
 }
 
 /// The parts of the kernel that an apply changes.
-struct Kernel<'a> {
-    nft: NftBinary<'a>,
+struct Kernel<'a, R> {
+    ruleset: R,
     netns: &'a Netns,
     routes: RouteConnection,
 }
@@ -163,12 +179,6 @@ struct State<'a> {
     key: String,
     /// The generation committed before.
     committed: Option<String>,
-}
-
-impl Kernel<'_> {
-    fn generation(&self) -> Result<Option<String>, ApplyError> {
-        Ok(nft::access(self.netns).generation()?)
-    }
 }
 
 /// Applies `bundle`. Each step is told to `progress` before it is taken.
@@ -193,10 +203,17 @@ pub fn apply(
     if let Some(other) = other_target(&store, &netns, target)? {
         return Err(ApplyError::OtherTarget { other });
     }
-    if target == ebpf::TARGET {
-        programs::apply(bundle, options, (&netns, &store), progress)
-    } else {
-        replace_table(bundle, options.dry_run, (&netns, &store), progress)
+    let at = (&netns, &store);
+    match target {
+        ebpf::TARGET => programs::apply(bundle, options, at, progress),
+        iptables::TARGET => {
+            let tools = Tools {
+                netns: &netns,
+                variant: iptables::choose(&netns, options.iptables)?,
+            };
+            replace_rules(Chains(tools), bundle, options.dry_run, at, progress)
+        }
+        _ => replace_rules(NftTable(&netns), bundle, options.dry_run, at, progress),
     }
 }
 
@@ -253,15 +270,16 @@ fn unlike_committed(
     })
 }
 
-/// Applies a bundle of a script.
-fn replace_table(
+/// Applies a bundle of rules.
+fn replace_rules<R: Ruleset>(
+    ruleset: R,
     bundle: &Bundle,
     dry_run: bool,
     (netns, store): (&Netns, &Store),
     progress: &mut dyn FnMut(&str),
 ) -> Result<Applied, ApplyError> {
     let mut kernel = Kernel {
-        nft: NftBinary::new(netns),
+        ruleset,
         netns,
         routes: routing::open(netns)?,
     };
@@ -278,14 +296,15 @@ fn replace_table(
     store.stage(&state.key, bundle)?;
     let mut made = Made::default();
     let generation = bundle.manifest().generation.as_str();
-    let changed = change(bundle, &prepared, &mut kernel, &mut made, progress).and_then(|warning| {
-        store.commit(&state.key, Some(generation))?;
-        Ok(warning)
-    });
+    let changed =
+        change(bundle, &prepared, &mut kernel, &mut made, progress).and_then(|warnings| {
+            store.commit(&state.key, Some(generation))?;
+            Ok(warnings)
+        });
     match changed {
-        Ok(warning) => {
+        Ok(warnings) => {
             let mut applied = prepared.outcome(bundle, false);
-            applied.warnings.extend(warning);
+            applied.warnings.extend(warnings);
             let tidied = store.unstage(&state.key);
             applied
                 .warnings
@@ -304,43 +323,42 @@ fn replace_table(
     }
 }
 
-/// The target of the policy in force, if it is another one than `target`.
+/// The target of the policy in force, if it is another one than `target`. Chains of iptables are looked for
+/// only where nothing is known to have been applied: their tools are asked one by one.
 fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<String>, ApplyError> {
     let committed = store.committed(&netns.key())?;
+    let unknown = committed.is_none() && target != iptables::TARGET;
     let bundle = committed.and_then(|id| store.bundle(&id).ok());
-    let committed = bundle.map(|bundle| bundle.manifest().target.clone());
-    let programs = Seen::any(&mut routing::open(netns)?, (netns, &Pins::of(netns)))?;
-    let programs = programs.then(|| ebpf::TARGET.to_owned());
-    Ok(committed.or(programs).filter(|other| other != target))
+    let mut found = bundle.map(|bundle| bundle.manifest().target.clone());
+    if found.is_none() && Seen::any(&mut routing::open(netns)?, (netns, &Pins::of(netns)))? {
+        found = Some(ebpf::TARGET.to_owned());
+    }
+    if found.is_none() && unknown && iptables::in_force(netns)?.is_some() {
+        found = Some(iptables::TARGET.to_owned());
+    }
+    Ok(found.filter(|other| other != target))
 }
 
 /// Changes the kernel; `made` holds the routing steps taken, also after an error.
-fn change(
+fn change<R: Ruleset>(
     bundle: &Bundle,
-    prepared: &Prepared,
-    kernel: &mut Kernel<'_>,
+    prepared: &Prepared<R::Change>,
+    kernel: &mut Kernel<'_, R>,
     made: &mut Made,
     progress: &mut dyn FnMut(&str),
-) -> Result<Option<Warning>, ApplyError> {
+) -> Result<Vec<Warning>, ApplyError> {
     made.make(&mut kernel.routes, &prepared.routing.add, progress)?;
     progress("loading the ruleset");
-    let loaded = kernel.nft.load(&prepared.transaction);
+    let warnings = kernel.ruleset.load(&prepared.change)?;
     progress("reading the generation back");
-    let found = kernel.generation()?;
+    let found = kernel.ruleset.generation()?;
     let expected = &bundle.manifest().generation;
-    let warning = match (found.as_ref() == Some(expected), loaded) {
-        (true, Ok(())) => None,
-        (true, Err(error)) => Some(Warning::Nft {
-            message: error.to_string(),
-        }),
-        (false, Ok(())) => {
-            return Err(ApplyError::Generation {
-                expected: expected.clone(),
-                found,
-            });
-        }
-        (false, Err(error)) => return Err(error.into()),
-    };
+    if found.as_ref() != Some(expected) {
+        return Err(ApplyError::Generation {
+            expected: expected.clone(),
+            found,
+        });
+    }
     made.make(&mut kernel.routes, &prepared.routing.remove, progress)?;
-    Ok(warning)
+    Ok(warnings)
 }

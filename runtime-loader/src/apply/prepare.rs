@@ -2,29 +2,28 @@
 
 use polc_bundle::{Bundle, Object};
 
-use super::{Applied, ApplyError, Changes, Kernel, Warning};
+use super::{Applied, ApplyError, Changes, Kernel, Ruleset, Warning};
 use crate::netlink::RouteConnection;
 use crate::netns::Netns;
-use crate::nft::{self, TableAccess};
 use crate::routing::{self, Seen, Step, Steps};
 use crate::store::Store;
-use crate::{sysctl, transaction};
+use crate::sysctl;
 
 /// What will be done, and what was there before.
-pub(super) struct Prepared {
-    /// The text for `nft`.
-    pub(super) transaction: String,
+pub(super) struct Prepared<C> {
+    /// What is done with the rules.
+    pub(super) change: C,
     /// What changes around it.
     pub(super) routing: Steps,
-    /// Whether the table was there.
-    pub(super) table_existed: bool,
-    /// Its generation.
+    /// Whether there were rules of ours.
+    pub(super) existed: bool,
+    /// Their generation.
     pub(super) previous: Option<String>,
     stale: Vec<Object>,
     warnings: Vec<Warning>,
 }
 
-impl Prepared {
+impl<C> Prepared<C> {
     /// The account of what was, or would be, done.
     pub(super) fn outcome(&self, bundle: &Bundle, dry_run: bool) -> Applied {
         let (routing_added, routing_removed) = names(&self.routing);
@@ -43,21 +42,20 @@ impl Prepared {
     }
 }
 
-/// Checks the bundle, the machine and, through `nft -c`, the transaction.
-pub(super) fn prepare(
+/// Checks the bundle, the machine and, in the kernel, the change.
+pub(super) fn prepare<R: Ruleset>(
     bundle: &Bundle,
-    kernel: &mut Kernel<'_>,
+    kernel: &mut Kernel<'_, R>,
     store: &Store,
     progress: &mut dyn FnMut(&str),
-) -> Result<Prepared, ApplyError> {
-    let script = transaction::script(bundle)?;
+) -> Result<Prepared<R::Change>, ApplyError> {
     let (routing, mut warnings) =
         check_machine(bundle, kernel.netns, &mut kernel.routes, progress)?;
-    progress("reading the table in force");
-    let access = nft::access(kernel.netns);
-    let table_existed = access.exists()?;
-    let previous = kernel.generation()?;
-    if table_existed {
+    progress("reading the rules in force");
+    let change = kernel.ruleset.plan(bundle)?;
+    let existed = kernel.ruleset.exists()?;
+    let previous = kernel.ruleset.generation()?;
+    if existed {
         let kept = previous.as_deref().map(|id| store.bundle(id));
         if kept.is_none_or(|bundle| bundle.is_err()) {
             warnings.push(Warning::NoWayBack {
@@ -65,16 +63,14 @@ pub(super) fn prepare(
             });
         }
     }
-    let stale = transaction::stale(bundle, &kernel.nft.objects()?);
-    let transaction = transaction::text(script, &stale)?;
     progress("checking the ruleset");
-    kernel.nft.check(&transaction)?;
+    warnings.extend(kernel.ruleset.check(&change)?);
     Ok(Prepared {
-        transaction,
+        stale: R::stale(&change),
+        change,
         routing,
-        table_existed,
+        existed,
         previous,
-        stale,
         warnings,
     })
 }

@@ -1,21 +1,19 @@
 //! Taking a failed apply back.
 
-use super::{ApplyError, Kernel, Prepared, State, Undo};
-use crate::nft::{self, TableAccess};
+use super::{ApplyError, Kernel, Prepared, Ruleset, State, Undo};
 use crate::routing::Made;
 use crate::store::{Store, StoreError};
-use crate::transaction;
 
 /// Puts the ruleset back, then policy routing in reverse order: the ruleset first, because it is
 /// what sends packets there. Goes on after errors and reports them all.
-pub(super) fn undo(
-    prepared: &Prepared,
-    kernel: &mut Kernel<'_>,
+pub(super) fn undo<R: Ruleset>(
+    prepared: &Prepared<R::Change>,
+    kernel: &mut Kernel<'_, R>,
     state: &State<'_>,
     made: &Made,
 ) -> Undo {
     let mut problems = Vec::new();
-    if let Err(error) = restore_table(prepared, kernel, state.store) {
+    if let Err(error) = restore_rules(prepared, &kernel.ruleset, state.store) {
         problems.push(format!("the ruleset: {error}"));
     }
     problems.extend(made.undo(&mut kernel.routes));
@@ -43,20 +41,18 @@ pub(super) fn restore_state(state: &State<'_>) -> Result<(), StoreError> {
     store.unstage(key)
 }
 
-fn restore_table(
-    prepared: &Prepared,
-    kernel: &Kernel<'_>,
+fn restore_rules<R: Ruleset>(
+    prepared: &Prepared<R::Change>,
+    ruleset: &R,
     store: &Store,
 ) -> Result<(), ApplyError> {
-    let access = nft::access(kernel.netns);
     let unchanged =
-        access.exists()? == prepared.table_existed && kernel.generation()? == prepared.previous;
+        ruleset.exists()? == prepared.existed && ruleset.generation()? == prepared.previous;
     if unchanged {
         return Ok(());
     }
-    if !prepared.table_existed {
-        access.delete()?;
-        return Ok(());
+    if !prepared.existed {
+        return ruleset.delete();
     }
     let previous = prepared
         .previous
@@ -64,15 +60,12 @@ fn restore_table(
         .ok_or_else(|| StoreError::Gone {
             generation: "none".to_owned(),
         })?;
-    let bundle = store.bundle(previous)?;
-    let stale = transaction::stale(&bundle, &kernel.nft.objects()?);
-    let text = transaction::text(transaction::script(&bundle)?, &stale)?;
-    let loaded = kernel.nft.load(&text);
-    let found = kernel.generation()?;
+    let change = ruleset.plan(&store.bundle(previous)?)?;
+    ruleset.load(&change)?;
+    let found = ruleset.generation()?;
     if found.as_deref() == Some(previous) {
         return Ok(());
     }
-    loaded?;
     Err(ApplyError::Generation {
         expected: previous.to_owned(),
         found,

@@ -1,18 +1,14 @@
 //! The table through the `nft` program.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use polc_bundle::{Object, ObjectKind};
 use serde_json::Value;
 
 use super::{Counter, FAMILY, GENERATION_CHAIN, NftError, TABLE, TableAccess, generation_in};
 use crate::netns::Netns;
-
-/// Where `nft` is looked for when the search path does not have it: administrators' programs
-/// are missing from many users' paths.
-const FALLBACK_PROGRAM: &str = "/usr/sbin/nft";
+use crate::process;
 
 /// The `nft` program in a network namespace.
 #[derive(Debug)]
@@ -55,44 +51,7 @@ impl<'a> NftBinary<'a> {
     }
 
     fn run(&self, arguments: &[&str], input: Option<&str>) -> Result<Output, NftError> {
-        match self.run_program("nft", arguments, input)? {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self
-                .run_program(FALLBACK_PROGRAM, arguments, input)?
-                .map_err(NftError::Start),
-            other => other.map_err(NftError::Start),
-        }
-    }
-
-    /// Starts the program inside the namespace. The time zone and language are fixed, because
-    /// `nft` reads times and writes messages in them.
-    fn run_program(
-        &self,
-        program: &str,
-        arguments: &[&str],
-        input: Option<&str>,
-    ) -> Result<io::Result<Output>, NftError> {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("TZ", "UTC")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = self.netns.run(|| command.spawn())?;
-        Ok(child.and_then(|mut child| {
-            let stdin = child.stdin.take();
-            std::thread::scope(|scope| {
-                // Written beside the reading, so that neither side waits for the other. `nft`
-                // may close its input early; its exit status says why.
-                let writer = scope.spawn(move || {
-                    stdin.map(|mut stdin| stdin.write_all(input.unwrap_or_default().as_bytes()))
-                });
-                let output = child.wait_with_output();
-                let _ = writer.join();
-                output
-            })
-        }))
+        process::run(self.netns, "nft", arguments, input)?.map_err(NftError::Start)
     }
 }
 
@@ -139,14 +98,7 @@ impl TableAccess for NftBinary<'_> {
 }
 
 fn succeeded(action: &'static str, output: &Output) -> Result<String, NftError> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr);
-    Err(NftError::Refused {
-        action,
-        message: message.trim_end().to_owned(),
-    })
+    process::succeeded(output).map_err(|message| NftError::Refused { action, message })
 }
 
 fn parse_list(json: &str) -> Result<Vec<Value>, NftError> {

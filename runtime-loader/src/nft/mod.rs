@@ -115,7 +115,7 @@ pub(crate) fn access(netns: &Netns) -> netlink::NftNetlink<'_> {
 }
 
 /// The id in the comment of the generation rule.
-fn generation_in(comment: &str) -> Option<String> {
+pub(crate) fn generation_in(comment: &str) -> Option<String> {
     comment.strip_prefix(GENERATION_PREFIX).map(str::to_owned)
 }
 

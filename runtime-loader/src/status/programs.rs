@@ -2,7 +2,7 @@
 
 use polc_bundle::{Manifest, ProgramHook};
 
-use super::{ProgramStatus, Status, routing_status, rules};
+use super::{ProgramStatus, Status, routing_status, rules_of};
 use crate::access::AccessError;
 use crate::ebpf::cgroup::{self, SOCKETS};
 use crate::ebpf::counters;
@@ -46,12 +46,13 @@ pub(super) fn status(
         }
         _ => std::collections::BTreeMap::new(),
     };
-    let mut rules = manifest.map_or_else(Vec::new, |m| rules(&m.rules, &[].into()));
+    let mut rules = manifest.map_or_else(Vec::new, |m| rules_of(&m.rules, &[].into()));
     for rule in &mut rules {
         rule.counter = counters.get(&rule.name).copied();
     }
     Ok(Status {
         table: false,
+        iptables: None,
         generation,
         committed,
         policy: manifest.map(|manifest| manifest.policy.clone()),

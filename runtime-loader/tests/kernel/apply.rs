@@ -310,8 +310,7 @@ fn a_missing_namespace_is_named() {
     let options = polc_runtime_loader::ApplyOptions {
         netns: Some("polc-nowhere".to_owned()),
         state_dir: Some(state.path().to_owned()),
-        dry_run: false,
-        clsact: false,
+        ..polc_runtime_loader::ApplyOptions::default()
     };
     let error = apply(&sample().bundle(), &options, &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("`polc-nowhere`"), "{error}");

@@ -71,6 +71,7 @@ impl State {
             dry_run: false,
             state_dir: Some(self.path().to_owned()),
             clsact: false,
+            iptables: None,
         }
     }
 

@@ -28,7 +28,7 @@
 //!
 //! A table is replaced in one commit, but the tables of a family one after the other. In between, a
 //! stage of the new policy would work with one of the old: what the old one denied in guard and the
-//! new one denies in filter would pass. Therefore a file of several tables begins with sections that turn the
+//! new one denies in filter would pass. Therefore a file begins with sections that turn the
 //! chains of filter and of steer's marks into *held* ones: packets of known flows pass, and all
 //! others are dropped. The sections with the new rules follow, those of filter last. So each new
 //! flow meets the old policy, the new one, or is dropped for the milliseconds in between, and its

@@ -74,13 +74,13 @@ pub(super) fn map_file(set: &str) -> String {
     format!("maps/{set}.txt")
 }
 
-/// The tables in the order of loading, behind the sections that hold them if they are several.
+/// The tables in the order of loading, behind the sections that hold them. What is in force is of no
+/// generation from the first of these to the last table.
 fn sections(build: &mut Build, chains: &Chains) -> Vec<Section> {
     let mut out = Vec::new();
-    let used = chains.values().filter(|c| !c.is_empty()).count();
     for table in [Table::Filter, Table::Mangle] {
         let chains = chains.get(&table).map_or(&[][..], Vec::as_slice);
-        let held: Vec<Chain> = chains
+        let mut held: Vec<Chain> = chains
             .iter()
             .filter_map(|c| Some((c.name.clone(), c.builtin?)))
             .map(|(name, builtin)| Chain {
@@ -89,7 +89,13 @@ fn sections(build: &mut Build, chains: &Chains) -> Vec<Section> {
                 lines: build.hold(table, builtin),
             })
             .collect();
-        if used > 1 && !held.is_empty() {
+        if table == Table::Filter {
+            held.push(Chain {
+                lines: Vec::new(),
+                ..generation()
+            });
+        }
+        if !held.is_empty() {
             out.push(Section {
                 table: table.name(),
                 chains: held,
