@@ -289,16 +289,18 @@ impl<'b> Bench<'b> {
     }
 
     /// Whether what would become of a packet looks like another flow inside, from which the interpreter does not tell
-    /// it: nothing more comes of that one.
+    /// it: nothing more comes of that one. One of which nothing more comes is in its way, too.
     fn clashes(&mut self, attempt: &Attempt, journey: &Journey, decision: &Decision) -> bool {
         let shot = &attempt.shot;
         let dest = self.opened(attempt, journey, decision).dest;
-        let other = self.table.owner(shot.between(shot.source, dest).pair());
-        let other = other.filter(|_| dest != shot.dest);
-        if let Some(other) = other {
+        let inside = shot.between(shot.source, dest).pair();
+        if dest == shot.dest || self.table.is_free(inside) {
+            return false;
+        }
+        if let Some(other) = self.table.owner(inside) {
             self.table.doubt(other);
         }
-        other.is_some()
+        true
     }
 
     /// What the first packet of a flow is to be.

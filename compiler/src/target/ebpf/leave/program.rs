@@ -58,6 +58,11 @@ pub(super) struct Exit {
 }
 
 impl Leave<'_> {
+    /// Whether flows that leave here keep their source for good.
+    fn settles(&self) -> bool {
+        self.hook == Hook::Egress && !self.loopback && !self.ir.egress.is_empty()
+    }
+
     /// The program for such frames.
     pub(super) fn program(&self, link: Link) -> Result<Program, AsmError> {
         assembled(|| self.write(link))
@@ -199,6 +204,12 @@ impl One<'_> {
         if leave.lists.iter().any(Option::is_some) {
             asm.jump_if(Set, R1, SOURCED | PROXY | HOME, exit.next);
             asm.jump(undecided);
+        } else if leave.settles() {
+            // Another interface, to which its way may change, has rules: a flow is asked once.
+            asm.jump_if(Set, R1, SOURCED, exit.next);
+            asm.alu(AluOp::Or, R1, SOURCED);
+            asm.store(W, R7, DECISION, R1);
+            asm.jump(exit.next);
         } else {
             asm.jump(exit.next);
         }

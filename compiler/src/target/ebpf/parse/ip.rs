@@ -28,7 +28,7 @@ impl Parser<'_> {
         self.asm.alu(AluOp::And, R0, 0x0f);
         self.asm.alu(AluOp::Lsh, R0, 2);
         self.asm.jump_if(Lt, R0, 20, malformed);
-        self.be16(R8, R1, 2);
+        self.length(2);
         self.asm.jump_if(Lt, R8, R0, malformed);
         self.put(IP_LENGTH, R8);
         self.byte(IP_TTL, 8, 0);
@@ -59,6 +59,13 @@ impl Parser<'_> {
         self.headless(headless, later);
         self.record.put(self.asm, Item::Protocol, R9);
         self.asm.jump(self.exits.v4);
+    }
+
+    /// `R8 =` the length in the header. Before Linux 6.6, the verifier knows no bound of a number whose bytes were
+    /// swapped, and lets none be added to a place in a packet that has none.
+    fn length(&mut self, offset: i16) {
+        self.be16(R8, R1, offset);
+        self.asm.alu(AluOp::And, R8, 0xffff);
     }
 
     /// Where packets without transport header come together; that it is a `later` fragment is noted.
@@ -122,7 +129,7 @@ impl Parser<'_> {
         self.whole_length();
         self.read(40);
         self.version(6);
-        self.be16(R8, R1, 4);
+        self.length(4);
         self.length6();
         self.byte(IP_TTL, 7, 0);
         if self.wants(IP_DSCP) {
