@@ -81,7 +81,10 @@ pub(crate) fn run(args: &Args) -> Result {
     let mut outcome = Outcome::Clean;
     let mut all = Vec::new();
     // Before any thread is started.
-    let setup = args.live.then(|| live::Setup::new(&args.target)).transpose()?;
+    let setup = args
+        .live
+        .then(|| live::Setup::new(&args.target))
+        .transpose()?;
     let progress = Progress::new("testing");
     for path in paths::policies(&args.paths)? {
         progress.step(&format!("testing `{}`", path.display()));

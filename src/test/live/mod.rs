@@ -100,8 +100,7 @@ impl Setup {
         let root = running_as_root();
         if !root {
             be_root_of_a_user_namespace().map_err(|error| {
-                Error::environment(&error)
-                    .help(Some("run it as root, or allow user namespaces"))
+                Error::environment(&error).help(Some("run it as root, or allow user namespaces"))
             })?;
         }
         Ok(Self { targets, root })

@@ -111,11 +111,7 @@ impl Run<'_> {
         result.is_some_and(|r| agreed(r) == *cell)
     }
 
-    fn result(
-        &self,
-        test: usize,
-        step: usize,
-    ) -> Option<&polc_compiler::inline::StepResult> {
+    fn result(&self, test: usize, step: usize) -> Option<&polc_compiler::inline::StepResult> {
         self.tested.results.get(test)?.steps.get(step)
     }
 

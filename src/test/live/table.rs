@@ -27,14 +27,23 @@ pub(crate) fn table(all: &[Tested]) -> String {
     let head = targets.iter().map(|c| c.target.to_owned());
     lines.push(Line {
         text: String::new(),
-        cells: std::iter::once(INTERPRETER.to_owned()).chain(head).collect(),
+        cells: std::iter::once(INTERPRETER.to_owned())
+            .chain(head)
+            .collect(),
     });
     for tested in all {
         lines.push(heading(&tested.path, ""));
         for (number, test) in tested.results.iter().enumerate() {
             lines.push(heading(&test.title, "  "));
             for (at, step) in test.steps.iter().enumerate() {
-                let mut cells = vec![if step.failure.is_none() { "ok" } else { "FAILED" }.to_owned()];
+                let mut cells = vec![
+                    if step.failure.is_none() {
+                        "ok"
+                    } else {
+                        "FAILED"
+                    }
+                    .to_owned(),
+                ];
                 for column in &tested.columns {
                     let Some(cell) = column.tests.get(number).and_then(|t| t.get(at)) else {
                         continue;

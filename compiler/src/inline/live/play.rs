@@ -43,9 +43,7 @@ impl Bench<'_> {
                 let expectation = Expectation::of(outcome.node, qualifiers)
                     .map_err(|problem| Unplayable(problem.message))?;
                 if expectation.outcome == Verb::Notrack {
-                    return Err(Unplayable::because(
-                        "no packet shows whether it is tracked",
-                    ));
+                    return Err(Unplayable::because("no packet shows whether it is tracked"));
                 }
                 let rule = expectation.rule().map(Arc::from);
                 self.single(flow, qualifiers, now, rule.as_ref())?
@@ -125,7 +123,10 @@ impl Bench<'_> {
                 return Err(Unplayable::because("it opens no flows"));
             }
             let ways = self.detours(&case.packet, &self.empty, NOON);
-            let last = u64::try_from(count).unwrap_or(u64::MAX).saturating_sub(1).max(1);
+            let last = u64::try_from(count)
+                .unwrap_or(u64::MAX)
+                .saturating_sub(1)
+                .max(1);
             for way in ways {
                 let mut state = self.empty.clone();
                 let mut shots = Vec::new();
@@ -149,18 +150,16 @@ impl Bench<'_> {
     }
 
     /// What becomes of a packet, for each way in which steer's decision can lead.
-    fn judged(
-        &self,
-        packet: &Packet,
-        before: &State,
-        now: u64,
-    ) -> Result<Vec<Judged>, Unplayable> {
+    fn judged(&self, packet: &Packet, before: &State, now: u64) -> Result<Vec<Judged>, Unplayable> {
         let mut all = Vec::new();
         for way in self.detours(packet, before, NOON) {
             let (packet, _) = detoured(packet.clone(), Some(way));
             let mut state = before.clone();
             let decision = judge(self.ir, &packet, &mut state, NOON);
-            unplayable::timely(&decision, &judge(self.ir, &packet, &mut before.clone(), now))?;
+            unplayable::timely(
+                &decision,
+                &judge(self.ir, &packet, &mut before.clone(), now),
+            )?;
             let shot = self.shot(packet, decision, 0, &mut state)?;
             all.push(Judged { shot, state });
         }
@@ -297,7 +296,10 @@ impl Bench<'_> {
             let late = |(n, t): (usize, &u64)| if n == 0 { 0 } else { t.saturating_sub(by) };
             let early = times.clone().map(late).collect::<Vec<u64>>();
             let late = times.map(|(n, t)| if n == 0 { 0 } else { t + by });
-            [self.replay(volley, &early), self.replay(volley, &late.collect::<Vec<u64>>())]
+            [
+                self.replay(volley, &early),
+                self.replay(volley, &late.collect::<Vec<u64>>()),
+            ]
         });
         let says: Vec<[usize; 3]> = moved.into_iter().flatten().collect();
         let right = (0..3).all(|kind| {
@@ -313,7 +315,10 @@ impl Bench<'_> {
         let says = says.first().map(text).unwrap_or_default();
         (!right).then(|| {
             let path = self.path(&first.packet);
-            format!("of the flows{path} {}; the interpreter has {says}", text(&got))
+            format!(
+                "of the flows{path} {}; the interpreter has {says}",
+                text(&got)
+            )
         })
     }
 

@@ -4,9 +4,9 @@
 //! takes place on a machine that remembers others where the interpreter, told of all that the machine
 //! has seen, judges its packets exactly as on a machine that has just begun.
 
-use super::unplayable::same_ends;
 use super::super::{Bench, NOON};
 use super::Play;
+use super::unplayable::same_ends;
 use crate::interpret::{Packet, State, judge};
 
 /// A machine, and what it has seen.
@@ -22,8 +22,15 @@ impl Bench<'_> {
         let mut machines: Vec<Machine<'_>> = Vec::new();
         for (number, play) in plays.iter().enumerate() {
             let fits = |m: &Machine<'_>| self.joins(play, m);
-            let found = machines.iter().enumerate().find_map(|(index, m)| Some((index, fits(m)?)));
-            let packets = play.volleys.iter().flat_map(|v| &v.shots).map(|s| &s.packet);
+            let found = machines
+                .iter()
+                .enumerate()
+                .find_map(|(index, m)| Some((index, fits(m)?)));
+            let packets = play
+                .volleys
+                .iter()
+                .flat_map(|v| &v.shots)
+                .map(|s| &s.packet);
             if let Some((index, state)) = found
                 && let Some(machine) = machines.get_mut(index)
             {
@@ -38,7 +45,9 @@ impl Bench<'_> {
                 seen: Vec::new(),
             };
             machines.push(Machine {
-                state: self.joins(play, &empty).unwrap_or_else(|| self.empty.clone()),
+                state: self
+                    .joins(play, &empty)
+                    .unwrap_or_else(|| self.empty.clone()),
                 seen: packets.collect(),
                 ..empty
             });

@@ -56,6 +56,10 @@ impl Sight {
     pub(super) fn predicted(ir: &Ir, packet: &Packet, decision: &Decision, home: IpAddr) -> Self {
         match decision.outcome {
             Outcome::Deny => return Self::Gone,
+            // Nobody answers a reset.
+            Outcome::Reject(_) if packet.field(TCP_FLAGS).is_some_and(|f| f & RST != 0) => {
+                return Self::Gone;
+            }
             Outcome::Reject(answer) => return Self::Refused(refusal(packet, answer)),
             Outcome::Allow => {}
         }

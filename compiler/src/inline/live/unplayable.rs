@@ -117,12 +117,7 @@ pub(super) fn routes(routes: &BTreeSet<Route>, home: [IpAddr; 2]) -> Result<(), 
 
 /// Whether two packets can be taken for each other: the same protocol and ends.
 pub(super) fn same_ends(one: &Packet, other: &Packet) -> bool {
-    let ends = |p: &Packet| {
-        [
-            (p.saddr, p.field(SPORT)),
-            (p.daddr, p.field(DPORT)),
-        ]
-    };
+    let ends = |p: &Packet| [(p.saddr, p.field(SPORT)), (p.daddr, p.field(DPORT))];
     let [source, dest] = ends(other);
     one.proto == other.proto && (ends(one) == [source, dest] || ends(one) == [dest, source])
 }

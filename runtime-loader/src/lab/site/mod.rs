@@ -122,9 +122,11 @@ impl Site {
             let prefix = if address.is_ipv4() { 32 } else { 128 };
             self.machine.add_address(name, *address, prefix)?;
         }
-        let index = self.machine.netlink(&format!("find `{name}`"), |connection| {
-            Ok(link::required(connection, name)?.index)
-        })?;
+        let index = self
+            .machine
+            .netlink(&format!("find `{name}`"), |connection| {
+                Ok(link::required(connection, name)?.index)
+            })?;
         self.indices.insert(name.to_owned(), index);
         let wire = Wire::open(outside, far)?;
         self.wires.insert(name.to_owned(), wire);

@@ -31,11 +31,7 @@ impl Tap {
     pub(super) fn open(namespace: &Namespace, v6: bool, protocol: u8) -> Result<Self, LabError> {
         let open = || -> io::Result<Socket> {
             let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-            let socket = Socket::new(
-                domain,
-                Type::RAW,
-                Some(Protocol::from(i32::from(protocol))),
-            )?;
+            let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
             socket.set_nonblocking(true)?;
             if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
                 socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

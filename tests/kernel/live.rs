@@ -1,0 +1,227 @@
+//! `polc test --live`: tests of policies as real packets.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::possible;
+
+/// The targets that are played.
+const TARGETS: [&str; 2] = ["nftables", "ebpf"];
+
+/// What a run printed, and its exit code.
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn live(policy: &str, format: &str) -> Run {
+    let place = TempDir::new().expect("a directory");
+    std::fs::write(place.path().join("p.pol"), policy).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_polc"))
+        .args(["test", "--live", "--format", format, "p.pol"])
+        .args(["--target", &TARGETS.join(",")])
+        .current_dir(place.path())
+        .output()
+        .expect("polc runs");
+    Run {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The result of each step of the first test on each target.
+fn results(policy: &str) -> (Option<i32>, Vec<Vec<(String, String)>>) {
+    let run = live(policy, "json");
+    let report: Value = serde_json::from_str(&run.out)
+        .unwrap_or_else(|error| panic!("{error}\n{}\n{}", run.out, run.err));
+    let steps = report["tests"][0]["steps"].as_array().expect("steps");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let cells = |step: &Value| {
+        let cell = |target: &&str| {
+            let cell = &step["live"][target];
+            (text(&cell["result"]), text(&cell["reason"]))
+        };
+        TARGETS.iter().map(cell).collect()
+    };
+    (run.code, steps.iter().map(cells).collect())
+}
+
+/// Every kind of outcome, in and out and through.
+const ROUTER: &str = r#"
+policy router
+zone wan = wan0
+zone lan = lan0, wg*
+zone dmz = dmz0 net { 10.1.0.0/24, fd00:1::/64 }
+proxy box {
+  listen tcp, udp at 127.0.0.1:12345, [::1]:12345
+  mark 0x1/0xff  table 100
+}
+guard on wan0 { deny from 10.0.0.0/8 as spoofed  default allow }
+steer {
+  dnat tcp/80 from wan to { 192.0.2.80, 2001:db8:1::80 } => 10.1.0.80:8080, [fd00:1::80]:8080 and allow as web
+  redirect tcp/3128 to host in lan0 => :8118 and allow as squid
+  proxy tcp/443, udp/443 from lan via box as caught
+  proxy tcp/443 from host via box as own
+  route udp/4000 from lan via table 200 mark 0x200/0xff00 and allow as other-isp
+  default direct
+}
+egress {
+  masquerade from lan to wan only v4
+  snat from 10.1.0.0/24 to wan => 192.0.2.81
+}
+to host {
+  allow ssh from lan within 10/min burst 3 per source as ssh
+  allow icmp from lan as ping
+  reject from lan
+  default deny
+}
+from lan to wan { reject tcp/25 with admin-prohibited as no-spam  default allow }
+from dmz to wan { allow https as out  default reject }
+from host {
+  allow dns by user resolver as names
+  deny udp/123 as no-time
+  default reject
+}
+default deny
+
+test "everything" {
+  allow    tcp 192.168.1.5 -> host:22 in lan0 rule ssh
+  allow    tcp [fd00:9::5] -> host:22 in wg*  rule ssh
+  allow    icmp 192.168.1.5 -> host in lan0 rule ping
+  allow    icmpv6 fd00:9::5 -> host in lan0 rule ping
+  reject   tcp 192.168.1.5 -> host:23 in lan0
+  reject   udp [fd00:9::5] -> host:23 in lan0
+  deny     tcp 198.51.100.4 -> host:22 in wan0
+  deny     tcp 10.9.9.9 -> host:22 in wan0 rule spoofed
+  dnat     tcp 198.51.100.4 -> 192.0.2.80:80 in wan0 => 10.1.0.80:8080 rule web
+  dnat     tcp [2001:db8:9::4] -> [2001:db8:1::80]:80 in wan0 => [fd00:1::80]:8080
+  redirect tcp 192.168.1.5 -> host:3128 in lan0 => :8118 rule squid
+  proxy    tcp 192.168.1.5 -> 203.0.113.9:443 in lan0 via box rule caught
+  proxy    udp [fd00:9::5] -> [2001:db8:5::9]:443 in lan0 via box
+  proxy    tcp host -> 203.0.113.9:443 via box rule own
+  route    udp 192.168.1.5 -> 203.0.113.9:4000 in lan0 out wan0 rule other-isp
+  masquerade tcp 192.168.1.5 -> 203.0.113.9:80 in lan0 out wan0
+  allow    tcp [fd00:9::5] -> [2001:db8:5::9]:80 in lan0 out wan0
+  reject   tcp 192.168.1.5 -> 203.0.113.9:25 in lan0 out wan0 rule no-spam
+  snat     tcp 10.1.0.9 -> 203.0.113.9:443 in dmz0 out wan0 => 192.0.2.81 rule out
+  reject   udp 10.1.0.9 -> 203.0.113.9:53 in dmz0 out wan0
+  deny     tcp 203.0.113.9 -> 10.1.0.9:443 in wan0
+  allow    udp host -> 203.0.113.9:53 by user resolver rule names
+  reject   udp host -> 203.0.113.9:53
+  deny     udp host -> 203.0.113.9:123 rule no-time
+  allow    tcp reply host:22 -> 192.168.1.5 out lan0
+  allow    udp reply 203.0.113.9:53 -> host:50000 in wan0 by user resolver
+  send 5 in 200ms tcp 192.168.1.5 -> host:22 in lan0 => allow 3, reject 2
+}
+"#;
+
+#[test]
+fn the_kernel_does_what_tests_say() {
+    if !possible() {
+        return;
+    }
+    let (code, steps) = results(ROUTER);
+    for (number, step) in steps.iter().enumerate() {
+        for (target, (result, reason)) in TARGETS.iter().zip(step) {
+            assert_eq!(result, "passed", "step {number} on {target}: {reason}");
+        }
+    }
+    assert_eq!(steps.len(), 27);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_wrong_test_fails_everywhere() {
+    if !possible() {
+        return;
+    }
+    let policy = r#"
+policy wrong
+to host { allow ssh as ssh  default deny }
+from host { default allow }
+test "wrong" {
+  deny  tcp 192.0.2.5 -> host:22 in eth0
+  allow tcp 192.0.2.5 -> host:23 in eth0
+  allow tcp 192.0.2.5 -> host:22 in eth0 rule telnet
+  send 3 in 10ms tcp 192.0.2.5 -> host:22 in eth0 => allow 1, deny 2
+  allow tcp 192.0.2.5 -> host:22 in eth0 rule ssh
+}
+"#;
+    let (code, steps) = results(policy);
+    let (right, wrong) = steps.split_last().expect("steps");
+    for step in wrong {
+        for (result, reason) in step {
+            assert_eq!(result, "failed", "{reason}");
+        }
+    }
+    for (result, reason) in right {
+        assert_eq!(result, "passed", "{reason}");
+    }
+    assert_eq!(code, Some(1));
+    let run = live(policy, "human");
+    assert_eq!(run.code, Some(1));
+    let row = run
+        .out
+        .lines()
+        .find(|l| l.contains("deny  tcp") || l.contains("deny tcp"));
+    let row = row.unwrap_or_else(|| panic!("{}", run.out));
+    assert_eq!(row.matches("FAILED").count(), 3, "{}", run.out);
+}
+
+#[test]
+fn what_cannot_be_played_is_said() {
+    if !possible() {
+        return;
+    }
+    let policy = r#"
+policy slow
+to host { allow ssh within 20/h burst 20 per source  default deny }
+from host { default allow }
+test "slow" {
+  send 21 in 1h tcp 192.0.2.5 -> host:22 in eth0 => allow 21
+  allow tcp 192.0.2.5 -> host:22 in eth0
+}
+"#;
+    let (code, steps) = results(policy);
+    for (result, reason) in &steps[0] {
+        assert_eq!(result, "untried");
+        assert_eq!(reason, "it takes 3600 s, and at most 5 s are waited");
+    }
+    for (result, reason) in &steps[1] {
+        assert_eq!(result, "passed", "{reason}");
+    }
+    assert_eq!(code, Some(0));
+    let run = live(policy, "human");
+    let told = "[1] not played: it takes 3600 s, and at most 5 s are waited";
+    assert_eq!(run.out.matches(told).count(), 1, "{}", run.out);
+    assert_eq!(run.out.matches("- [1]").count(), 2, "{}", run.out);
+    let junit = live(policy, "junit");
+    assert!(junit.out.contains("<skipped"), "{}", junit.out);
+}
+
+#[test]
+fn a_target_that_cannot_express_a_policy_says_why() {
+    if !possible() {
+        return;
+    }
+    let policy = r#"
+policy tagged
+guard on eth0 { deny when vlan.id == 7 as tagged  default allow }
+to host { default allow }
+from host { default allow }
+test "plain" { allow tcp 192.0.2.5 -> host:22 in eth0 }
+"#;
+    let (code, steps) = results(policy);
+    let played = |(result, _): &&(String, String)| result == "passed";
+    let (nftables, ebpf) = (&steps[0][0], &steps[0][1]);
+    assert!(played(&ebpf), "{ebpf:?}");
+    if !played(&nftables) {
+        assert_eq!(nftables.0, "untried");
+        assert!(nftables.1.contains("cannot express"), "{nftables:?}");
+    }
+    assert_eq!(code, Some(0));
+}
