@@ -1,11 +1,16 @@
 //! `polc test --live`: tests of policies as real packets.
 
 use std::process::Command;
+use std::time::Duration;
 
+use polc_compiler::inline::live::{Report, Sender, Where};
+use polc_compiler::{Options, compile, inline};
+use polc_runtime_loader::lab::{Origin, Site, SiteSpec, Throw, Way};
+use polc_runtime_loader::{ApplyOptions, apply, remove};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::possible;
+use crate::harness::{NoFiles, build_for, possible};
 
 /// The targets that are played.
 const TARGETS: [&str; 2] = ["nftables", "ebpf"];
@@ -201,6 +206,129 @@ test "slow" {
     assert_eq!(run.out.matches("- [1]").count(), 2, "{}", run.out);
     let junit = live(policy, "junit");
     assert!(junit.out.contains("<skipped"), "{}", junit.out);
+}
+
+/// What is seen when a policy is in force whose rules are others than those that are played: for
+/// each play of each step, whether that is noticed.
+fn noticed(target: &str, played: &str, in_force: &str) -> Vec<bool> {
+    let options = Options {
+        as_of: "2026-01-01".into(),
+        ..Options::default()
+    };
+    let compilation = compile("p.pol", played, &NoFiles, &options);
+    let ir = compilation.ir.as_ref().expect("a policy");
+    let bench = inline::Bench::new(&compilation.policy, ir, &options);
+    let bundle = build_for(target, in_force);
+    let spec = SiteSpec {
+        interfaces: ["lan0", "wan0"].map(str::to_owned).into(),
+        home: vec![bench.home(false), bench.home(true)],
+        listeners: vec![],
+        protocols: [(false, 6), (false, 17), (false, 1)].into(),
+        settings: vec![],
+    };
+    let site = Site::new(&spec).expect("a machine");
+    let state = TempDir::new().expect("a directory");
+    let name = site.machine.name();
+    let apply_options = ApplyOptions {
+        netns: Some(name.to_owned()),
+        state_dir: Some(state.path().to_owned()),
+        ..ApplyOptions::default()
+    };
+    apply(&bundle, &apply_options, &mut |_| {}).expect("applied");
+    let steps = &compilation.policy.tests[0].test.steps;
+    let plays = steps
+        .iter()
+        .flat_map(|s| bench.plays(&s.node, inline::NOON).expect("plays"));
+    let noticed = plays.map(|play| {
+        let ways: Vec<Way> = play
+            .routes
+            .iter()
+            .map(|r| Way {
+                table: r.table,
+                to: r.dest,
+                interface: r.iface.to_string(),
+            })
+            .collect();
+        let volley = &play.volleys[0];
+        let throws: Vec<Throw> = volley
+            .shots
+            .iter()
+            .map(|shot| Throw {
+                after: Duration::from_millis(shot.after),
+                from: match &shot.sender {
+                    Sender::Iface(name) => Origin::Interface(name.to_string()),
+                    Sender::Host { uid, gid } => Origin::Machine(*uid, *gid),
+                },
+                packet: shot.bytes.clone(),
+            })
+            .collect();
+        let observed = site
+            .throw(&throws, (&ways, &play.ports), Duration::ZERO, |_| true)
+            .expect("thrown");
+        let place = |at: Option<String>| at.map_or(Where::Host, Where::Iface);
+        let packets = observed.packets.into_iter();
+        let millis = |d: &Duration| u64::try_from(d.as_millis()).expect("soon");
+        let report = Report {
+            sent: observed.sent.iter().map(millis).collect(),
+            packets: packets.map(|(at, bytes)| (place(at), bytes)).collect(),
+            taken: observed.taken,
+        };
+        bench.disagreement(volley, &report).is_some()
+    });
+    let noticed = noticed.collect();
+    remove(Some(name), Some(state.path())).expect("removed");
+    noticed
+}
+
+/// Every way in which a kernel could treat a packet otherwise than the interpreter has it.
+#[test]
+fn what_a_kernel_does_otherwise_is_noticed() {
+    if !possible() {
+        return;
+    }
+    let test = "
+        test \"t\" {
+          allow    tcp 192.168.1.5 -> host:22 in lan0
+          allow    tcp 192.168.1.5 -> host:23 in lan0
+          deny     tcp 192.168.1.5 -> host:24 in lan0
+          reject   tcp 192.168.1.5 -> host:25 in lan0
+          reject   udp 192.168.1.5 -> host:26 in lan0
+          allow    tcp 192.168.1.5 -> 203.0.113.9:80 in lan0 out wan0
+          snat     tcp 192.168.1.5 -> 203.0.113.9:81 in lan0 out wan0
+          redirect tcp 192.168.1.5 -> host:82 in lan0
+          deny     udp host -> 203.0.113.9:53 out wan0
+          allow    udp host -> 203.0.113.9:54 out wan0
+          send 9 in 10ms udp 192.168.1.5 -> host:27 in lan0 => allow 5, deny 4
+        }";
+    let zones = "policy bench\nzone lan = lan0\nzone wan = wan0\n";
+    let right = "
+        steer { redirect tcp/82 to host in lan0 => :8082 and allow }
+        egress { snat tcp/81 from lan to wan => 192.0.2.7 }
+        to host {
+          allow tcp/22-23  reject tcp/25, udp/26
+          allow udp/27 within 1/min burst 5
+          default deny
+        }
+        from lan { default allow }
+        from host { deny udp/53  default allow }
+        default deny";
+    let wrong = "
+        steer { redirect tcp/82 to host in lan0 => :8083 and allow }
+        egress { snat tcp/81 from lan to wan => 192.0.2.8 }
+        to host {
+          deny tcp/22  reject tcp/23 with admin-prohibited  allow tcp/24  deny tcp/25
+          reject udp/26 with admin-prohibited
+          allow udp/27 within 1/min burst 6
+          default deny
+        }
+        from lan { reject tcp/80  default allow }
+        from host { reject udp/54  default allow }
+        default deny";
+    let played = format!("{zones}{right}{test}");
+    for target in TARGETS {
+        assert_eq!(noticed(target, &played, right), [false; 11], "{target}");
+        assert_eq!(noticed(target, &played, wrong), [true; 11], "{target}");
+    }
 }
 
 #[test]
