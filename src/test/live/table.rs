@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use polc_compiler::inline::StepResult;
 
-use super::{Cell, Column};
+use super::{Cell, agreed};
 use crate::test::Tested;
 
 /// The widest that the text of a step is shown.
@@ -21,7 +21,7 @@ struct Line {
 /// The table of all policies, the reasons for what was not tried, and what failed.
 pub(crate) fn table(all: &[Tested]) -> String {
     let mut reasons: Vec<String> = Vec::new();
-    let mut failures = String::new();
+    let mut failures = Vec::new();
     let mut lines = Vec::new();
     let targets = all.first().map_or(&[][..], |t| &t.columns);
     let head = targets.iter().map(|c| c.target.to_owned());
@@ -49,7 +49,7 @@ pub(crate) fn table(all: &[Tested]) -> String {
                         continue;
                     };
                     cells.push(shown(cell, &mut reasons));
-                    tell(&mut failures, (tested, step), column, cell);
+                    note(&mut failures, (tested, step), column.target, cell);
                 }
                 let line = tested.line(step);
                 let text = format!("    {line:>4}  {}", source(tested, step));
@@ -66,8 +66,9 @@ pub(crate) fn table(all: &[Tested]) -> String {
         let _ = writeln!(text, "[{}] not played: {reason}", number + 1);
     }
     if !failures.is_empty() {
-        let _ = write!(text, "\n{failures}");
+        text.push('\n');
     }
+    text.extend(failures.iter().map(Failure::text));
     text
 }
 
@@ -90,16 +91,59 @@ fn shown(cell: &Cell, reasons: &mut Vec<String>) -> String {
     format!("{} [{}]", cell.word(), number + 1)
 }
 
-/// Says what failed on a target, where the interpreter has not said it already.
-fn tell(out: &mut String, (tested, step): (&Tested, &StepResult), column: &Column, cell: &Cell) {
-    if let Cell::Failed(reason) = cell {
-        let (path, line, target) = (&tested.path, tested.line(step), column.target);
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(
-            out,
-            "{path}:{line}: {target}: expected {}: {reason}",
-            step.expected
-        );
+/// Steps that failed on a target for one reason.
+struct Failure {
+    path: String,
+    target: &'static str,
+    reason: String,
+    /// The line of each, and what it expected.
+    steps: Vec<(usize, String)>,
+}
+
+/// Notes what failed on a target, where the interpreter does not say it already.
+fn note(
+    failures: &mut Vec<Failure>,
+    (tested, step): (&Tested, &StepResult),
+    target: &'static str,
+    cell: &Cell,
+) {
+    let Cell::Failed(reason) = cell else {
+        return;
+    };
+    if *cell == agreed(step) {
+        return;
+    }
+    let place = (tested.line(step), step.expected.clone());
+    let same =
+        |f: &&mut Failure| f.path == tested.path && f.target == target && f.reason == *reason;
+    match failures.iter_mut().find(same) {
+        Some(failure) => failure.steps.push(place),
+        None => failures.push(Failure {
+            path: tested.path.clone(),
+            target,
+            reason: reason.clone(),
+            steps: vec![place],
+        }),
+    }
+}
+
+impl Failure {
+    fn text(&self) -> String {
+        let Self {
+            path,
+            target,
+            reason,
+            steps,
+        } = self;
+        match steps.as_slice() {
+            [(line, expected)] => {
+                format!("{path}:{line}: {target}: expected {expected}: {reason}\n")
+            }
+            _ => {
+                let lines: Vec<String> = steps.iter().map(|(l, _)| l.to_string()).collect();
+                format!("{path}: {target}: {reason} (lines {})\n", lines.join(", "))
+            }
+        }
     }
 }
 

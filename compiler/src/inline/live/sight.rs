@@ -216,8 +216,10 @@ fn answer(sent: &Packet, packet: &Parsed) -> Option<Refusal> {
         ICMP | ICMPV6 => {
             let about = packet.inner.as_ref()?;
             let byte = |f| field(f).and_then(|n| u8::try_from(n).ok());
-            (about.proto == sent.proto)
-                .then(|| Some(Refusal::Icmp(byte(ICMP_TYPE)?, byte(ICMP_CODE)?)))?
+            let (kind, code) = (byte(ICMP_TYPE)?, byte(ICMP_CODE)?);
+            // A hint at a shorter way refuses nothing.
+            (about.proto == sent.proto && !matches!(kind, 5 | 137))
+                .then_some(Refusal::Icmp(kind, code))
         }
         _ => None,
     }

@@ -23,12 +23,15 @@ pub use way::Way;
 const FAR: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const NEAR: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
-/// Settings of the machine: it forwards, takes packets from anywhere, and does not answer pings.
-const SETTINGS: [(&str, &str); 7] = [
+/// Settings of the machine: it forwards, takes packets from anywhere, gives no advice, and does not
+/// answer pings.
+const SETTINGS: [(&str, &str); 9] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
     ("net/ipv4/icmp_echo_ignore_all", "1"),
     ("net/ipv6/icmp/echo_ignore_all", "1"),
     // Interfaces have the addresses that they are given.
