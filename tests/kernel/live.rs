@@ -63,7 +63,7 @@ zone lan = lan0, wg*
 zone dmz = dmz0 net { 10.1.0.0/24, fd00:1::/64 }
 proxy box {
   listen tcp, udp at 127.0.0.1:12345, [::1]:12345
-  mark 0x1/0xff  table 100
+  mark 0x1/0xfff  table 100
 }
 guard on wan0 { deny from 10.0.0.0/8 as spoofed  default allow }
 steer {
@@ -71,7 +71,7 @@ steer {
   redirect tcp/3128 to host in lan0 => :8118 and allow as squid
   proxy tcp/443, udp/443 from lan via box as caught
   proxy tcp/443 from host via box as own
-  route udp/4000 from lan via table 200 mark 0x200/0xff00 and allow as other-isp
+  route udp/4000 from lan via table 200 mark 0x200/0xfff and allow as other-isp
   default direct
 }
 egress {
@@ -85,7 +85,7 @@ to host {
   default deny
 }
 from lan to wan { reject tcp/25 with admin-prohibited as no-spam  default allow }
-from dmz to wan { allow https as out  default reject }
+from dmz to wan { allow https as uplink  default reject }
 from host {
   allow dns by user resolver as names
   deny udp/123 as no-time
@@ -112,7 +112,7 @@ test "everything" {
   masquerade tcp 192.168.1.5 -> 203.0.113.9:80 in lan0 out wan0
   allow    tcp [fd00:9::5] -> [2001:db8:5::9]:80 in lan0 out wan0
   reject   tcp 192.168.1.5 -> 203.0.113.9:25 in lan0 out wan0 rule no-spam
-  snat     tcp 10.1.0.9 -> 203.0.113.9:443 in dmz0 out wan0 => 192.0.2.81 rule out
+  snat     tcp 10.1.0.9 -> 203.0.113.9:443 in dmz0 out wan0 => 192.0.2.81 rule uplink
   reject   udp 10.1.0.9 -> 203.0.113.9:53 in dmz0 out wan0
   deny     tcp 203.0.113.9 -> 10.1.0.9:443 in wan0
   allow    udp host -> 203.0.113.9:53 by user resolver rule names
@@ -146,12 +146,12 @@ fn a_wrong_test_fails_everywhere() {
     }
     let policy = r#"
 policy wrong
-to host { allow ssh as ssh  default deny }
+to host { allow ssh as ssh  allow https as site  default deny }
 from host { default allow }
 test "wrong" {
   deny  tcp 192.0.2.5 -> host:22 in eth0
   allow tcp 192.0.2.5 -> host:23 in eth0
-  allow tcp 192.0.2.5 -> host:22 in eth0 rule telnet
+  allow tcp 192.0.2.5 -> host:22 in eth0 rule site
   send 3 in 10ms tcp 192.0.2.5 -> host:22 in eth0 => allow 1, deny 2
   allow tcp 192.0.2.5 -> host:22 in eth0 rule ssh
 }
@@ -303,7 +303,7 @@ fn what_a_kernel_does_otherwise_is_noticed() {
     let zones = "policy bench\nzone lan = lan0\nzone wan = wan0\n";
     let right = "
         steer { redirect tcp/82 to host in lan0 => :8082 and allow }
-        egress { snat tcp/81 from lan to wan => 192.0.2.7 }
+        egress { snat tcp/81 from lan to wan => 192.0.2.7 only v4 }
         to host {
           allow tcp/22-23  reject tcp/25, udp/26
           allow udp/27 within 1/min burst 5
@@ -314,7 +314,7 @@ fn what_a_kernel_does_otherwise_is_noticed() {
         default deny";
     let wrong = "
         steer { redirect tcp/82 to host in lan0 => :8083 and allow }
-        egress { snat tcp/81 from lan to wan => 192.0.2.8 }
+        egress { snat tcp/81 from lan to wan => 192.0.2.8 only v4 }
         to host {
           deny tcp/22  reject tcp/23 with admin-prohibited  allow tcp/24  deny tcp/25
           reject udp/26 with admin-prohibited

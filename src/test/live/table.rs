@@ -135,15 +135,11 @@ impl Failure {
             reason,
             steps,
         } = self;
-        match steps.as_slice() {
-            [(line, expected)] => {
-                format!("{path}:{line}: {target}: expected {expected}: {reason}\n")
-            }
-            _ => {
-                let lines: Vec<String> = steps.iter().map(|(l, _)| l.to_string()).collect();
-                format!("{path}: {target}: {reason} (lines {})\n", lines.join(", "))
-            }
+        if let [(line, expected)] = steps.as_slice() {
+            return format!("{path}:{line}: {target}: expected {expected}: {reason}\n");
         }
+        let lines: Vec<String> = steps.iter().map(|(l, _)| l.to_string()).collect();
+        format!("{path}: {target}: {reason} (lines {})\n", lines.join(", "))
     }
 }
 

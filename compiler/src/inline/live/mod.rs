@@ -117,7 +117,7 @@ pub fn unnumbered(ir: &Ir) -> Vec<(PrincipalKind, String)> {
     let names: BTreeSet<_> = atoms
         .filter_map(|atom| match atom {
             Atom::Principal(kind @ (PrincipalKind::User | PrincipalKind::Group), name) => {
-                Some((*kind, name.to_string()))
+                Some((*kind, name.clone()))
             }
             _ => None,
         })

@@ -10,7 +10,7 @@ use polc_grammar::ast::{Flow, Qualifier, Spanned, TestStep, Verb};
 use super::super::flow::with_source_port;
 use super::super::judge::{detoured, ports};
 use super::super::{Bench, NOON};
-use super::sight::{Sight, seen};
+use super::sight::{Sight, counted, seen};
 use super::{
     JITTER, LONGEST, MOST_FLOWS, MOST_PLAYS, Play, Report, Route, Sender, Shot, Unplayable, Volley,
     unplayable, wire,
@@ -251,44 +251,17 @@ impl Bench<'_> {
                     some.join(", and ")
                 }
             };
-            let path = self.path(&shot.packet);
+            let path = path(&shot.packet);
             format!("the packet{path} was {was}; the interpreter has it {says}")
         })
-    }
-
-    /// By which interfaces a packet comes and would leave.
-    fn path(&self, packet: &Packet) -> String {
-        let mut text = String::new();
-        let ends = [
-            (" in", &packet.ingress),
-            (" out", &packet.egress),
-            (" steered out", &packet.detour),
-        ];
-        for (word, place) in ends {
-            let known = word == " steered out" && packet.detour == packet.egress;
-            if let Place::Iface(name) = place
-                && !known
-            {
-                // Writing to a `String` cannot fail.
-                let _ = write!(text, "{word} {name}");
-            }
-        }
-        text
     }
 
     /// The same of a volley that is only counted: how many passed, were dropped and were refused,
     /// as far as clocks can tell.
     fn miscounted(&self, volley: &Volley, report: &Report) -> Option<String> {
         let first = volley.shots.first()?;
-        let found = seen(&first.packet, report);
         let all = volley.shots.len();
-        let passed = found.iter().filter(|s| s.passes()).count();
-        // Those that passed hide answers to others.
-        let refused = if passed > 0 {
-            refusals(&first.packet, report)
-        } else {
-            found.len()
-        };
+        let [passed, refused] = counted(&volley.shots, report);
         let got = [passed, all.saturating_sub(passed + refused), refused];
         // A packet meets its rule a moment after it was sent.
         let moved = [0, JITTER].map(|by| {
@@ -314,7 +287,7 @@ impl Bench<'_> {
         };
         let says = says.first().map(text).unwrap_or_default();
         (!right).then(|| {
-            let path = self.path(&first.packet);
+            let path = path(&first.packet);
             format!(
                 "of the flows{path} {}; the interpreter has {says}",
                 text(&got)
@@ -340,16 +313,24 @@ impl Bench<'_> {
     }
 }
 
-/// How many packets of a report refuse one like `sent`.
-fn refusals(sent: &Packet, report: &Report) -> usize {
-    let one = |packet: &(super::Where, Vec<u8>)| {
-        let alone = Report {
-            packets: vec![packet.clone()],
-            ..Report::default()
-        };
-        matches!(seen(sent, &alone).first(), Some(Sight::Refused(_)))
-    };
-    report.packets.iter().filter(|p| one(p)).count()
+/// By which interfaces a packet comes and would leave.
+fn path(packet: &Packet) -> String {
+    let mut text = String::new();
+    let ends = [
+        (" in", &packet.ingress),
+        (" out", &packet.egress),
+        (" steered out", &packet.detour),
+    ];
+    for (word, place) in ends {
+        let known = word == " steered out" && packet.detour == packet.egress;
+        if let Place::Iface(name) = place
+            && !known
+        {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{word} {name}");
+        }
+    }
+    text
 }
 
 /// The ways of a packet and of answers to it.

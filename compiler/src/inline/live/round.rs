@@ -5,15 +5,15 @@
 //! has seen, judges its packets exactly as on a machine that has just begun.
 
 use super::super::{Bench, NOON};
-use super::Play;
-use super::unplayable::same_ends;
-use crate::interpret::{Packet, State, judge};
+use super::{Play, Shot};
+use crate::field::{DPORT, SPORT};
+use crate::interpret::{Outcome, State, Steered, judge};
 
 /// A machine, and what it has seen.
 struct Machine<'p> {
     plays: Vec<usize>,
     state: State,
-    seen: Vec<&'p Packet>,
+    seen: Vec<&'p Shot>,
 }
 
 impl Bench<'_> {
@@ -26,17 +26,12 @@ impl Bench<'_> {
                 .iter()
                 .enumerate()
                 .find_map(|(index, m)| Some((index, fits(m)?)));
-            let packets = play
-                .volleys
-                .iter()
-                .flat_map(|v| &v.shots)
-                .map(|s| &s.packet);
             if let Some((index, state)) = found
                 && let Some(machine) = machines.get_mut(index)
             {
                 machine.plays.push(number);
                 machine.state = state;
-                machine.seen.extend(packets);
+                machine.seen.extend(play.shots());
                 continue;
             }
             let empty = Machine {
@@ -48,7 +43,7 @@ impl Bench<'_> {
                 state: self
                     .joins(play, &empty)
                     .unwrap_or_else(|| self.empty.clone()),
-                seen: packets.collect(),
+                seen: play.shots().collect(),
                 ..empty
             });
         }
@@ -58,8 +53,12 @@ impl Bench<'_> {
     /// The memory of a machine after a play, if the play is judged there as it is elsewhere.
     fn joins(&self, play: &Play, machine: &Machine<'_>) -> Option<State> {
         let mut state = machine.state.clone();
-        for shot in play.volleys.iter().flat_map(|v| &v.shots) {
-            if machine.seen.iter().any(|p| same_ends(p, &shot.packet)) {
+        for shot in play.shots() {
+            if machine
+                .seen
+                .iter()
+                .any(|s| s.is_remembered() && same_ends(s, shot))
+            {
                 return None;
             }
             let decision = judge(self.ir, &shot.packet, &mut state, NOON + shot.after);
@@ -69,4 +68,27 @@ impl Bench<'_> {
         }
         Some(state)
     }
+}
+
+impl Shot {
+    /// Whether the kernel may know its flow from then on: it was let through, or sent elsewhere
+    /// before it was not.
+    fn is_remembered(&self) -> bool {
+        let steered = !matches!(self.decision.steered, None | Some(Steered::Direct));
+        self.decision.outcome == Outcome::Allow || steered
+    }
+}
+
+/// Whether two packets have the same protocol and ends, and so can be taken for one flow.
+fn same_ends(one: &Shot, other: &Shot) -> bool {
+    let ends = |s: &Shot| {
+        let packet = &s.packet;
+        [
+            (packet.saddr, packet.field(SPORT)),
+            (packet.daddr, packet.field(DPORT)),
+        ]
+    };
+    let [source, dest] = ends(other);
+    one.packet.proto == other.packet.proto
+        && (ends(one) == [source, dest] || ends(one) == [dest, source])
 }

@@ -1,10 +1,11 @@
 //! What can be seen of what becomes of a packet.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Report, Where};
+use super::{Report, Shot, Where};
 use crate::field::{DPORT, ICMP, ICMP_CODE, ICMP_TYPE, ICMPV6, SPORT, TCP, TCP_FLAGS};
 use crate::interpret::frame::{Frame, Link, Parsed, parse};
 use crate::interpret::{Decision, Outcome, Packet, Place, Sourced, Steered};
@@ -186,6 +187,33 @@ pub(super) fn seen(sent: &Packet, report: &Report) -> Vec<Sight> {
         found.retain(Sight::passes);
     }
     found
+}
+
+/// How many of these packets, which differ in their source ports, have passed, and how many were
+/// refused.
+pub(super) fn counted(sent: &[Shot], report: &Report) -> [usize; 2] {
+    let Some(first) = sent.first() else {
+        return [0, 0];
+    };
+    let ports: BTreeMap<_, &Packet> = sent
+        .iter()
+        .map(|s| (s.packet.field(SPORT), &s.packet))
+        .collect();
+    let [mut passed, mut refused] = [0, 0];
+    for (place, bytes) in &report.packets {
+        let Ok(packet) = parse(&Frame::whole(Link::Raw, bytes)) else {
+            continue;
+        };
+        let to = ports.get(&packet.fields.get(&DPORT).copied());
+        if is_same(&first.packet, &packet) {
+            passed += 1;
+        } else if is_senders(&first.packet, place)
+            && answer(to.unwrap_or(&&first.packet), &packet).is_some()
+        {
+            refused += 1;
+        }
+    }
+    [passed, refused]
 }
 
 /// Whether a packet is the one that was sent, with other addresses and ports perhaps. There are no

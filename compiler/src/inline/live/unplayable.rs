@@ -7,7 +7,7 @@ use super::play::is_for_many;
 use super::sight::Sight;
 use super::wire::is_believable_source;
 use super::{Route, Unplayable};
-use crate::field::{DPORT, ICMP, ICMP_TYPE, ICMPV6, SPORT, TCP_FLAGS};
+use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP_FLAGS};
 use crate::interpret::{Decision, Packet, Place, Sourced, Steered};
 use crate::ir::cube::PrincipalKind;
 
@@ -113,11 +113,4 @@ pub(super) fn routes(routes: &BTreeSet<Route>, home: [IpAddr; 2]) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// Whether two packets can be taken for each other: the same protocol and ends.
-pub(super) fn same_ends(one: &Packet, other: &Packet) -> bool {
-    let ends = |p: &Packet| [(p.saddr, p.field(SPORT)), (p.daddr, p.field(DPORT))];
-    let [source, dest] = ends(other);
-    one.proto == other.proto && (ends(one) == [source, dest] || ends(one) == [dest, source])
 }

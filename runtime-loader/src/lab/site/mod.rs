@@ -100,7 +100,7 @@ impl Site {
             sinks: Vec::new(),
             taken: BTreeSet::new(),
             home: spec.home.clone(),
-            outside: outside,
+            outside,
         };
         for (number, name) in spec.interfaces.iter().enumerate() {
             site.add_interface(name, &format!("far{number}"))?;

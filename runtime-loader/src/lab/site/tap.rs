@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+    ControlMessageOwned, MsgFlags, SockaddrIn6, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -84,7 +84,7 @@ impl Tap {
             return Ok(Some(buffer));
         }
         let source = message.address.as_ref().and_then(|a| a.as_sockaddr_in6());
-        let source = source.map_or(Ipv6Addr::UNSPECIFIED, |a| a.ip());
+        let source = source.map_or(Ipv6Addr::UNSPECIFIED, SockaddrIn6::ip);
         let dest = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::Ipv6PacketInfo(info) => {
                 Some(Ipv6Addr::from(info.ipi6_addr.s6_addr))
@@ -112,12 +112,9 @@ impl Tap {
 
 /// A socket that sends packets as they are, from their IP headers on.
 pub(super) fn sender(v6: bool) -> io::Result<Socket> {
-    let (domain, raw) = if v6 {
-        (Domain::IPV6, nix::libc::IPPROTO_RAW)
-    } else {
-        (Domain::IPV4, nix::libc::IPPROTO_RAW)
-    };
-    Socket::new(domain, Type::RAW, Some(Protocol::from(raw)))
+    let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+    let raw = Protocol::from(nix::libc::IPPROTO_RAW);
+    Socket::new(domain, Type::RAW, Some(raw))
 }
 
 /// The destination of a packet.

@@ -244,7 +244,7 @@ fn senders(throws: &[Throw]) -> Result<Senders, LabError> {
             sys::become_on_this_thread(*uid, *gid)?;
             sender(v6)
         };
-        let made = std::thread::scope(|scope| {
+        let socket = std::thread::scope(|scope| {
             let maker = scope.spawn(make);
             maker
                 .join()
@@ -252,7 +252,7 @@ fn senders(throws: &[Throw]) -> Result<Senders, LabError> {
         });
         let who = |id: &Option<u32>| id.map_or("its own".to_owned(), |id| id.to_string());
         let what = format!("send as user {}, group {}", who(uid), who(gid));
-        senders.insert(key, made.map_err(LabError::when(what))?);
+        senders.insert(key, socket.map_err(LabError::when(what))?);
     }
     Ok(senders)
 }
