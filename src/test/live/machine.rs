@@ -79,9 +79,8 @@ impl Machine {
         };
         let options = ApplyOptions {
             netns: Some(machine.site.machine.name().to_owned()),
-            dry_run: false,
             state_dir: Some(machine.state.path().to_owned()),
-            clsact: false,
+            ..ApplyOptions::default()
         };
         Ok(match apply(bundle, &options, &mut |_| {}) {
             Ok(_) => Ok(machine),

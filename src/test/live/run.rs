@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use polc_bundle::Bundle;
 use polc_compiler::inline::Bench;
-use polc_compiler::inline::live::{Play, Report, Sender};
+use polc_compiler::inline::live::{Play, Report, Sender, asks_who_sends};
 use polc_compiler::target;
 use polc_runtime_loader::lab::SiteSpec;
 
@@ -119,6 +119,10 @@ impl Run<'_> {
     fn bundle(&self) -> Result<Bundle, String> {
         if self.target == "ebpf" && !self.setup.root {
             return Err("programs of target `ebpf` can only be loaded by root".to_owned());
+        }
+        if self.target == "iptables" && !self.setup.root && asks_who_sends(&self.tested.ir) {
+            let reason = "only root can load rules of iptables that ask for users or groups";
+            return Err(reason.to_owned());
         }
         let target = target::find(self.target).ok_or("there is no such target")?;
         let options = target::Options {

@@ -18,9 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::field::{GID, UID};
 use crate::interpret::{Decision, Packet};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Ir};
+use crate::ir::{Atom, Cube, Ir};
 
 pub use sight::{Refusal, Sight};
 
@@ -111,10 +112,8 @@ impl Shot {
 
 /// Users and groups that a policy names and that have no numbers.
 pub fn unnumbered(ir: &Ir) -> Vec<(PrincipalKind, String)> {
-    let rules = ir.rules().flat_map(|(_, rule)| &rule.cubes);
-    let bypasses = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
-    let atoms = rules.chain(bypasses).flat_map(|cube| cube.atoms.keys());
-    let names: BTreeSet<_> = atoms
+    let names: BTreeSet<_> = cubes(ir)
+        .flat_map(|cube| cube.atoms.keys())
         .filter_map(|atom| match atom {
             Atom::Principal(kind @ (PrincipalKind::User | PrincipalKind::Group), name) => {
                 Some((*kind, name.clone()))
@@ -123,6 +122,17 @@ pub fn unnumbered(ir: &Ir) -> Vec<(PrincipalKind, String)> {
         })
         .collect();
     names.into_iter().collect()
+}
+
+/// Whether a policy asks for users or groups.
+pub fn asks_who_sends(ir: &Ir) -> bool {
+    let numbered = |cube: &Cube| [UID, GID].iter().any(|f| cube.fields.contains_key(f));
+    cubes(ir).any(numbered) || !unnumbered(ir).is_empty()
+}
+
+fn cubes(ir: &Ir) -> impl Iterator<Item = &Cube> {
+    let rules = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+    rules.chain(ir.proxies.iter().flat_map(|proxy| &proxy.bypass))
 }
 
 /// Who sends a packet.

@@ -146,7 +146,7 @@ fn a_flow_that_leaves_does_so_as_it_is_translated() {
         zone wan = eth0
         zone dmz = eth1 net { 10.1.0.0/24 }
         steer { dnat tcp/80 from wan to 192.0.2.80 => 10.1.0.80:8080 and allow }
-        egress { snat from dmz to wan => 192.0.2.81 }
+        egress { snat from 10.1.0.0/24 to wan => 192.0.2.81 }
         from dmz { default allow }
         default deny";
     let line = "dnat tcp 198.51.100.4 -> 192.0.2.80:80 in eth0 out eth0 => 10.1.0.80:8080";
@@ -247,7 +247,7 @@ fn what_cannot_be_played_says_why() {
     let cgroup = "from host { allow dns by cgroup \"/a.slice\"  default deny }";
     let line = "allow udp host -> 192.0.2.5:53 by cgroup \"/a.slice\"";
     assert!(reason(cgroup, line).contains("control group"));
-    let clock = "to host { allow ssh when time.hour in 11-13  default deny }";
+    let clock = "to host { allow ssh when time.hour in { 11-13 }  default deny }";
     let line = "allow tcp 192.0.2.5 -> host:22 in eth0";
     let hours = 3_600_000;
     at(NOON + hours / 2, clock, line, |_, plays| {
