@@ -1,5 +1,7 @@
 //! `polc test --live`: tests of policies as real packets.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use polc_runtime_loader::{ApplyOptions, apply, remove};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{NoFiles, build_for, possible};
+use crate::harness::{NoFiles, build_for, has_program, possible};
 
 /// The targets that are played.
 const TARGETS: [&str; 2] = ["nftables", "ebpf"];
@@ -352,4 +354,64 @@ test "plain" { allow tcp 192.0.2.5 -> host:22 in eth0 }
         assert!(nftables.1.contains("cannot express"), "{nftables:?}");
     }
     assert_eq!(code, Some(0));
+}
+
+/// Somebody who is not root has a user namespace, and is told what that is not enough for.
+#[test]
+fn who_is_not_root_plays_what_can_be_played() {
+    if !possible() || !has_program("setpriv") {
+        return;
+    }
+    let place = TempDir::new().expect("a directory");
+    let everybody = |path: &Path| {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, mode).expect("permissions");
+    };
+    everybody(place.path());
+    let polc = place.path().join("polc");
+    std::fs::copy(env!("CARGO_BIN_EXE_polc"), &polc).expect("copied");
+    everybody(&polc);
+    let policy = r#"
+policy plain
+to host { allow ssh  default deny }
+from host { allow dns by uid 812  default deny }
+test "plain" {
+  allow tcp 192.0.2.5 -> host:22 in eth0
+  deny  tcp 192.0.2.5 -> host:23 in eth0
+  allow udp host -> 192.0.2.5:53 by uid 812
+}
+"#;
+    std::fs::write(place.path().join("p.pol"), policy).expect("written");
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let output = Command::new("setpriv")
+        .args(nobody)
+        .arg(&polc)
+        .args(["test", "--live", "--target", "nftables,ebpf", "p.pol"])
+        .current_dir(place.path())
+        .env("TMPDIR", "/tmp")
+        .output()
+        .expect("it runs");
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    if output.status.code() == Some(4) && err.contains("cannot make a user namespace") {
+        eprintln!("SKIPPED: this machine lets nobody make a user namespace");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
+    assert_eq!(
+        out.matches(" ok           ok        - [1]").count(),
+        2,
+        "{out}"
+    );
+    assert_eq!(
+        out.matches(" ok           - [2]     - [1]").count(),
+        1,
+        "{out}"
+    );
+    for reason in [
+        "[1] not played: programs of target `ebpf` can only be loaded by root",
+        "[2] not played: only root can send as another user or group",
+    ] {
+        assert_eq!(out.matches(reason).count(), 1, "{out}");
+    }
 }

@@ -1,5 +1,5 @@
 //! A laboratory of network namespaces with real traffic: namespaces, links, topologies, servers,
-//! clients, proxies and raw frames.
+//! clients, proxies and raw frames; and single machines whose packets are all seen ([`Site`]).
 //!
 //! Nothing here touches the machine's own network: every interface lies in a [`Namespace`] that
 //! the laboratory made and removes. Every wait has an end. Making namespaces takes

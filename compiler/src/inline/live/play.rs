@@ -54,8 +54,11 @@ impl Bench<'_> {
                 flow,
                 qualifiers,
                 ..
-            } => self.many((*count, *within), flow, qualifiers)?,
+            } => self.many((*count, *within), flow, qualifiers, now)?,
         };
+        if plays.is_empty() {
+            return Err(Unplayable::because("no packet stands for it"));
+        }
         if plays.len() > MOST_PLAYS {
             let number = plays.len();
             return Err(Unplayable::because(format!(
@@ -102,6 +105,7 @@ impl Bench<'_> {
         (count, within): (u64, u64),
         flow: &Flow,
         qualifiers: &[Spanned<Qualifier>],
+        now: u64,
     ) -> Result<Vec<Play>, Unplayable> {
         if within > LONGEST {
             return Err(Unplayable::because(format!(
@@ -134,6 +138,10 @@ impl Bench<'_> {
                     let packet = with_source_port(&case.packet, port);
                     let after = u64::saturating_mul(number, within) / last;
                     let (packet, _) = detoured(packet, Some(way.clone()));
+                    if number == 0 {
+                        let fresh = |at| judge(self.ir, &packet, &mut self.empty.clone(), at);
+                        unplayable::timely(&fresh(NOON), &fresh(now))?;
+                    }
                     let decision = judge(self.ir, &packet, &mut state, NOON + after);
                     shots.push(self.shot(packet, decision, after, &mut state)?);
                 }
