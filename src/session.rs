@@ -94,13 +94,7 @@ impl Session {
         let Some(ir) = &self.compilation.ir else {
             return Ok(None);
         };
-        let options = target::Options {
-            log_group: self.config.log_group,
-            count_all: self.config.count_all,
-            max_set: self.config.max_keys,
-            flows: self.config.max_flows,
-            ..target::Options::default()
-        };
+        let options = self.target_options();
         match target.emit(ir, &self.compilation.sources, &options) {
             Ok(bundle) => {
                 let remarks = target.remarks(ir, &options);
@@ -114,6 +108,27 @@ impl Session {
                 Ok(None)
             }
         }
+    }
+
+    /// What is chosen about a build beside the policy.
+    pub(crate) fn target_options(&self) -> target::Options {
+        target::Options {
+            log_group: self.config.log_group,
+            count_all: self.config.count_all,
+            max_set: self.config.max_keys,
+            flows: self.config.max_flows,
+            ..target::Options::default()
+        }
+    }
+
+    /// Compiles the policy at `path` again, with the session's options as they are now.
+    pub(crate) fn compile_again(&mut self, path: &Path) -> Result<(), Error> {
+        let name = path.to_string_lossy();
+        let text = Disk
+            .read(&name)
+            .map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
+        self.compilation = compile(&name, &text, &Disk, &self.options);
+        Ok(())
     }
 
     /// How many rules the policy has.

@@ -1,22 +1,27 @@
 //! `polc test`
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use polc_compiler::diagnostic::Diagnostic;
 use polc_compiler::inline::{self, Coverage, StepResult, TestResult};
 use polc_compiler::interpret::{RuleId, explain};
 use polc_compiler::ir::Ir;
+use serde_json::Value;
 
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
 use crate::paths;
 use crate::progress::Progress;
 use crate::session::{CompileArgs, Session, draw};
+use live::{Cell, Column};
 
 mod junit;
+mod live;
 
 /// Run the inline tests of policies in the reference interpreter.
+///
+/// With `--live` they also run as real packets, in network namespaces, against every target.
 ///
 /// Directories are searched for `.pol` files. The exit code is 1 when a test fails, 3 when a policy
 /// does not compile.
@@ -33,6 +38,14 @@ pub(crate) struct Args {
     /// Run only the tests whose title contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+
+    /// Play the tests with real packets too, on each target, in network namespaces of their own
+    #[arg(long)]
+    live: bool,
+
+    /// The targets on which to play them (default: all that can be applied)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "live")]
+    target: Vec<String>,
 
     /// How to print the results, on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -57,38 +70,36 @@ struct Tested {
     path: String,
     session: Session,
     ir: Ir,
+    /// Which tests have been run, by number.
+    tests: Vec<usize>,
     results: Vec<TestResult>,
+    /// What became of them on each target.
+    columns: Vec<Column>,
 }
 
 pub(crate) fn run(args: &Args) -> Result {
     let mut outcome = Outcome::Clean;
     let mut all = Vec::new();
+    // Before any thread is started.
+    let setup = args
+        .live
+        .then(|| live::Setup::new(&args.target))
+        .transpose()?;
     let progress = Progress::new("testing");
     for path in paths::policies(&args.paths)? {
-        let name = path.display().to_string();
-        progress.step(&format!("testing `{name}`"));
-        let mut session = Session::open(&path, &args.compile)?;
-        let Some(ir) = session.compilation.ir.take() else {
-            session.report();
+        progress.step(&format!("testing `{}`", path.display()));
+        let Some(mut tested) = test(&path, args, setup.is_some())? else {
             outcome = Outcome::DoesNotCompile;
             continue;
         };
-        let bench = inline::Bench::new(&session.compilation.policy, &ir, &session.options);
-        let wanted = |title: &str| args.filter.as_ref().is_none_or(|f| title.contains(f));
-        let tests = session.compilation.policy.tests.iter();
-        let results: Vec<TestResult> = tests
-            .filter(|t| wanted(&t.test.title.node))
-            .map(|t| bench.test(t))
-            .collect();
-        if !results.iter().all(TestResult::passed) {
+        if let Some(setup) = &setup {
+            tested.columns = live::play(&tested, setup, &progress)?;
+        }
+        let failed = |test: &TestResult| !test.passed();
+        if tested.results.iter().any(failed) || tested.columns.iter().any(Column::failed) {
             outcome = outcome.max(Outcome::Findings);
         }
-        all.push(Tested {
-            path: name,
-            session,
-            ir,
-            results,
-        });
+        all.push(tested);
     }
     drop(progress);
     let text = match args.format {
@@ -98,6 +109,37 @@ pub(crate) fn run(args: &Args) -> Result {
     };
     out::print(&text)?;
     Ok(outcome)
+}
+
+/// Runs the tests of a policy in the interpreter; `None` when it does not compile, which is
+/// reported.
+fn test(path: &Path, args: &Args, live: bool) -> std::result::Result<Option<Tested>, Error> {
+    let mut session = Session::open(path, &args.compile)?;
+    if live
+        && let Some(ir) = &session.compilation.ir
+        && live::number(ir, &mut session.options)
+    {
+        session.compile_again(path)?;
+    }
+    let Some(ir) = session.compilation.ir.take() else {
+        session.report();
+        return Ok(None);
+    };
+    let bench = inline::Bench::new(&session.compilation.policy, &ir, &session.options);
+    let wanted = |title: &str| args.filter.as_ref().is_none_or(|f| title.contains(f));
+    let tests = session.compilation.policy.tests.iter().enumerate();
+    let (tests, results) = tests
+        .filter(|(_, t)| wanted(&t.test.title.node))
+        .map(|(number, t)| (number, bench.test(t)))
+        .unzip();
+    Ok(Some(Tested {
+        path: path.display().to_string(),
+        session,
+        ir,
+        tests,
+        results,
+        columns: Vec::new(),
+    }))
 }
 
 impl Tested {
@@ -113,6 +155,15 @@ impl Tested {
         self.session.compilation.sources.position(step.span).0
     }
 
+    /// Whether a test passed everywhere where it was run.
+    fn passed(&self, number: usize) -> bool {
+        let here = self.results.get(number).is_some_and(TestResult::passed);
+        here && self.columns.iter().all(|column| {
+            let mut cells = column.tests.get(number).into_iter().flatten();
+            !cells.any(|c| matches!(c, Cell::Failed(_)))
+        })
+    }
+
     fn coverage(&self) -> Coverage {
         inline::coverage(&self.ir, &self.results)
     }
@@ -121,19 +172,24 @@ impl Tested {
 fn human(all: &[Tested], args: &Args) -> String {
     let mut text = String::new();
     let (mut passed, mut failed) = (0, 0);
+    if args.live {
+        text.push_str(&live::table(all));
+    }
     for tested in all {
-        for test in &tested.results {
-            let (word, count) = if test.passed() {
+        for (number, test) in tested.results.iter().enumerate() {
+            let (word, count) = if tested.passed(number) {
                 ("ok    ", &mut passed)
             } else {
                 ("FAILED", &mut failed)
             };
             *count += 1;
-            // Writing to a `String` cannot fail.
-            let _ = writeln!(text, "{word}  {}: {}", tested.path, test.title);
+            if !args.live {
+                // Writing to a `String` cannot fail.
+                let _ = writeln!(text, "{word}  {}: {}", tested.path, test.title);
+            }
         }
     }
-    if failed > 0 {
+    if failed > 0 || args.live {
         text.push('\n');
     }
     for tested in all {
@@ -197,7 +253,10 @@ fn coverage_text(tested: &Tested) -> String {
 fn json(all: &[Tested], args: &Args) -> std::result::Result<String, Error> {
     let tests: Vec<_> = all
         .iter()
-        .flat_map(|tested| tested.results.iter().map(|test| json_test(tested, test)))
+        .flat_map(|tested| {
+            let numbers = 0..tested.results.len();
+            numbers.filter_map(|number| json_test(tested, number))
+        })
         .collect();
     let mut report = serde_json::json!({ "tests": tests });
     if args.coverage
@@ -210,16 +269,17 @@ fn json(all: &[Tested], args: &Args) -> std::result::Result<String, Error> {
     Ok(format!("{text}\n"))
 }
 
-fn json_test(tested: &Tested, test: &TestResult) -> serde_json::Value {
+fn json_test(tested: &Tested, number: usize) -> Option<Value> {
+    let test = tested.results.get(number)?;
     let sources = &tested.session.compilation.sources;
-    let steps = test.steps.iter().map(|step| {
+    let steps = test.steps.iter().enumerate().map(|(at, step)| {
         let failure = step.failure.as_ref();
         let by = failure.and_then(|f| f.by?.of(&tested.ir));
         let trace = failure.and_then(|f| {
             let judged = f.judged.as_ref()?;
             Some(explain(&judged.decision, &tested.ir, sources))
         });
-        serde_json::json!({
+        let mut shown = serde_json::json!({
             "line": tested.line(step),
             "passed": failure.is_none(),
             "expected": step.expected,
@@ -227,19 +287,34 @@ fn json_test(tested: &Tested, test: &TestResult) -> serde_json::Value {
             "rule": by.map(|r| &*r.name),
             "help": failure.and_then(|f| f.help.as_ref()),
             "trace": trace,
-        })
+        });
+        let live = json_live(tested, number, at);
+        if let (Some(object), false) = (shown.as_object_mut(), live.is_empty()) {
+            object.insert("live".to_owned(), live.into());
+        }
+        shown
     });
-    serde_json::json!({
+    Some(serde_json::json!({
         "policy": tested.path,
         "title": test.title,
         "file": sources.get(test.span.file).map(|s| &*s.name),
         "line": sources.position(test.span).0,
-        "passed": test.passed(),
+        "passed": tested.passed(number),
         "steps": steps.collect::<Vec<_>>(),
-    })
+    }))
 }
 
-fn json_coverage(tested: &Tested) -> serde_json::Value {
+/// What became of a step on each target.
+fn json_live(tested: &Tested, test: usize, step: usize) -> serde_json::Map<String, Value> {
+    let columns = tested.columns.iter();
+    let cells = columns.filter_map(|column| {
+        let cell = column.tests.get(test)?.get(step)?;
+        Some((column.target.to_owned(), cell.json()))
+    });
+    cells.collect()
+}
+
+fn json_coverage(tested: &Tested) -> Value {
     let coverage = tested.coverage();
     let sources = &tested.session.compilation.sources;
     let list = |ids: &[RuleId]| -> Vec<_> {

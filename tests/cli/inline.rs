@@ -158,3 +158,14 @@ fn the_policies_of_this_repository_pass() {
         "{run:?}"
     );
 }
+
+#[test]
+fn targets_are_for_live_tests() {
+    let place = Place::new(&[("front.pol", POLICY)]);
+    let run = place.polc(&["test", "--target", "nftables", "front.pol"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.err.contains("--live"), "{run:?}");
+    let run = place.polc(&["test", "--live", "--target", "smoke", "front.pol"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.err.contains("there is no target `smoke`"), "{run:?}");
+}

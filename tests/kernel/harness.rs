@@ -62,7 +62,7 @@ pub(crate) use on_targets;
 const ZONES: &str = "policy bench\nzone lan = lan0\nzone wan = wan0\nzone dmz = dmz0\n";
 
 /// No files: policies of these tests stand alone.
-struct NoFiles;
+pub(crate) struct NoFiles;
 
 impl Files for NoFiles {
     fn read(&self, path: &str) -> std::io::Result<String> {

@@ -27,6 +27,7 @@ mod haproxy;
 mod harness;
 mod headers;
 mod iptables;
+mod live;
 mod load;
 mod own;
 mod probe;

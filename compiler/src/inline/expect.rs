@@ -47,6 +47,11 @@ impl<'a> Expectation<'a> {
         Ok(expectation)
     }
 
+    /// The rule that must have decided.
+    pub(super) fn rule(&self) -> Option<&'a str> {
+        self.rule
+    }
+
     /// Whether it came to that.
     pub(super) fn holds(&self, ir: &Ir, judged: &Judged) -> bool {
         let decision = &judged.decision;

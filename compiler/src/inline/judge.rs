@@ -140,7 +140,7 @@ impl Bench<'_> {
     }
 
     /// Where a packet may go once it has been steered: at least one place.
-    fn detours(&self, packet: &Packet, before: &State, now: u64) -> Vec<Choice> {
+    pub(super) fn detours(&self, packet: &Packet, before: &State, now: u64) -> Vec<Choice> {
         let own = vec![(packet.egress.clone(), None)];
         if self.ir.steer.is_empty() {
             return own;
@@ -159,7 +159,7 @@ impl Bench<'_> {
     }
 }
 
-fn detoured(packet: Packet, choice: Option<Choice>) -> (Packet, Option<Arc<str>>) {
+pub(super) fn detoured(packet: Packet, choice: Option<Choice>) -> (Packet, Option<Arc<str>>) {
     let Some((detour, chosen)) = choice else {
         return (packet, None);
     };
@@ -177,7 +177,7 @@ pub(super) fn remembers(ir: &Ir) -> bool {
 }
 
 /// The source ports of flows that are sent: ephemeral ones first.
-fn ports() -> impl Iterator<Item = u16> {
+pub(super) fn ports() -> impl Iterator<Item = u16> {
     (49_152..=u16::MAX).chain(1024..49_152)
 }
 

@@ -11,6 +11,7 @@ pub mod flow;
 mod host;
 mod iface;
 mod judge;
+pub mod live;
 mod report;
 mod step;
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! A laboratory of network namespaces with real traffic: namespaces, links, topologies, servers,
-//! clients, proxies and raw frames.
+//! clients, proxies and raw frames; and single machines whose packets are all seen ([`Site`]).
 //!
 //! Nothing here touches the machine's own network: every interface lies in a [`Namespace`] that
 //! the laboratory made and removes. Every wait has an end. Making namespaces takes
@@ -27,8 +27,10 @@ mod proxy;
 mod redirect;
 mod server;
 mod service;
+mod site;
 mod topology;
 mod transparent;
+mod user;
 mod wire;
 
 pub use client::{Burst, Client, DEFAULT_TIMEOUT, Outcome, Session};
@@ -38,8 +40,10 @@ pub use proxy::{Mode, Protocol, Proxied};
 pub use redirect::RedirectProxy;
 pub use server::EchoServer;
 pub use service::Reply;
+pub use site::{Listener, Observed, Origin, Site, SiteSpec, Throw, Way};
 pub use topology::{Topology, Zone};
 pub use transparent::TransparentProxy;
+pub use user::be_root_of_a_user_namespace;
 pub use wire::{Collected, Wire, carries};
 
 use std::io;

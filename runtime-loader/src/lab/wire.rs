@@ -1,6 +1,6 @@
 //! Raw frames in and out of an interface.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
-    setsockopt, socket, sockopt,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, recvmsg,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 
@@ -98,6 +98,35 @@ impl Wire {
         }
     }
 
+    /// The frames that have arrived and were not taken yet.
+    pub fn pending(&self) -> Result<Vec<Vec<u8>>, LabError> {
+        let mut frames = Vec::new();
+        let mut buffer = vec![0; LARGEST];
+        while let Some((length, own)) = self
+            .waiting(&mut buffer)
+            .map_err(LabError::when("receive a raw frame"))?
+        {
+            if !own {
+                frames.push(buffer.get(..length).unwrap_or_default().to_vec());
+            }
+        }
+        Ok(frames)
+    }
+
+    /// The next frame that is there, and whether this host has sent it.
+    fn waiting(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
+        let fd = self.socket.as_raw_fd();
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg::<LinkAddr>(fd, &mut parts, None, MsgFlags::MSG_DONTWAIT) {
+            Ok(message) => {
+                let own = message.address.is_some_and(|a| a.pkttype() == OUTGOING);
+                Ok(Some((message.bytes, own)))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Collects the frames that `wanted` says yes to, until one arrives that `sentinel` says yes
     /// to (which is not kept) or `timeout` has passed.
     ///
@@ -178,7 +207,11 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::EthAll,
     )?;
-    setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+    // Without privileges over the machine, as much room as everybody may have.
+    match setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER) {
+        Err(Errno::EPERM) => setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?,
+        other => other?,
+    }
     let poll = TimeVal::new(0, POLL_MICROSECONDS);
     setsockopt(&socket, sockopt::ReceiveTimeout, &poll)?;
     bind(socket.as_raw_fd(), &address)?;

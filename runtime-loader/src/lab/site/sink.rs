@@ -1,0 +1,53 @@
+//! Sockets that take packets and say nothing.
+
+use std::net::SocketAddr;
+
+use socket2::{SockFilter, Socket, Type};
+
+use crate::lab::service::new_socket;
+use crate::lab::{LabError, Namespace};
+use crate::sys;
+
+/// The kinds of sockets.
+pub(super) const TCP: Type = Type::STREAM;
+pub(super) const UDP: Type = Type::DGRAM;
+
+/// A filter that keeps nothing of a packet: `BPF_RET | BPF_K` with 0.
+const NOTHING: u16 = 0x06;
+
+/// A socket whose filter drops what it gets. The kernel counts it, and answers nothing.
+#[derive(Debug)]
+pub(super) struct Sink {
+    socket: Socket,
+    /// The proxy whose it is.
+    pub(super) name: Option<String>,
+}
+
+impl Sink {
+    /// Opens a socket; that of a proxy is transparent.
+    pub(super) fn open(
+        namespace: &Namespace,
+        at: SocketAddr,
+        kind: Type,
+        name: Option<String>,
+    ) -> Result<Self, LabError> {
+        let open = || {
+            let socket = new_socket(at, kind, name.is_some())?;
+            socket.attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
+            socket.bind(&at.into())?;
+            if kind == TCP {
+                socket.listen(1)?;
+            }
+            Ok(socket)
+        };
+        let socket = namespace
+            .run(open)?
+            .map_err(LabError::when(format!("listen at `{at}`")))?;
+        Ok(Self { socket, name })
+    }
+
+    /// How many packets it got.
+    pub(super) fn taken(&self) -> Result<u64, LabError> {
+        sys::dropped(&self.socket).map_err(LabError::when("ask what a socket got"))
+    }
+}
