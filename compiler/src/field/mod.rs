@@ -40,6 +40,7 @@ macro_rules! fields {
 
 fields! {
     mod ip: VERSION, PROTOCOL, LENGTH, TTL, DSCP, FRAGMENT;
+    mod ip_ecn: ECN;
     mod transport: TCP_SPORT, TCP_DPORT, UDP_SPORT, UDP_DPORT;
     mod tcp: FLAGS, MSS;
     mod icmp: TYPE, CODE;

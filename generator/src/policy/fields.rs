@@ -7,6 +7,7 @@ pub(super) type Table = [(&'static str, &'static [&'static str])];
 pub(super) const NETWORK: &Table = &[
     ("ip.ttl", &["< 5", "== 64", "in { 1, 64, 255 }", ">= 3"]),
     ("ip.dscp", &["== ef", "!= cs0", "in { af11, af21, 40-50 }"]),
+    ("ip.ecn", &["== ce", "!= not-ect", "in { ect0, ect1 }"]),
     ("ip.length", &["> 100", "<= 1500"]),
     ("meta.length", &["< 128"]),
     ("meta.mark", &["== 0x10", "!= 0x0", "in { 0x10, 0x20 }"]),

@@ -44,6 +44,7 @@ const FIELDS: &[(&str, Way)] = &[
     ("ip.length", Way::OwnEach(ip::length)),
     ("ip.ttl", each("ip ttl", "ip6 hoplimit")),
     ("ip.dscp", each("ip dscp", "ip6 dscp")),
+    ("ip.ecn", each("ip ecn", "ip6 ecn")),
     ("ip.fragment", Way::OwnEach(ip::fragment)),
     ("sport", Way::Own(ports::port)),
     ("dport", Way::Own(ports::port)),
