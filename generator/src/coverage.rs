@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::policy::fields;
+
+/// All words but fields.
 const WORDS: &[&str] = &[
     // Verbs.
     "allow",
@@ -72,36 +75,6 @@ const WORDS: &[&str] = &[
     "ticket",
     "expires",
     "review",
-    // Fields.
-    "ip.version",
-    "ip.protocol",
-    "ip.length",
-    "ip.ttl",
-    "ip.dscp",
-    "ip.fragment",
-    "tcp.sport",
-    "tcp.dport",
-    "udp.sport",
-    "udp.dport",
-    "tcp.flags",
-    "tcp.mss",
-    "icmp.type",
-    "icmp.code",
-    "eth.saddr",
-    "eth.daddr",
-    "eth.type",
-    "vlan.id",
-    "vlan.pcp",
-    "meta.mark",
-    "meta.iif",
-    "meta.oif",
-    "meta.length",
-    "meta.pkttype",
-    "ct.state",
-    "ct.mark",
-    "ct.direction",
-    "time.hour",
-    "time.day",
 ];
 
 /// How often texts use each verb, definition, clause and field.
@@ -110,7 +83,8 @@ pub struct Coverage(BTreeMap<&'static str, usize>);
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self(WORDS.iter().map(|word| (*word, 0)).collect())
+        let words = WORDS.iter().copied().chain(fields());
+        Self(words.map(|word| (word, 0)).collect())
     }
 }
 
@@ -123,6 +97,11 @@ impl Coverage {
                 *count += 1;
             }
         }
+    }
+
+    /// How often a word was used; `None` when it is not counted.
+    pub fn of(&self, word: &str) -> Option<usize> {
+        self.0.get(word).copied()
     }
 
     /// The words that nothing used.

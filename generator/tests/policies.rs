@@ -1,6 +1,6 @@
 //! What is made up compiles, and uses the whole language.
 
-use polc_compiler::{Files, Options, compile};
+use polc_compiler::{Files, Options, compile, field};
 use polc_generator::{Coverage, Feature, Kind, Shape, family, random_policy, valid_policy};
 
 /// No file can be read.
@@ -58,6 +58,15 @@ fn random_policies_compile_and_use_the_whole_language() {
     println!("{coverage}\n{count} policies of {attempts} made up: {percent} % are valid");
     assert_eq!(coverage.missing(), Vec::<&str>::new());
     assert!(percent >= 50, "{percent} %");
+}
+
+#[test]
+fn every_field_of_the_language_is_asked_about() {
+    let coverage = Coverage::default();
+    let missing: Vec<&str> = field::names()
+        .filter(|name| coverage.of(name).is_none())
+        .collect();
+    assert_eq!(missing, Vec::<&str>::new());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod bare;
 mod connections;
 mod dnat;
 mod ebpf;
+mod ecn;
 mod egress;
 mod errors;
 mod filter;

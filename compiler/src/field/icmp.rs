@@ -12,24 +12,18 @@ use polc_grammar::ast::CmpOp;
 
 /// `icmp.type`
 pub(crate) static TYPE: FieldDef = FieldDef {
-    name: "icmp.type",
-    max: 0xff,
-    format: Format::Decimal,
     protocols: &[ICMP, ICMPV6],
     header: Header::Transport,
-    stages: ALL_STAGES,
     meaning: Meaning::Custom(by_type),
+    ..FieldDef::plain("icmp.type", 0xff, Format::Decimal, ALL_STAGES)
 };
 
 /// `icmp.code`
 pub(crate) static CODE: FieldDef = FieldDef {
-    name: "icmp.code",
-    max: 0xff,
-    format: Format::Decimal,
     protocols: &[ICMP, ICMPV6],
     header: Header::Transport,
-    stages: ALL_STAGES,
     meaning: Meaning::Custom(by_code),
+    ..FieldDef::plain("icmp.code", 0xff, Format::Decimal, ALL_STAGES)
 };
 
 /// [`Field`] of `icmp.type`.

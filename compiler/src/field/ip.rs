@@ -4,77 +4,52 @@ use polc_grammar::ast::CmpOp;
 
 use super::transport::PROTOCOLS;
 use super::{
-    ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, Header, Meaning, version,
+    ALL_STAGES, Comparison, Field, FieldDef, FieldError, Format, IpBits, Meaning, version,
 };
 use crate::ir::Cube;
 use crate::packet::IntervalSet;
 
 /// `ip.version`: 4 or 6. Becomes the cube's families.
 pub(crate) static VERSION: FieldDef = FieldDef {
-    name: "ip.version",
-    max: 15,
-    format: Format::Decimal,
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
     meaning: Meaning::Custom(by_version),
+    ..FieldDef::plain("ip.version", 15, Format::Decimal, ALL_STAGES)
 };
 
 /// `ip.protocol`: the IPv4 protocol, or the IPv6 next header after all extension headers.
 /// Becomes the cube's protocols.
 pub(crate) static PROTOCOL: FieldDef = FieldDef {
-    name: "ip.protocol",
-    max: 0xff,
-    format: Format::Names(PROTOCOLS),
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
     meaning: Meaning::Custom(by_protocol),
+    ..FieldDef::plain("ip.protocol", 0xff, Format::Names(PROTOCOLS), ALL_STAGES)
 };
 
 /// `ip.length`: octets of the whole packet, header included, as the header states them.
-pub(crate) static LENGTH: FieldDef = FieldDef {
-    name: "ip.length",
-    max: 0xffff,
-    format: Format::Decimal,
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+pub(crate) static LENGTH: FieldDef =
+    FieldDef::plain("ip.length", 0xffff, Format::Decimal, ALL_STAGES);
 
 /// `ip.ttl`: time to live, or hop limit.
-pub(crate) static TTL: FieldDef = FieldDef {
-    name: "ip.ttl",
-    max: 0xff,
-    format: Format::Decimal,
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+pub(crate) static TTL: FieldDef = FieldDef::of_ip(
+    "ip.ttl",
+    Format::Decimal,
+    IpBits {
+        count: 8,
+        v4: 64,
+        v6: 56,
+    },
+);
 
 /// `ip.dscp`: the differentiated-services code point (RFC 2474).
-pub(crate) static DSCP: FieldDef = FieldDef {
-    name: "ip.dscp",
-    max: 63,
-    format: Format::Names(DSCP_NAMES),
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+pub(crate) static DSCP: FieldDef = FieldDef::of_ip(
+    "ip.dscp",
+    Format::Names(DSCP_NAMES),
+    IpBits {
+        count: 6,
+        v4: 8,
+        v6: 4,
+    },
+);
 
 /// `ip.fragment`: whether the packet is a fragment, the first included.
-pub(crate) static FRAGMENT: FieldDef = FieldDef {
-    name: "ip.fragment",
-    max: 1,
-    format: Format::Bool,
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+pub(crate) static FRAGMENT: FieldDef = FieldDef::plain("ip.fragment", 1, Format::Bool, ALL_STAGES);
 
 /// [`Field`] of `ip.length`.
 pub const IP_LENGTH: Field = Field::new(&LENGTH);

@@ -4,18 +4,11 @@
 //! a comparison is false for the others, under `!=` too, and `not` turns a comparison into its
 //! opposite, so that `not (tcp.dport == 80)` asks for a TCP packet with another port.
 //!
-//! Each file holds the fields of one header. A new field is a `FieldDef` and its line in
-//! `FIELDS`.
+//! Each file holds the fields of one header, or one field. A new field is a file with a `FieldDef`,
+//! and its line in the table below.
 
 mod compare;
-mod ct;
-mod eth;
-mod icmp;
-mod ip;
-mod meta;
-mod tcp;
-mod time;
-mod transport;
+mod place;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -26,6 +19,7 @@ pub use eth::{ETH_DADDR, ETH_SADDR, ETH_TYPE, VLAN_ID, VLAN_PCP};
 pub use icmp::{ICMP_CODE, ICMP_TYPE, type_names, type_numbers};
 pub use ip::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL};
 pub use meta::{GID, META_LENGTH, META_MARK, META_PKTTYPE, UID};
+pub use place::{IpBits, ip_bits};
 pub use tcp::{TCP_FLAGS, TCP_MSS};
 pub use time::{TIME_DAY, TIME_HOUR};
 pub use transport::{DPORT, ICMP, ICMPV6, PROTOCOLS, SPORT, TCP, UDP, protocol_number};
@@ -34,38 +28,27 @@ use crate::ir::Cube;
 use crate::ir::Stage;
 use crate::packet::{Families, IntervalSet};
 
-/// Every field that `when` knows, by name.
-pub(crate) const FIELDS: &[&FieldDef] = &[
-    &ip::VERSION,
-    &ip::PROTOCOL,
-    &ip::LENGTH,
-    &ip::TTL,
-    &ip::DSCP,
-    &ip::FRAGMENT,
-    &transport::TCP_SPORT,
-    &transport::TCP_DPORT,
-    &transport::UDP_SPORT,
-    &transport::UDP_DPORT,
-    &tcp::FLAGS,
-    &tcp::MSS,
-    &icmp::TYPE,
-    &icmp::CODE,
-    &eth::SADDR,
-    &eth::DADDR,
-    &eth::TYPE,
-    &eth::ID,
-    &eth::PCP,
-    &meta::MARK,
-    &meta::IIF,
-    &meta::OIF,
-    &meta::LENGTH,
-    &meta::PKTTYPE,
-    &ct::STATE,
-    &ct::MARK,
-    &ct::DIRECTION,
-    &time::HOUR,
-    &time::DAY,
-];
+/// Declares the files of fields, and lists their fields.
+macro_rules! fields {
+    ($(mod $file:ident: $($field:ident),+;)*) => {
+        $(mod $file;)*
+
+        /// Every field that `when` knows, by name.
+        pub(crate) const FIELDS: &[&FieldDef] = &[$($(&$file::$field),+),*];
+    };
+}
+
+fields! {
+    mod ip: VERSION, PROTOCOL, LENGTH, TTL, DSCP, FRAGMENT;
+    mod ip_ecn: ECN;
+    mod transport: TCP_SPORT, TCP_DPORT, UDP_SPORT, UDP_DPORT;
+    mod tcp: FLAGS, MSS;
+    mod icmp: TYPE, CODE;
+    mod eth: SADDR, DADDR, TYPE, ID, PCP;
+    mod meta: MARK, IIF, OIF, LENGTH, PKTTYPE;
+    mod ct: STATE, MARK, DIRECTION;
+    mod time: HOUR, DAY;
+}
 
 /// What is known of a field.
 pub struct FieldDef {
@@ -81,6 +64,9 @@ pub struct FieldDef {
     pub header: Header,
     /// The stages that can see it.
     pub stages: &'static [Stage],
+    /// Where it stands, if it is some bits of the IP header and no more: then the interpreter and targets that read
+    /// bytes need not be told how to read it.
+    pub bits: Option<IpBits>,
     /// What a comparison with it means.
     pub(crate) meaning: Meaning,
 }
@@ -182,7 +168,16 @@ impl FieldDef {
             protocols: &[],
             header: Header::Network,
             stages,
+            bits: None,
             meaning: Meaning::Value,
+        }
+    }
+
+    /// A field that is some bits of the IP header.
+    pub(crate) const fn of_ip(name: &'static str, format: Format, bits: IpBits) -> Self {
+        Self {
+            bits: Some(bits),
+            ..Self::plain(name, bits.largest(), format, ALL_STAGES)
         }
     }
 

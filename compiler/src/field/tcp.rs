@@ -1,27 +1,19 @@
 //! Fields of the TCP header.
 
-use super::{ALL_STAGES, Field, FieldDef, Format, Header, Meaning, TCP};
+use super::{ALL_STAGES, Field, FieldDef, Format, Header, TCP};
 
 /// `tcp.flags`: `==` compares all eight, `has` asks for some.
 pub(crate) static FLAGS: FieldDef = FieldDef {
-    name: "tcp.flags",
-    max: 0xff,
-    format: Format::Bits(FLAG_NAMES),
     protocols: &[TCP],
     header: Header::Transport,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
+    ..FieldDef::plain("tcp.flags", 0xff, Format::Bits(FLAG_NAMES), ALL_STAGES)
 };
 
 /// `tcp.mss`: the maximum-segment-size option; packets without it do not match.
 pub(crate) static MSS: FieldDef = FieldDef {
-    name: "tcp.mss",
-    max: 0xffff,
-    format: Format::Decimal,
     protocols: &[TCP],
     header: Header::Mss,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
+    ..FieldDef::plain("tcp.mss", 0xffff, Format::Decimal, ALL_STAGES)
 };
 
 /// [`Field`] of `tcp.flags`.

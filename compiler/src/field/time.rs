@@ -1,23 +1,15 @@
 //! The time at which a packet is judged, in UTC.
 
-use super::{ALL_STAGES, Field, FieldDef, Format, Header, Meaning};
+use super::{ALL_STAGES, Field, FieldDef, Format};
 
 /// `time.hour`: 0–23.
-pub(crate) static HOUR: FieldDef = FieldDef {
-    name: "time.hour",
-    max: 23,
-    format: Format::Decimal,
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+pub(crate) static HOUR: FieldDef = FieldDef::plain("time.hour", 23, Format::Decimal, ALL_STAGES);
 
 /// `time.day`: the day of the week, Sunday is 0.
-pub(crate) static DAY: FieldDef = FieldDef {
-    name: "time.day",
-    max: 6,
-    format: Format::Names(&[
+pub(crate) static DAY: FieldDef = FieldDef::plain(
+    "time.day",
+    6,
+    Format::Names(&[
         ("sunday", 0),
         ("monday", 1),
         ("tuesday", 2),
@@ -26,11 +18,8 @@ pub(crate) static DAY: FieldDef = FieldDef {
         ("friday", 5),
         ("saturday", 6),
     ]),
-    protocols: &[],
-    header: Header::Network,
-    stages: ALL_STAGES,
-    meaning: Meaning::Value,
-};
+    ALL_STAGES,
+);
 
 /// [`Field`] of `time.hour`.
 pub const TIME_HOUR: Field = Field::new(&HOUR);

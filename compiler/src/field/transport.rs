@@ -46,13 +46,9 @@ pub fn protocol_number(name: &str) -> Option<u64> {
 
 const fn port(name: &'static str) -> FieldDef {
     FieldDef {
-        name,
-        max: 0xffff,
-        format: Format::Decimal,
         protocols: WITH_PORTS,
         header: Header::Transport,
-        stages: ALL_STAGES,
-        meaning: Meaning::Value,
+        ..FieldDef::plain(name, 0xffff, Format::Decimal, ALL_STAGES)
     }
 }
 

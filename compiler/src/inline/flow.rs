@@ -11,9 +11,9 @@
 //! | `tcp.mss` of a SYN | 1460, on IPv6 1440 |
 //! | the type of an ICMP packet | `echo-request`, that of a reply `echo-reply`; the code is 0 |
 //! | `ip.ttl` | 64 |
-//! | `ip.dscp`, `meta.mark`, `ct.mark` | 0 |
 //! | `ip.fragment` | no |
 //! | `ip.length`, `meta.length` | that of the headers |
+//! | other fields of the IP header, `meta.mark`, `ct.mark` | 0 |
 //! | `meta.pkttype` | as the destination address is |
 //! | `eth.*` of a packet that comes in | `02:00:00:00:00:01` to `02:00:00:00:00:02` |
 //! | the time | noon of a Wednesday |

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
-use polc_compiler::field::{Field, TIME_DAY, TIME_HOUR};
+use polc_compiler::field::{Field, TIME_DAY, TIME_HOUR, ip_bits};
 use polc_compiler::interpret::frame::{Frame, Link};
 use polc_compiler::ir::{Cube, Rule};
 
@@ -139,15 +139,29 @@ fn ip4(rng: &mut Rng, pools: &Pools) -> Vec<u8> {
     let total = length(rng, pools, size + payload.len());
     let mut out = vec![0; size];
     out[0] = 0x40 | (size / 4) as u8;
-    out[1] = byte(pools.number(rng, "ip.dscp") << 2);
     out[2..4].copy_from_slice(&total.to_be_bytes());
     out[6..8].copy_from_slice(&fragment.to_be_bytes());
-    out[8] = byte(pools.number(rng, "ip.ttl"));
     out[9] = protocol;
+    bits(rng, pools, false, &mut out);
     out[12..16].copy_from_slice(&Ipv4Addr::from_bits(pick(rng, &pools.v4)).octets());
     out[16..20].copy_from_slice(&Ipv4Addr::from_bits(pick(rng, &pools.v4)).octets());
     out.append(&mut payload);
     out
+}
+
+/// Writes the fields that are bits of the IP header.
+fn bits(rng: &mut Rng, pools: &Pools, v6: bool, header: &mut [u8]) {
+    for (field, bits) in ip_bits() {
+        let first = if v6 { bits.v6 } else { bits.v4 };
+        let number = pools.number(rng, field.name());
+        for (at, shift) in (first..).zip((0..bits.count).rev()) {
+            let (byte, mask) = (&mut header[usize::from(at / 8)], 0x80 >> (at % 8));
+            *byte &= !mask;
+            if number >> shift & 1 == 1 {
+                *byte |= mask;
+            }
+        }
+    }
 }
 
 /// What a header says of its packet's length: the truth, most often.
@@ -166,12 +180,10 @@ fn ip6(rng: &mut Rng, pools: &Pools) -> Vec<u8> {
     let (first, mut payload) = chain(rng, pools, protocol);
     let total = length(rng, pools, payload.len());
     let mut out = vec![0; 40];
-    let service = short(pools.number(rng, "ip.dscp") & 0x3f) << 6;
-    out[0] = 0x60 | (service >> 8) as u8;
-    out[1] = (service & 0xff) as u8;
+    out[0] = 0x60;
     out[4..6].copy_from_slice(&total.to_be_bytes());
     out[6] = first;
-    out[7] = byte(pools.number(rng, "ip.ttl"));
+    bits(rng, pools, true, &mut out);
     out[8..24].copy_from_slice(&Ipv6Addr::from_bits(pick(rng, &pools.v6)).octets());
     out[24..40].copy_from_slice(&Ipv6Addr::from_bits(pick(rng, &pools.v6)).octets());
     out.append(&mut payload);

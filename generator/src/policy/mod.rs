@@ -6,9 +6,12 @@
 mod clauses;
 mod conditions;
 mod definitions;
+mod fields;
 mod rules;
 
 use std::fmt::Write as _;
+
+pub(crate) use fields::fields;
 
 use crate::dice::Dice;
 use crate::shape::{Feature, Shape};

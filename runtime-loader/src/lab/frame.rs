@@ -108,7 +108,7 @@ pub struct FrameBuilder {
     source: IpAddr,
     destination: IpAddr,
     ttl: u8,
-    dscp: u8,
+    service: u8,
     identification: u16,
     transport: Transport,
     payload: Vec<u8>,
@@ -128,7 +128,7 @@ impl FrameBuilder {
             source,
             destination,
             ttl: 64,
-            dscp: 0,
+            service: 0,
             identification: 1,
             transport,
             payload: Vec::new(),
@@ -148,13 +148,10 @@ impl FrameBuilder {
         Self { ttl, ..self }
     }
 
-    /// Sets the six DSCP bits.
+    /// Sets the type of service, or traffic class: six bits of DSCP, and two of ECN.
     #[must_use]
-    pub fn dscp(self, dscp: u8) -> Self {
-        Self {
-            dscp: dscp & 0x3f,
-            ..self
-        }
+    pub fn service(self, service: u8) -> Self {
+        Self { service, ..self }
     }
 
     /// Sets the identification, which ties fragments together.
@@ -256,7 +253,8 @@ impl FrameBuilder {
             total_len: u16::try_from(length + Ipv4Header::MIN_LEN).unwrap_or(u16::MAX),
             ..Ipv4Header::default()
         };
-        header.dscp = self.dscp.try_into().unwrap_or_default();
+        header.dscp = (self.service >> 2).try_into().unwrap_or_default();
+        header.ecn = (self.service & 3).try_into().unwrap_or_default();
         if let Some((offset, more)) = fragment {
             header.fragment_offset = fragment_offset(offset);
             header.more_fragments = more;
@@ -280,7 +278,7 @@ impl FrameBuilder {
         });
         let extra = extension.as_ref().map_or(0, |_| Ipv6FragmentHeader::LEN);
         let header = Ipv6Header {
-            traffic_class: self.dscp << 2,
+            traffic_class: self.service,
             payload_length: u16::try_from(length + extra).unwrap_or(u16::MAX),
             next_header: if extension.is_some() {
                 IpNumber::IPV6_FRAGMENTATION_HEADER
@@ -457,6 +455,14 @@ mod tests {
             assert_eq!(slice.payload(), b"hello world 123");
             assert_ne!(slice.checksum(), 0);
         }
+    }
+
+    #[test]
+    fn the_type_of_service_is_written_as_it_is_given() {
+        let v4 = udp(false).service(0xb9).build();
+        assert_eq!(v4[15], 0xb9);
+        let v6 = udp(true).service(0xb9).build();
+        assert_eq!(v6[14..16], [0x6b, 0x90]);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use polc_grammar::ast::{CmpOp, Flow, Spanned};
 use super::Problem;
 use crate::field::{
     self, Comparison, DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP, ICMP_CODE, ICMP_TYPE,
-    ICMPV6, IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH, META_MARK, META_PKTTYPE, SPORT,
-    TCP, TCP_FLAGS, TCP_MSS,
+    ICMPV6, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH, META_MARK, META_PKTTYPE, SPORT, TCP,
+    TCP_FLAGS, TCP_MSS,
 };
 use crate::interpret::Place;
 
@@ -171,9 +171,9 @@ impl Shape {
         daddr: IpAddr,
         ingress: &Place,
     ) -> BTreeMap<Field, u64> {
-        let mut fields = BTreeMap::from([
+        let mut fields: BTreeMap<Field, u64> = field::ip_bits().map(|(f, _)| (f, 0)).collect();
+        fields.extend([
             (IP_TTL, 64),
-            (IP_DSCP, 0),
             (IP_FRAGMENT, 0),
             (META_MARK, 0),
             (META_PKTTYPE, packet_type(daddr)),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::bytes::Bytes;
 use super::{FrameError, Parsed, transport};
-use crate::field::{Field, IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL};
+use crate::field::{Field, IP_FRAGMENT, IP_LENGTH, ip_bits};
 
 /// `ETH_P_IP`
 const IPV4: u16 = 0x0800;
@@ -70,21 +70,7 @@ const TRUNCATED6: FrameError = FrameError::Truncated { header: "IPv6" };
 
 fn head4(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
     let fixed: [u8; 20] = Bytes::new(whole).array().ok_or(TRUNCATED4)?;
-    let [
-        first,
-        service,
-        len0,
-        len1,
-        _,
-        _,
-        frag0,
-        frag1,
-        ttl,
-        proto,
-        _,
-        _,
-        ..,
-    ] = fixed;
+    let [first, _, len0, len1, _, _, frag0, frag1, _, proto, ..] = fixed;
     let size = usize::from(first & 0x0f) * 4;
     let total = u16::from_be_bytes([len0, len1]);
     if first >> 4 != 4 || size < fixed.len() || usize::from(total) < size {
@@ -105,7 +91,7 @@ fn head4(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
         saddr: Ipv4Addr::from_bits(saddr).into(),
         daddr: Ipv4Addr::from_bits(daddr).into(),
         proto,
-        fields: fields(u64::from(total), ttl, service, more || offset != 0),
+        fields: fields((false, whole), u64::from(total), more || offset != 0),
         payload: (offset == 0).then_some(payload),
         complete: length >= usize::from(total),
     })
@@ -119,7 +105,7 @@ fn head6(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
     }
     let size = rest.u16().ok_or(TRUNCATED6)?;
     let next = rest.u8().ok_or(TRUNCATED6)?;
-    let hops = rest.u8().ok_or(TRUNCATED6)?;
+    rest.u8().ok_or(TRUNCATED6)?;
     let saddr: [u8; 16] = rest.array().ok_or(TRUNCATED6)?;
     let daddr: [u8; 16] = rest.array().ok_or(TRUNCATED6)?;
     // A length of 0 is that of a jumbogram: all that is there.
@@ -129,12 +115,11 @@ fn head6(whole: &[u8], length: usize) -> Result<Head<'_>, FrameError> {
     };
     let chain = chain(next, payload)?;
     let total = u64::from(size) + 40;
-    let service = u8::try_from(first >> 20 & 0xff).unwrap_or_default();
     Ok(Head {
         saddr: Ipv6Addr::from(saddr).into(),
         daddr: Ipv6Addr::from(daddr).into(),
         proto: chain.proto,
-        fields: fields(total, hops, service, chain.fragment),
+        fields: fields((true, whole), total, chain.fragment),
         payload: chain.payload,
         complete: length >= usize::from(size) + 40,
     })
@@ -145,12 +130,11 @@ fn upto(bytes: &[u8], length: usize) -> &[u8] {
     bytes.get(..length).unwrap_or(bytes)
 }
 
-fn fields(total: u64, ttl: u8, service: u8, fragment: bool) -> BTreeMap<Field, u64> {
-    let mut fields = BTreeMap::from([
-        (IP_TTL, ttl.into()),
-        (IP_DSCP, u64::from(service >> 2)),
-        (IP_FRAGMENT, fragment.into()),
-    ]);
+/// The fields of a header, given whether it is one of IPv6 and the packet.
+fn fields((v6, packet): (bool, &[u8]), total: u64, fragment: bool) -> BTreeMap<Field, u64> {
+    let bits = ip_bits().filter_map(|(field, bits)| Some((field, bits.read(v6, packet)?)));
+    let mut fields: BTreeMap<Field, u64> = bits.collect();
+    fields.insert(IP_FRAGMENT, fragment.into());
     // The longest IPv6 packets, by up to 40 octets, are longer than the field's values.
     if total <= IP_LENGTH.largest() {
         fields.insert(IP_LENGTH, total);

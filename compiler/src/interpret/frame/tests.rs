@@ -1,5 +1,6 @@
 //! Frames built by hand and by `etherparse`, cut at every byte, and bytes of no meaning.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
@@ -9,6 +10,7 @@ use super::{Frame, FrameError, Inner, Link, Parsed, parse};
 use crate::field::{
     DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_DSCP, IP_FRAGMENT,
     IP_LENGTH, IP_TTL, META_LENGTH, META_PKTTYPE, SPORT, TCP_FLAGS, TCP_MSS, VLAN_ID, VLAN_PCP,
+    ip_bits,
 };
 
 fn read(link: Link, bytes: &[u8]) -> Result<Parsed, FrameError> {
@@ -91,7 +93,11 @@ fn a_syn_has_all_of_its_fields() {
         (TCP_FLAGS, 0x02),
         (TCP_MSS, 1460),
     ];
-    assert_eq!(parsed.fields, expected.into());
+    // Of the IP header there are more, which have tests of their own.
+    let bits: Vec<Field> = ip_bits().map(|(field, _)| field).collect();
+    let (mut fields, expected) = (parsed.fields, BTreeMap::from(expected));
+    fields.retain(|field, _| !bits.contains(field) || expected.contains_key(field));
+    assert_eq!(fields, expected);
 }
 
 #[test]

@@ -7,9 +7,7 @@ use super::fields::{self, Condition};
 use super::sets::Addr;
 use super::tree::Test;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::field::{
-    DPORT, Field, GID, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP, TCP_FLAGS, TCP_MSS, UID,
-};
+use crate::field::{DPORT, Field, GID, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP, UID};
 use crate::ir::cube::{PrincipalKind, protocols};
 use crate::ir::{Atom, Cube, Rule, Verdict};
 use crate::packet::addr::prefixes;
@@ -144,8 +142,7 @@ impl Build<'_> {
     /// The protocol, ports and what else stands behind the network header; and protocols that the
     /// packet must not have.
     fn protocol(&mut self, rule: &Rule, cube: &Cube) -> Option<(Ways, Vec<Test>)> {
-        let transport = [DPORT, SPORT, TCP_FLAGS, TCP_MSS, ICMP_TYPE, ICMP_CODE];
-        let asks = transport.iter().any(|f| cube.field(*f).is_some());
+        let asks = cube.fields.keys().any(|field| behind_ip(*field));
         let all = protocols();
         if !asks && cube.proto == all {
             return Some((vec![vec![]], vec![]));
@@ -166,10 +163,11 @@ impl Build<'_> {
                 let found = fields::icmp(types.0, types.1, number);
                 product.push(self.listed(found, ICMP_TYPE, rule)?);
             }
-            for field in [TCP_FLAGS, TCP_MSS] {
-                if let Some(set) = cube.field(field) {
-                    let found = fields::condition(field, set, self.family);
-                    product.push(self.listed(found, field, rule)?);
+            for (field, set) in &cube.fields {
+                let together = [SPORT, DPORT, ICMP_TYPE, ICMP_CODE].contains(field);
+                if behind_ip(*field) && !together {
+                    let found = fields::condition(*field, set, self.family);
+                    product.push(self.listed(found, *field, rule)?);
                 }
             }
             out.extend(combined(&product));
@@ -322,7 +320,7 @@ impl Build<'_> {
     fn fields(&mut self, rule: &Rule, cube: &Cube) -> Option<Vec<Ways>> {
         let mut out = Vec::new();
         for (field, set) in &cube.fields {
-            if [DPORT, SPORT, TCP_FLAGS, TCP_MSS, ICMP_TYPE, ICMP_CODE].contains(field) {
+            if behind_ip(*field) {
                 continue;
             }
             let found = fields::condition(*field, set, self.family);
@@ -375,6 +373,11 @@ impl Build<'_> {
             label.text = format!("`{}` is asked for here", field.name());
         }
     }
+}
+
+/// Whether a field stands in the header behind that of IP.
+fn behind_ip(field: Field) -> bool {
+    matches!(field.def().header, Header::Transport | Header::Mss)
 }
 
 fn is_of(cube: &Cube, family: Family) -> bool {

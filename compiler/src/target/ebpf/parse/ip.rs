@@ -3,12 +3,12 @@
 use polc_bpf::asm::Label;
 use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R7, R8, R9, R10};
-use polc_bpf::insn::Width::{B, DW, W};
+use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{AluOp, SwapBits};
 
 use super::super::record::Item;
 use super::{MOST_EXTENSIONS, Parser};
-use crate::field::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL, META_LENGTH};
+use crate::field::{Field, IP_FRAGMENT, IP_LENGTH, IpBits, META_LENGTH, ip_bits};
 
 const HOP_BY_HOP: i32 = 0;
 const ROUTING: i32 = 43;
@@ -31,8 +31,7 @@ impl Parser<'_> {
         self.length(2);
         self.asm.jump_if(Lt, R8, R0, malformed);
         self.put(IP_LENGTH, R8);
-        self.byte(IP_TTL, 8, 0);
-        self.byte(IP_DSCP, 1, 2);
+        self.bits(false);
         for (item, offset) in [(Item::Source, 12), (Item::Destination, 16)] {
             if self.record.has(item) {
                 self.asm.load(W, R2, R1, offset);
@@ -102,15 +101,41 @@ impl Parser<'_> {
         self.asm.jump_if(Ne, R2, version, self.exits.malformed);
     }
 
-    /// A field that is a byte, or its upper bits.
-    fn byte(&mut self, field: crate::field::Field, offset: i16, shift: i32) {
-        if self.wants(field) {
-            self.asm.load(B, R2, R1, offset);
-            if shift > 0 {
-                self.asm.alu(AluOp::Rsh, R2, shift);
+    /// The fields that are bits of the header.
+    fn bits(&mut self, v6: bool) {
+        for (field, bits) in ip_bits() {
+            if self.wants(field) {
+                self.some_bits(field, bits, v6);
             }
-            self.put(field, R2);
         }
+    }
+
+    /// Reads as little as has all of the bits.
+    fn some_bits(&mut self, field: Field, bits: IpBits, v6: bool) {
+        let mut pieces = [
+            (8, B, None),
+            (16, H, Some(SwapBits::B16)),
+            (32, W, Some(SwapBits::B32)),
+        ]
+        .into_iter();
+        let found = pieces
+            .find_map(|(bytes, width, order)| Some((bytes, width, order, bits.piece(v6, bytes)?)));
+        debug_assert!(found.is_some(), "`{}` is in several words", field.name());
+        let Some((size, width, order, (before, behind))) = found else {
+            return;
+        };
+        self.asm.load(width, R2, R1, before.cast_signed());
+        if let Some(order) = order {
+            self.asm.to_be(order, R2);
+        }
+        if behind > 0 {
+            self.asm.alu(AluOp::Rsh, R2, i32::from(behind));
+        }
+        if behind + bits.count < size {
+            self.asm
+                .alu(AluOp::And, R2, i32::try_from(bits.largest()).unwrap_or(-1));
+        }
+        self.put(field, R2);
     }
 
     /// How many bytes the packet has, whatever its header says.
@@ -131,13 +156,7 @@ impl Parser<'_> {
         self.version(6);
         self.length(4);
         self.length6();
-        self.byte(IP_TTL, 7, 0);
-        if self.wants(IP_DSCP) {
-            self.be16(R2, R1, 0);
-            self.asm.alu(AluOp::Rsh, R2, 6);
-            self.asm.alu(AluOp::And, R2, 0x3f);
-            self.put(IP_DSCP, R2);
-        }
+        self.bits(true);
         for (item, offset) in [(Item::Source, 8), (Item::Destination, 24)] {
             if self.record.has(item) {
                 for (half, at) in [(R2, offset), (R3, offset + 8)] {

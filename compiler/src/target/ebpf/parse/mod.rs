@@ -23,9 +23,8 @@ use super::hook::Hook;
 use super::link::Link;
 use super::record::{Item, Record};
 use crate::field::{
-    DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_DSCP, IP_FRAGMENT,
-    IP_LENGTH, IP_TTL, META_LENGTH, SPORT, TCP_FLAGS, TCP_MSS, TIME_DAY, TIME_HOUR, VLAN_ID,
-    VLAN_PCP,
+    DPORT, ETH_DADDR, ETH_SADDR, ETH_TYPE, Field, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, IP_LENGTH,
+    META_LENGTH, SPORT, TCP_FLAGS, TCP_MSS, TIME_DAY, TIME_HOUR, VLAN_ID, VLAN_PCP,
 };
 
 /// The most IPv6 extension headers of a packet.
@@ -34,15 +33,13 @@ const MOST_EXTENSIONS: i32 = 16;
 /// No header of a frame begins behind this.
 const FARTHEST: i32 = 0x3fff;
 
-/// The fields that are read.
+/// The fields that are read, beside those that are bits of the IP header.
 const READ: &[Field] = &[
     SPORT,
     DPORT,
     TCP_FLAGS,
     ICMP_TYPE,
     ICMP_CODE,
-    IP_TTL,
-    IP_DSCP,
     IP_LENGTH,
     IP_FRAGMENT,
     ETH_SADDR,
@@ -58,7 +55,7 @@ const READ: &[Field] = &[
 
 /// Whether a field can be read from a frame.
 pub(super) fn reads(field: Field) -> bool {
-    READ.contains(&field)
+    field.def().bits.is_some() || READ.contains(&field)
 }
 
 /// Where a program goes from the parser.
