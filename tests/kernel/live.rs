@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::harness::{NoFiles, build_for, has_program, possible};
 
 /// The targets that are played.
-const TARGETS: [&str; 2] = ["nftables", "ebpf"];
+const TARGETS: [&str; 3] = ["nftables", "iptables", "ebpf"];
 
 /// What a run printed, and its exit code.
 struct Run {

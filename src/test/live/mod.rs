@@ -20,9 +20,6 @@ use crate::exit::Error;
 pub(super) use run::play;
 pub(super) use table::table;
 
-/// Targets that are not played unless they are asked for: the loader cannot apply them.
-const NOT_BY_DEFAULT: [&str; 1] = ["iptables"];
-
 /// The numbers that users and groups without one get, and the first of them: nobody's.
 const NUMBERS: std::ops::Range<u32> = 61_184..65_520;
 
@@ -83,8 +80,7 @@ impl Setup {
     /// Gets ready. No thread may have been started.
     pub(super) fn new(wanted: &[String]) -> Result<Self, Error> {
         let targets = if wanted.is_empty() {
-            let names = target::all().iter().map(|t| t.name());
-            names.filter(|n| !NOT_BY_DEFAULT.contains(n)).collect()
+            target::all().iter().map(|t| t.name()).collect()
         } else {
             let find = |name: &String| {
                 target::find(name).map(target::Target::name).ok_or_else(|| {
