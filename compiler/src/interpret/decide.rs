@@ -325,7 +325,7 @@ impl<'a> Passage<'a> {
         if let Some(flow) = self.flow.and_then(|id| flows.get_mut(id)) {
             flow.mark = self.flow_mark;
         }
-        if !self.opens || !Tuple::exists(self.packet) {
+        if !self.opens {
             return;
         }
         let original = Tuple::of(self.packet);

@@ -23,11 +23,6 @@ pub(super) struct Tuple {
 }
 
 impl Tuple {
-    /// Whether a packet can be one of a flow. A message of ICMP that is too short to have a type is of none.
-    pub(super) fn exists(packet: &Packet) -> bool {
-        !is_icmp(packet.proto) || packet.field(ICMP_TYPE).is_some()
-    }
-
     pub(super) fn of(packet: &Packet) -> Self {
         let number = |field| packet.field(field).unwrap_or(0);
         let port = |field| u16::try_from(number(field)).unwrap_or(0);
@@ -127,9 +122,6 @@ impl Flows {
         let related = quoted.is_some();
         // An error travels against what it is about, to whoever has sent that.
         if quoted.is_some_and(|q| q.saddr != packet.daddr) {
-            return None;
-        }
-        if !Tuple::exists(quoted.unwrap_or(packet)) {
             return None;
         }
         let tuple = quoted.map_or_else(|| Tuple::of(packet), |q| Tuple::of(q).inverted());

@@ -2,7 +2,7 @@
 //! flows come into being and go on.
 
 use fastrand::Rng;
-use polc_compiler::field::{IP_FRAGMENT, META_PKTTYPE, TCP_FLAGS};
+use polc_compiler::field::{ICMP_TYPE, IP_FRAGMENT, META_PKTTYPE, TCP_FLAGS};
 use polc_compiler::interpret::frame::{Frame, Link, Parsed, parse};
 use polc_compiler::interpret::{Decision, Outcome, Packet, Place, State, judge, judge_related};
 use polc_compiler::ir::Ir;
@@ -153,8 +153,12 @@ fn is_common(bytes: &[u8], parsed: &Parsed) -> bool {
     // ICMP of the other family has no type.
     let odd =
         parsed.proto == 1 && parsed.saddr.is_ipv6() || parsed.proto == 58 && parsed.saddr.is_ipv4();
-    // A stump is none of a connection's packets, and gets no further in any kernel.
-    let stump = parsed.proto == 6 && field(TCP_FLAGS).is_none();
+    // A stump is none of a connection's packets, or of a question and its answer, and gets no further in any kernel.
+    let stump = match parsed.proto {
+        6 => field(TCP_FLAGS).is_none(),
+        1 | 58 => field(ICMP_TYPE).is_none(),
+        _ => false,
+    };
     field(IP_FRAGMENT) != Some(1) && !ends && !tagged && !odd && !stump
 }
 

@@ -225,3 +225,29 @@ fn a_flow_is_not_pushed_out_by_one_that_is_the_same_inside() {
         },
     );
 }
+
+#[test]
+fn a_flow_that_changes_its_way_keeps_the_source_that_it_began_with() {
+    on_bench(
+        "zone one = eth0
+         zone two = eth1
+         egress { snat tcp out eth1 only v4 => 192.0.2.1 }
+         from host { deny udp out eth0  allow tcp }
+         default deny",
+        |rng, bench, _| {
+            let by = |name| {
+                let class = bench.names.iter().position(|found| found == name).unwrap();
+                Way::Out(class, class)
+            };
+            let (one, two) = (by("eth0"), by("eth1"));
+            let sent = |flags| segment(("10.0.0.1", 1000), ("10.0.0.7", 80), flags);
+            let attempt = |way, flags, part| Attempt {
+                shot: sent(flags),
+                way,
+                part,
+            };
+            bench.judge(rng, &attempt(one, SYN, None))?;
+            bench.judge(rng, &attempt(two, ACK, Some((0, sent(ACK), false))))
+        },
+    );
+}
