@@ -51,7 +51,7 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     // Rules and programs first, so that no packet gets a mark whose rules and routes are gone.
     let mut removed = Removed {
         table: nft::access(&netns).delete()?,
-        chains: iptables::remove(&netns)?,
+        chains: remove_chains(&netns, &store)?,
         programs: remove_programs(&netns, &mut connection)?,
         ..Removed::default()
     };
@@ -62,6 +62,17 @@ pub fn remove(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Removed, 
     }
     removed.state = store.forget(&netns.key())?;
     Ok(removed)
+}
+
+/// Takes all chains away. Who may not ask for them can remove a policy that is known to have none.
+fn remove_chains(netns: &Netns, store: &Store) -> Result<Vec<String>, AccessError> {
+    let committed = store.committed(&netns.key())?;
+    let bundle = committed.and_then(|id| store.bundle(&id).ok());
+    let other = bundle.is_some_and(|bundle| bundle.manifest().target != iptables::TARGET);
+    match iptables::remove(netns) {
+        Err(error) if other && error.is_denied() => Ok(Vec::new()),
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Takes all programs away, and everything that is pinned; the hooks that had one.

@@ -97,10 +97,14 @@ pub fn status(netns: Option<&str>, state_dir: Option<&Path>) -> Result<Status, A
     {
         return programs::status(&netns, &pins, committed, manifest);
     }
-    let rules = if manifest.is_none_or(|m| m.target == iptables::TARGET) {
-        chains(&netns, manifest)?
-    } else {
-        None
+    let rules = match manifest.map(|m| m.target.as_str()) {
+        Some(iptables::TARGET) => chains(&netns, manifest)?,
+        Some(_) => None,
+        // Who may not ask the tools of iptables may still ask for a table.
+        None => chains(&netns, None).or_else(|error| match error {
+            AccessError::Iptables(error) if error.is_denied() => Ok(None),
+            other => Err(other),
+        })?,
     };
     let found = rules.map_or_else(|| table(&netns), Ok)?;
     let (routing, routing_left_over) = routing_status(&netns, manifest)?;

@@ -324,7 +324,8 @@ fn replace_rules<R: Ruleset>(
 }
 
 /// The target of the policy in force, if it is another one than `target`. Chains of iptables are looked for
-/// only where nothing is known to have been applied: their tools are asked one by one.
+/// only where nothing is known to have been applied, because their tools are asked one by one, and by those who may:
+/// the other targets take fewer capabilities.
 fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<String>, ApplyError> {
     let committed = store.committed(&netns.key())?;
     let unknown = committed.is_none() && target != iptables::TARGET;
@@ -333,8 +334,12 @@ fn other_target(store: &Store, netns: &Netns, target: &str) -> Result<Option<Str
     if found.is_none() && Seen::any(&mut routing::open(netns)?, (netns, &Pins::of(netns)))? {
         found = Some(ebpf::TARGET.to_owned());
     }
-    if found.is_none() && unknown && iptables::in_force(netns)?.is_some() {
-        found = Some(iptables::TARGET.to_owned());
+    if found.is_none() && unknown {
+        match iptables::in_force(netns) {
+            Ok(Some(_)) => found = Some(iptables::TARGET.to_owned()),
+            Err(error) if !error.is_denied() => return Err(error.into()),
+            Ok(None) | Err(_) => {}
+        }
     }
     Ok(found.filter(|other| other != target))
 }

@@ -106,6 +106,11 @@ pub enum IptablesError {
 }
 
 impl IptablesError {
+    /// Whether the tools may not even be asked: then whoever asks cannot have changed rules either.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if is_denied(message))
+    }
+
     /// What can be done about it.
     pub fn help(&self) -> Option<&'static str> {
         match self {

@@ -391,8 +391,10 @@ impl<'b> Bench<'b> {
         let mut flows = self.table.flows.values();
         flows.any(|flow| {
             let same = flow.first.between(flow.outer.0, flow.outer.1).pair() == shot.pair();
-            // Each kind of question has identifiers of its own. Flows that are the same inside are one.
-            same && flow.inner != new.inner && (!shot.is_icmp() || flow.first.kind == shot.kind)
+            // Each end that asks has identifiers of its own, for each kind of question. Flows that are the same
+            // inside are one.
+            let asks = (flow.outer.0, flow.first.kind) == (shot.source, shot.kind);
+            same && flow.inner != new.inner && (!shot.is_icmp() || asks)
         })
     }
 
