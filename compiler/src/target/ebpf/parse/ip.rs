@@ -60,8 +60,8 @@ impl Parser<'_> {
         self.asm.jump(self.exits.v4);
     }
 
-    /// `R8 =` the length in the header. Before Linux 6.6, the verifier knows no bound of a number whose bytes were
-    /// swapped, and lets none be added to a place in a packet that has none.
+    /// `R8 =` the length in the header. Older verifiers, such as that of Linux 6.1, know no bound of a number whose
+    /// bytes were swapped, and let none be added to a place in a packet that has none.
     fn length(&mut self, offset: i16) {
         self.be16(R8, R1, offset);
         self.asm.alu(AluOp::And, R8, 0xffff);
