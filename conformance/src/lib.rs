@@ -1,7 +1,27 @@
 //! Whether targets do on the live kernel what policies mean.
 //!
-//! Random or given policies are put in force on a machine of the laboratory, target by target.
+//! Random or given policies are put in force on a machine of the laboratory, backend by backend.
 //! Packets are sent through it, and what becomes of each is compared with what the reference
-//! interpreter says.
+//! interpreter says: whether it passes, where, as which packet and with which mark, and how its
+//! sender is answered.
 
 #![forbid(unsafe_code)]
+
+mod backend;
+mod duel;
+mod error;
+mod machine;
+mod net;
+mod predict;
+mod shot;
+mod table;
+mod tag;
+mod totals;
+mod traffic;
+mod trial;
+
+pub use backend::Backend;
+pub use duel::{Difference, Mismatch};
+pub use error::Error;
+pub use totals::Totals;
+pub use trial::{Subject, Tried, draw, trial};

@@ -214,6 +214,24 @@ impl State {
         }
     }
 
+    /// The same machine, which knows no flow.
+    #[must_use]
+    pub fn without_flows(&self) -> Self {
+        Self {
+            trace: self.trace,
+            sieve: self.sieve.clone(),
+            buckets: self.buckets.clone(),
+            sets: self.sets.clone(),
+            oracle: self.oracle.clone(),
+            flows: self.flows.as_ref().map(|_| Flows::default()),
+            turns: self.turns.clone(),
+            down: self.down.clone(),
+            port: self.port,
+            addresses: self.addresses.clone(),
+            restored: self.restored.clone(),
+        }
+    }
+
     /// How many flows are known.
     pub fn flow_count(&self) -> usize {
         self.flows.as_ref().map_or(0, Flows::len)

@@ -229,6 +229,15 @@ pub(crate) fn set_up(connection: &mut RouteConnection, name: &str, up: bool) -> 
     connection.request(RouteNetlinkMessage::SetLink(message), 0)
 }
 
+/// Lets an interface send to anybody without asking for hardware addresses.
+pub(crate) fn ask_nobody(connection: &mut RouteConnection, index: u32) -> io::Result<()> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Noarp;
+    message.header.flags = LinkFlags::Noarp;
+    connection.request(RouteNetlinkMessage::SetLink(message), 0)
+}
+
 /// Makes an interface a port of a bridge.
 pub(crate) fn set_bridge(
     connection: &mut RouteConnection,

@@ -3,6 +3,7 @@
 mod cookie;
 mod drops;
 mod link;
+mod marks;
 mod mapping;
 mod who;
 
@@ -10,4 +11,5 @@ pub(crate) use cookie::netns_cookie;
 pub(crate) use drops::dropped;
 pub(crate) use link::{link_to_cgroup, pin_link, update_pinned_link};
 pub(crate) use mapping::write;
+pub(crate) use marks::tell_marks;
 pub(crate) use who::become_on_this_thread;

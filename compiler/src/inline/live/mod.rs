@@ -23,7 +23,7 @@ use crate::interpret::{Decision, Packet};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Cube, Ir};
 
-pub use sight::{Refusal, Sight};
+pub use sight::{Refusal, Sight, refusal};
 
 /// The longest `send` that is played, in milliseconds.
 const LONGEST: u64 = 5_000;

@@ -129,7 +129,7 @@ fn port_of(packet: &Packet) -> Option<u16> {
 }
 
 /// What the language says that a refused packet is answered with.
-fn refusal(packet: &Packet, answer: Reject) -> Refusal {
+pub fn refusal(packet: &Packet, answer: Reject) -> Refusal {
     let tcp = u64::from(packet.proto) == TCP;
     let icmp = |v4, v6| {
         if packet.saddr.is_ipv4() {

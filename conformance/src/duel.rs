@@ -1,0 +1,355 @@
+//! A policy on a backend beside the interpreter.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use fastrand::Rng;
+use polc_bundle::Bundle;
+use polc_compiler::interpret::State;
+use polc_compiler::ir::Ir;
+use polc_compiler::target::Options;
+use polc_runtime_loader::lab::Catch;
+
+use crate::Error;
+use crate::backend::Backend;
+use crate::machine::Machine;
+use crate::net::Net;
+use crate::predict::{Fate, Judged, Oracle, is_answered};
+use crate::shot::{Pair, Shot, has_ports};
+use crate::table::{Exit, Flow, Table, Way};
+use crate::tag::{Tag, tag};
+use crate::traffic::{Attempt, Kind, Maker};
+use crate::totals::Totals;
+
+/// How many packets are sent together.
+const SALVO: u16 = 200;
+const LARGE_SALVO: u16 = 2_000;
+
+/// From so many packets on, more are sent together.
+const MANY: u64 = 20_000;
+
+/// How a backend differs from the interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// A packet passed that should not have.
+    FalseAllow,
+    /// A packet did not pass that should have.
+    FalseDeny,
+    /// It was not answered, or in another way.
+    Answer,
+    /// It passed elsewhere, as another packet, or with another mark.
+    Form,
+    /// A rule counted something else than it decided.
+    Count,
+}
+
+/// A packet about which a backend and the interpreter differ.
+#[derive(Clone, Debug)]
+pub struct Mismatch {
+    /// How they differ.
+    pub difference: Difference,
+    /// What was sent and seen, for people.
+    pub text: String,
+}
+
+/// One policy on one backend.
+pub(crate) struct Duel<'d> {
+    net: &'d Net,
+    oracle: Oracle<'d>,
+    machine: Machine,
+    table: Table,
+    pub(crate) totals: Totals,
+    /// What has happened, the newest last.
+    history: Vec<(Pair, String)>,
+}
+
+/// What was seen of a packet.
+#[derive(Debug, Default)]
+struct Seen<'c> {
+    passed: Vec<&'c Catch>,
+    answers: Vec<Tag>,
+}
+
+impl<'d> Duel<'d> {
+    pub(crate) fn new(
+        (ir, net): (&'d Ir, &'d Net),
+        bundle: &Bundle,
+        backend: Backend,
+        (up, options): (&[bool], &Options),
+    ) -> Result<Self, Error> {
+        let mut state = State::with_options(ir, options);
+        for (proxy, up) in up.iter().enumerate() {
+            state.set_proxy(proxy, *up);
+        }
+        Ok(Self {
+            net,
+            oracle: Oracle::new(ir, net, state),
+            machine: Machine::new(bundle, (ir, net), backend, up)?,
+            table: Table::default(),
+            totals: Totals::default(),
+            history: Vec::new(),
+        })
+    }
+
+    /// Sends so many packets, until one is judged differently.
+    pub(crate) fn run(&mut self, rng: &mut Rng, packets: u64) -> Result<Option<Mismatch>, Error> {
+        let net = self.net;
+        let maker = Maker { net };
+        let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
+        while self.totals.packets < packets {
+            self.oracle.now = now();
+            let attempts = maker.salvo(rng, &self.table, size);
+            let caught = self.machine.fire(self.net, &attempts)?;
+            let mut seen = self.sort(&attempts, &caught);
+            for attempt in &attempts {
+                let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
+                if let Err(mismatch) = self.compare(attempt, &seen) {
+                    return Ok(Some(mismatch));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What was seen, by the packet's number.
+    fn sort<'c>(&self, attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
+        let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
+        let ends = attempts.iter().map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
+        let ends: HashMap<_, u16> = ends.collect();
+        for catch in caught {
+            match tag(catch) {
+                Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
+                answer @ Tag::Answer(number, _) => {
+                    seen.entry(number).or_default().answers.push(answer);
+                }
+                reset @ Tag::Reset(from, to) => {
+                    if let Some(number) = ends.get(&(to, from)) {
+                        seen.entry(*number).or_default().answers.push(reset);
+                    }
+                }
+                Tag::Noise => {}
+            }
+        }
+        seen
+    }
+
+    fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
+        self.totals.packets += 1;
+        let shot = &attempt.shot;
+        let port = seen.passed.first().and_then(|c| outer_port(shot, c));
+        let judged = self.oracle.judge(attempt, &self.table, port);
+        let table = &self.table;
+        let taken = |shot: &Shot| table.has_left(shot.pair());
+        let fate = self.oracle.fate(attempt, &judged, port, taken);
+        let complain = |difference, what: String| Mismatch {
+            difference,
+            text: self.describe(attempt, &judged, &fate, seen, &what),
+        };
+        let found = match (&fate, seen.passed.as_slice()) {
+            (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
+            (Fate::Gone | Fate::Refused(_), _) => {
+                Err((Difference::FalseAllow, "it passed".to_owned()))
+            }
+            (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
+            (Fate::Passed(exit, expected), [catch]) => {
+                form(self.net, (shot, expected), *exit, judged.decision.mark, catch)
+            }
+            (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
+        };
+        if let Err((difference, what)) = found {
+            return Err(complain(difference, what));
+        }
+        self.note(attempt, &judged, &fate);
+        self.remember(attempt, &judged, &fate);
+        Ok(())
+    }
+
+    /// Counts it, and keeps what may explain what comes later.
+    fn note(&mut self, attempt: &Attempt, judged: &Judged, fate: &Fate) {
+        let shot = &attempt.shot;
+        let totals = &mut self.totals;
+        match fate {
+            Fate::Passed(_, expected) => {
+                totals.passed += 1;
+                totals.translated += u64::from(
+                    (expected.source, expected.dest) != (shot.source, shot.dest),
+                );
+            }
+            Fate::Refused(_) => totals.refused += 1,
+            Fate::Gone => totals.dropped += 1,
+        }
+        match attempt.part.as_ref().map(|part| part.kind) {
+            Some(Kind::Error) => totals.errors += 1,
+            Some(Kind::Answer) => totals.answers += 1,
+            _ => {}
+        }
+        totals.flows += u64::from(judged.opened);
+        let text = format!("{:?} {shot:?}\n    {:?} {fate:?}", attempt.way, judged.decision.by);
+        if self.history.len() >= 4_000 {
+            self.history.drain(..2_000);
+        }
+        self.history.push((shot.pair(), text));
+    }
+
+    fn remember(&mut self, attempt: &Attempt, judged: &Judged, fate: &Fate) {
+        let shot = &attempt.shot;
+        let Fate::Passed(exit, expected) = fate else {
+            if let Some(part) = &attempt.part {
+                // What becomes of the rest depends on what was refused.
+                self.table.doubt(part.flow);
+            }
+            // Some backends remember what was rejected for a while, and let nobody else leave so.
+            self.table.avoid(shot.pair());
+            return;
+        };
+        if let Some(part) = &attempt.part {
+            if let (Some(flow), Kind::Forth | Kind::Answer) =
+                (self.table.get_mut(part.flow), part.kind)
+            {
+                flow.had(shot.flags, part.kind == Kind::Answer);
+                if flow.is_over() {
+                    self.table.doubt(part.flow);
+                }
+            }
+            return;
+        }
+        if !judged.opened {
+            self.table.avoid(shot.pair());
+            return;
+        }
+        let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
+        let captured = matches!(
+            judged.decision.steered,
+            Some(polc_compiler::interpret::Steered::Proxy(_))
+        );
+        // A source port that another one's was in the way of is unknown to the interpreter.
+        let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();
+        if home || moved {
+            self.table.avoid(shot.pair());
+            self.table.avoid(expected.pair());
+            return;
+        }
+        let mut flow = Flow::new(shot.clone(), attempt.way, *exit, judged.detour.clone());
+        flow.inner = (shot.source, self.oracle.steered(attempt, &judged.decision));
+        flow.outer = (expected.source, expected.dest);
+        flow.captured = captured;
+        self.table.insert(flow);
+    }
+
+    fn describe(
+        &self,
+        attempt: &Attempt,
+        judged: &Judged,
+        fate: &Fate,
+        seen: &Seen<'_>,
+        what: &str,
+    ) -> String {
+        let shot = &attempt.shot;
+        let quoted = shot.quote.as_ref().map(|(quoted, _)| quoted.pair());
+        let about = |(pair, _): &&(Pair, String)| *pair == shot.pair() || Some(*pair) == quoted;
+        let before = self.history.iter().rev().filter(about).take(8);
+        let before: Vec<&str> = before.map(|(_, text)| text.as_str()).collect();
+        let passed = seen.passed.iter().map(|c| {
+            let read = polc_compiler::interpret::frame::parse(
+                &polc_compiler::interpret::frame::Frame::whole(
+                    polc_compiler::interpret::frame::Link::Raw,
+                    &c.packet,
+                ),
+            );
+            format!("{:?} mark {:#x} {read:?}", c.by, c.mark)
+        });
+        format!(
+            "{what}\n  sent {attempt:?}\n  interpreter {:?}\n  expected {fate:?}\n  seen {:?} {:?}\n  before\n    {}",
+            judged.decision,
+            passed.collect::<Vec<_>>(),
+            seen.answers,
+            before.join("\n    "),
+        )
+    }
+}
+
+/// Compares the answers to a packet that did not pass.
+fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
+    use polc_compiler::inline::live::Refusal;
+    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
+    match (fate, seen) {
+        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
+        (Fate::Refused(_), []) => wrong("it was not answered"),
+        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) => Ok(()),
+        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
+        (Fate::Gone, []) => Ok(()),
+        (Fate::Gone, _) => wrong("it was answered"),
+        _ => wrong("it was answered in another way"),
+    }
+}
+
+/// Compares a packet that passed with what it should be.
+fn form(
+    net: &Net,
+    (sent, expected): (&Shot, &Shot),
+    exit: Exit,
+    mark: u32,
+    seen: &Catch,
+) -> Result<(), (Difference, String)> {
+    let wrong = |what: &str| Err((Difference::Form, what.to_owned()));
+    let by = seen.by.as_deref();
+    let wanted = match exit {
+        Exit::Here => None,
+        Exit::Left(at) => net.interfaces.get(at).map(|i| &*i.name),
+    };
+    if by != wanted {
+        return wrong("it passed elsewhere");
+    }
+    let mut expected = expected.clone();
+    let arrived = net.is_own(sent.source.addr);
+    if exit != Exit::Here && !arrived {
+        expected.ttl = expected.ttl.saturating_sub(1);
+    }
+    let same = if expected.is_v6() && exit == Exit::Here {
+        let addresses = |bytes: &[u8]| bytes.get(8..40).map(<[u8]>::to_vec);
+        let whole = expected.bytes();
+        addresses(&whole) == addresses(&seen.packet)
+            && seen.packet.get(40..) == Some(&expected.transport())
+    } else {
+        seen.packet == expected.bytes()
+    };
+    if !same {
+        return wrong("it is another packet");
+    }
+    if seen.mark != mark {
+        return wrong("it has another mark");
+    }
+    Ok(())
+}
+
+/// The port, or identifier, of a packet's source as it was seen.
+fn outer_port(shot: &Shot, seen: &Catch) -> Option<u16> {
+    let short = shot.is_v6() && seen.by.is_none();
+    let header = if short { 40 } else { shot.header() };
+    let at = match shot.is_icmp() {
+        true if shot.quote.is_none() => header + 4,
+        false if has_ports(shot.proto) => header,
+        _ => return None,
+    };
+    let two = seen.packet.get(at..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*two))
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FalseAllow => "false allow",
+            Self::FalseDeny => "false deny",
+            Self::Answer => "other answer",
+            Self::Form => "other packet",
+            Self::Count => "other count",
+        })
+    }
+}
+

@@ -1,0 +1,42 @@
+//! What keeps a comparison from taking place.
+
+use std::io;
+
+use polc_runtime_loader::ApplyError;
+use polc_runtime_loader::lab::LabError;
+
+use crate::backend::Backend;
+
+/// A comparison that could not be made. That targets differ is none.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The laboratory's.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// There is no place for the loader's state.
+    #[error("cannot make a directory: {0}")]
+    Directory(io::Error),
+    /// The loader's, where a policy that compiles cannot be put in force.
+    #[error("the policy cannot be put in force with {backend}: {problem}")]
+    Apply {
+        /// The backend.
+        backend: Backend,
+        /// What the loader says.
+        problem: String,
+    },
+    /// The loader's, when asked for counters.
+    #[error("cannot read counters: {0}")]
+    Status(String),
+}
+
+impl Error {
+    pub(crate) fn apply(backend: Backend, error: &ApplyError) -> Self {
+        let mut problem = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            problem = format!("{problem}: {cause}");
+            source = cause.source();
+        }
+        Self::Apply { backend, problem }
+    }
+}

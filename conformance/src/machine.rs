@@ -1,0 +1,138 @@
+//! A machine of the laboratory with a policy in force.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use polc_bundle::Bundle;
+use polc_compiler::ir::{Ir, Proxy};
+use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec};
+use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
+use tempfile::TempDir;
+
+use crate::Error;
+use crate::backend::Backend;
+use crate::net::Net;
+use crate::shot::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::table::Way;
+use crate::traffic::Attempt;
+
+/// Protocols whose packets are made here.
+const PROTOCOLS: [u8; 8] = [TCP, UDP, ICMP, ICMPV6, SCTP, 47, 50, 99];
+
+/// A machine.
+pub(crate) struct Machine {
+    stand: Stand,
+    state: TempDir,
+    /// Whether something outlives the machine unless it is removed.
+    pinned: bool,
+}
+
+impl Machine {
+    /// Makes a machine and puts a policy in force. Those proxies listen of which `up` says so.
+    pub(crate) fn new(
+        bundle: &Bundle,
+        (ir, net): (&Ir, &Net),
+        backend: Backend,
+        up: &[bool],
+    ) -> Result<Self, Error> {
+        let stand = Stand::new(&spec(bundle, ir, net, up))?;
+        let state = TempDir::new().map_err(Error::Directory)?;
+        let machine = Self {
+            stand,
+            state,
+            pinned: !bundle.manifest().programs.is_empty(),
+        };
+        let options = ApplyOptions {
+            netns: Some(machine.name().to_owned()),
+            state_dir: Some(machine.state.path().to_owned()),
+            iptables: match backend {
+                Backend::IptablesLegacy => Some(Variant::Legacy),
+                Backend::IptablesNft => Some(Variant::Nft),
+                Backend::Nftables | Backend::Ebpf => None,
+            },
+            ..ApplyOptions::default()
+        };
+        apply(bundle, &options, &mut |_| {}).map_err(|error| Error::apply(backend, &error))?;
+        machine.stand.track_liberally();
+        Ok(machine)
+    }
+
+    fn name(&self) -> &str {
+        self.stand.machine.name()
+    }
+
+    /// Sends packets and sees what becomes of them.
+    pub(crate) fn fire(&mut self, net: &Net, attempts: &[Attempt]) -> Result<Vec<Catch>, Error> {
+        let launch = |attempt: &Attempt| Launch {
+            from: match attempt.way {
+                Way::In(at) => {
+                    let name = net.interfaces.get(at).map(|i| i.name.clone());
+                    Source::Interface(name.unwrap_or_else(|| "none".into()))
+                }
+                Way::Out(uid, gid) => Source::Machine(uid, gid),
+            },
+            packet: attempt.shot.bytes(),
+        };
+        let launches: Vec<Launch> = attempts.iter().map(launch).collect();
+        Ok(self.stand.fire(&launches)?)
+    }
+
+    /// How many packets each rule of the policy has counted, by name.
+    pub(crate) fn counts(&self) -> Result<Vec<(String, u64)>, Error> {
+        let status = status(Some(self.name()), Some(self.state_dir()));
+        let status = status.map_err(|error| Error::Status(error.to_string()))?;
+        let rules = status.rules.into_iter();
+        Ok(rules
+            .filter_map(|rule| Some((rule.name, rule.counter?.packets)))
+            .collect())
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.state.path()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.pinned {
+            // What is left of it goes with the machine; pins are another matter, and a later
+            // removal says so.
+            let _ = remove(Some(self.name()), Some(self.state.path()));
+        }
+    }
+}
+
+fn spec(bundle: &Bundle, ir: &Ir, net: &Net, up: &[bool]) -> StandSpec {
+    let listener = |proxy: &Proxy| Listener {
+        name: proxy.name.to_string(),
+        at: [
+            proxy.v4.map(|(addr, port)| SocketAddr::from((addr, port))),
+            proxy.v6.map(|(addr, port)| SocketAddr::from((addr, port))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        tcp: proxy.tcp,
+        udp: proxy.udp,
+    };
+    let name = |at: usize| {
+        let interface = net.interfaces.get(at);
+        interface.map(|i| i.name.to_string()).unwrap_or_default()
+    };
+    let interfaces = net.interfaces.iter();
+    let hosts = net.hosts.iter();
+    let listening = ir.proxies.iter().zip(up).filter(|(_, up)| **up);
+    let settings = bundle.manifest().sysctls.iter();
+    StandSpec {
+        interfaces: interfaces.map(|i| (i.name.to_string(), i.v4, i.v6)).collect(),
+        own: net.own.iter().copied().collect(),
+        hosts: hosts.map(|(addr, at)| (*addr, name(*at))).collect(),
+        defaults: net.defaults.iter().map(|(t, at)| (*t, name(*at))).collect(),
+        listeners: listening.map(|(proxy, _)| listener(proxy)).collect(),
+        ports: net.ports.clone(),
+        protocols: PROTOCOLS.to_vec(),
+        settings: settings
+            .filter_map(|s| Some((s.key.clone(), s.values.first()?.clone())))
+            .collect(),
+    }
+}

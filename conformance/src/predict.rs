@@ -1,0 +1,280 @@
+//! What the interpreter says of a packet, and what that looks like.
+
+use std::net::IpAddr;
+
+use polc_compiler::field::{GID, META_PKTTYPE, UID};
+use polc_compiler::inline::live::{Refusal, refusal};
+use polc_compiler::interpret::frame::{Frame, Link, parse};
+use polc_compiler::interpret::{
+    Decision, Outcome, Packet, Place, Sourced, State, Steered, judge, judge_related,
+};
+use polc_compiler::ir::{Ir, Verdict};
+
+use crate::net::{MAIN, Net};
+use crate::shot::{End, RST, Shot, TCP};
+use crate::table::{Exit, Table, Way};
+use crate::traffic::{Attempt, Kind};
+
+/// The hardware addresses that packets come with: from the others, to the machine.
+const LINK: [u8; 12] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+
+/// What is to be seen of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nothing.
+    Gone,
+    /// An answer, if the kernel answers such packets at all.
+    Refused(Refusal),
+    /// The packet, here.
+    Passed(Exit, Shot),
+}
+
+/// What the interpreter says.
+pub(crate) struct Judged {
+    pub(crate) decision: Decision,
+    /// Whether a flow begins with the packet.
+    pub(crate) opened: bool,
+    pub(crate) detour: Place,
+}
+
+/// The interpreter, with what it remembers.
+pub(crate) struct Oracle<'o> {
+    pub(crate) ir: &'o Ir,
+    pub(crate) net: &'o Net,
+    pub(crate) state: State,
+    /// Whether steer sends some flows elsewhere than their destination.
+    detours: bool,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) now: u64,
+}
+
+impl<'o> Oracle<'o> {
+    pub(crate) fn new(ir: &'o Ir, net: &'o Net, mut state: State) -> Self {
+        for interface in &net.interfaces {
+            state.add_address(&interface.name, interface.v4.into());
+            state.add_address(&interface.name, interface.v6.into());
+        }
+        let elsewhere = |verdict: &Option<Verdict>| {
+            matches!(verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }))
+        };
+        Self {
+            detours: ir.steer.iter().any(|rule| elsewhere(&rule.verdict)),
+            ir,
+            net,
+            state,
+            now: 0,
+        }
+    }
+
+    /// Judges a packet. `port` is the source port, or identifier, with which it was seen to leave.
+    pub(crate) fn judge(&mut self, attempt: &Attempt, table: &Table, port: Option<u16>) -> Judged {
+        let mut packet = self.packet(attempt);
+        let quoted = self.quoted(attempt, &packet);
+        packet.detour = match &attempt.part {
+            Some(part) if part.kind == Kind::Forth => {
+                let flow = table.get(part.flow);
+                flow.map_or(packet.egress.clone(), |flow| flow.detour.clone())
+            }
+            Some(part) => self.towards(attempt.way, part.expected.dest.addr, MAIN),
+            None => self.detour(attempt, &packet),
+        };
+        let before = self.state.flow_count();
+        self.state.choose_port(Some(port.unwrap_or(attempt.shot.source.port)));
+        let decision = match quoted {
+            Some(quoted) => judge_related(self.ir, &packet, &quoted, &mut self.state, self.now),
+            None => judge(self.ir, &packet, &mut self.state, self.now),
+        };
+        Judged {
+            opened: self.state.flow_count() > before,
+            decision,
+            detour: packet.detour,
+        }
+    }
+
+    /// The packet as the language sees it.
+    fn packet(&self, attempt: &Attempt) -> Packet {
+        let shot = &attempt.shot;
+        let bytes = shot.bytes();
+        let (ingress, link) = match attempt.way {
+            Way::In(at) => (self.net.iface(at), Link::Ethernet),
+            Way::Out(..) => (Place::Host, Link::Raw),
+        };
+        let egress = self.towards(attempt.way, shot.dest.addr, MAIN);
+        let framed;
+        let whole = if link == Link::Ethernet {
+            let kind: [u8; 2] = if shot.is_v6() {
+                [0x86, 0xdd]
+            } else {
+                [0x08, 0x00]
+            };
+            framed = [&LINK[..], &kind, &bytes].concat();
+            &framed
+        } else {
+            &bytes
+        };
+        let mut packet = match parse(&Frame::whole(link, whole)) {
+            Ok(parsed) => parsed.packet(ingress, egress),
+            // Every packet that is made here can be read.
+            Err(_) => Packet {
+                ingress,
+                detour: egress.clone(),
+                egress,
+                saddr: shot.source.addr,
+                daddr: shot.dest.addr,
+                proto: shot.proto,
+                fields: [].into(),
+                principals: [].into(),
+            },
+        };
+        packet.fields.insert(META_PKTTYPE, 0);
+        if let Way::Out(uid, gid) = attempt.way {
+            packet.fields.insert(UID, uid.into());
+            packet.fields.insert(GID, gid.into());
+        }
+        packet
+    }
+
+    fn quoted(&self, attempt: &Attempt, packet: &Packet) -> Option<Packet> {
+        attempt.shot.quote.as_ref()?;
+        let bytes = attempt.shot.bytes();
+        let parsed = parse(&Frame::whole(Link::Raw, &bytes)).ok()?;
+        parsed.inner.map(|inner| Packet {
+            saddr: inner.saddr,
+            daddr: inner.daddr,
+            proto: inner.proto,
+            fields: inner.fields,
+            ..packet.clone()
+        })
+    }
+
+    /// Where an address leads a packet. What the machine sends to itself goes by `lo`.
+    fn towards(&self, way: Way, addr: IpAddr, table: u32) -> Place {
+        match (way, self.net.place(addr, table)) {
+            (Way::Out(..), Place::Host) => Place::Iface("lo".into()),
+            (_, place) => place,
+        }
+    }
+
+    /// Where steer sends a packet of no flow.
+    fn detour(&self, attempt: &Attempt, packet: &Packet) -> Place {
+        if !self.detours {
+            return packet.egress.clone();
+        }
+        let mut before = self.state.without_flows();
+        let steered = judge(self.ir, packet, &mut before, self.now).steered;
+        let addr = attempt.shot.dest.addr;
+        match steered {
+            Some(Steered::Dnat { addr, .. }) => self.towards(attempt.way, addr, MAIN),
+            Some(Steered::Route { table }) => self.towards(attempt.way, addr, table),
+            _ => packet.egress.clone(),
+        }
+    }
+
+    /// What is to be seen. `port` is as for [`Oracle::judge`]; `taken` says whether a packet that leaves so could
+    /// be mistaken for another flow's, so that another port is right.
+    pub(crate) fn fate(
+        &self,
+        attempt: &Attempt,
+        verdict: &Judged,
+        port: Option<u16>,
+        taken: impl Fn(&Shot) -> bool,
+    ) -> Fate {
+        let shot = &attempt.shot;
+        match verdict.decision.outcome {
+            Outcome::Deny => return Fate::Gone,
+            Outcome::Reject(answer) => {
+                let packet = self.packet(attempt);
+                return Fate::Refused(refusal(&packet, answer));
+            }
+            Outcome::Allow => {}
+        }
+        let exit = self.exit(attempt, verdict);
+        let expected = match &attempt.part {
+            Some(part) => part.expected.clone(),
+            None if verdict.opened => self.opened(attempt, verdict, exit, port, taken),
+            None => shot.clone(),
+        };
+        Fate::Passed(exit, expected)
+    }
+
+    /// Where a packet that passes is seen.
+    fn exit(&self, attempt: &Attempt, verdict: &Judged) -> Exit {
+        let decision = &verdict.decision;
+        let shot = &attempt.shot;
+        let there = |place: &Place| match place {
+            Place::Iface(name) if &**name != "lo" => {
+                let mut all = self.net.interfaces.iter();
+                let at = all.position(|i| i.name == *name);
+                at.map_or(Exit::Here, Exit::Left)
+            }
+            _ => Exit::Here,
+        };
+        if attempt.part.as_ref().is_some_and(|p| p.kind != Kind::Forth) {
+            return there(&verdict.detour);
+        }
+        match decision.steered {
+            Some(Steered::Redirect { .. } | Steered::Proxy(_)) => Exit::Here,
+            Some(Steered::Dnat { .. } | Steered::Route { .. }) => there(&verdict.detour),
+            Some(Steered::Direct) | None => there(&self.towards(attempt.way, shot.dest.addr, MAIN)),
+        }
+    }
+
+    /// What the first packet of a flow is to be.
+    fn opened(
+        &self,
+        attempt: &Attempt,
+        verdict: &Judged,
+        exit: Exit,
+        port: Option<u16>,
+        taken: impl Fn(&Shot) -> bool,
+    ) -> Shot {
+        let shot = &attempt.shot;
+        let decision = &verdict.decision;
+        let (mut source, mut dest) = (shot.source, self.steered(attempt, decision));
+        match (decision.sourced, exit) {
+            (Some(Sourced::Snat(addr)), Exit::Left(_)) => source.addr = addr,
+            (Some(Sourced::Masquerade), Exit::Left(at)) => {
+                source.addr = self.net.address(at, source.addr);
+            }
+            _ => {}
+        }
+        // Another port is right if somebody has this one.
+        if let Some(port) = port
+            && taken(&shot.between(source, dest))
+        {
+            source.port = port;
+            if shot.is_icmp() {
+                dest.port = port;
+            }
+        }
+        shot.between(source, dest)
+    }
+
+    /// Its destination once it is steered.
+    pub(crate) fn steered(&self, attempt: &Attempt, decision: &Decision) -> End {
+        let mut dest = attempt.shot.dest;
+        match decision.steered {
+            Some(Steered::Dnat { addr, port }) => {
+                dest.addr = addr;
+                dest.port = port.unwrap_or(dest.port);
+            }
+            Some(Steered::Redirect { port }) => {
+                dest.addr = match (attempt.way, dest.addr) {
+                    (Way::In(at), addr) => self.net.address(at, addr),
+                    (_, IpAddr::V4(_)) => std::net::Ipv4Addr::LOCALHOST.into(),
+                    (_, IpAddr::V6(_)) => std::net::Ipv6Addr::LOCALHOST.into(),
+                };
+                dest.port = port.unwrap_or(dest.port);
+            }
+            _ => {}
+        }
+        dest
+    }
+}
+
+/// Whether the kernel answers a refused packet: no reset and no error is answered.
+pub(crate) fn is_answered(shot: &Shot) -> bool {
+    let reset = shot.proto == TCP && shot.flags & RST != 0;
+    let question = [8, 13, 15, 17, 128, 139];
+    !reset && (!shot.is_icmp() || question.contains(&shot.kind[0]))
+}

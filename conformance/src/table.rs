@@ -1,0 +1,220 @@
+//! The flows that a machine is to know.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use polc_compiler::interpret::Place;
+
+use crate::shot::{End, FIN, Pair, RST, Shot, TCP};
+
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Somebody behind an interface.
+    In(usize),
+    /// A user and group of the machine.
+    Out(u32, u32),
+}
+
+/// Where a packet was in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// The machine got it.
+    Here,
+    /// It left by an interface.
+    Left(usize),
+}
+
+/// A flow.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    /// Its first packet, as it came.
+    pub(crate) first: Shot,
+    /// The ends as the filter sees them, and as they are outside: of packets of the first one's way.
+    pub(crate) inner: (End, End),
+    pub(crate) outer: (End, End),
+    pub(crate) there: Way,
+    pub(crate) exit: Exit,
+    /// Where its packets go by what steer has decided.
+    pub(crate) detour: Place,
+    /// Whether a proxy has taken it.
+    pub(crate) captured: bool,
+    /// Which ends have finished: the one that has opened it, and the other.
+    finished: [bool; 2],
+    reset: bool,
+}
+
+impl Flow {
+    pub(crate) fn new(first: Shot, there: Way, exit: Exit, detour: Place) -> Self {
+        let ends = (first.source, first.dest);
+        Self {
+            first,
+            inner: ends,
+            outer: ends,
+            there,
+            exit,
+            detour,
+            captured: false,
+            finished: [false; 2],
+            reset: false,
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.reset || self.finished == [true; 2]
+    }
+
+    /// Who answers, if anybody does.
+    pub(crate) fn back(&self) -> Way {
+        match self.exit {
+            Exit::Here => Way::Out(0, 0),
+            Exit::Left(by) => Way::In(by),
+        }
+    }
+
+    /// A packet of the first one's way, and what it is to be.
+    pub(crate) fn forth(&self, number: u16, flags: u8) -> (Shot, Shot) {
+        let shot = Shot {
+            number,
+            flags,
+            mss: None,
+            ..self.first.clone()
+        };
+        let expected = shot.between(self.outer.0, self.outer.1);
+        (shot, expected)
+    }
+
+    /// An answer, and what it is to be.
+    pub(crate) fn answer(&self, number: u16, flags: u8) -> (Shot, Shot) {
+        let mut kind = self.first.kind;
+        if self.first.is_icmp() {
+            kind[0] = match kind[0] {
+                8 => 0,
+                128 => 129,
+                139 => 140,
+                other => other + 1,
+            };
+        }
+        let answer = Shot {
+            number,
+            kind,
+            flags,
+            mss: None,
+            ..self.first.between(self.outer.1, self.outer.0)
+        };
+        let expected = answer.between(self.first.dest, self.first.source);
+        (answer, expected)
+    }
+
+    /// A packet with such flags was part of it.
+    pub(crate) fn had(&mut self, flags: u8, answer: bool) {
+        if self.first.proto == TCP {
+            let [forth, back] = &mut self.finished;
+            let end = if answer { back } else { forth };
+            *end |= flags & FIN != 0 && flags & RST == 0;
+            self.reset |= flags & RST != 0;
+        }
+    }
+
+    /// What packets of it look like anywhere.
+    fn pairs(&self) -> [Pair; 3] {
+        let pair = |(one, other): (End, End)| self.first.between(one, other).pair();
+        [self.first.pair(), pair(self.inner), pair(self.outer)]
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    flows: BTreeMap<u64, Flow>,
+    /// The numbers of flows, for a quick choice among them.
+    known: Vec<u64>,
+    next: u64,
+    owners: HashMap<Pair, u64>,
+    /// What two flows look like, or packets of which it is not clear what they are.
+    unclear: HashSet<Pair>,
+    /// What flows have looked like outside.
+    left: HashSet<Pair>,
+}
+
+/// The interpreter tells flows of ICMP by their addresses.
+fn told((proto, mut one, mut other): Pair) -> Pair {
+    if [1, 58].contains(&proto) {
+        (one.port, other.port) = (0, 0);
+    }
+    (proto, one, other)
+}
+
+impl Table {
+    pub(crate) fn get(&self, id: u64) -> Option<&Flow> {
+        self.flows.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Flow> {
+        self.flows.get_mut(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Some flow: the one at this place among all that were known.
+    pub(crate) fn at(&self, place: usize) -> Option<u64> {
+        let id = self.known.get(place % self.known.len().max(1))?;
+        self.flows.contains_key(id).then_some(*id)
+    }
+
+    /// Whether a packet is one of no flow, and cannot be mistaken for one.
+    pub(crate) fn is_free(&self, pair: Pair) -> bool {
+        !self.owners.contains_key(&told(pair)) && !self.unclear.contains(&told(pair))
+    }
+
+    /// Whether a flow has left so, or two flows might.
+    pub(crate) fn has_left(&self, pair: Pair) -> bool {
+        self.left.contains(&pair) || !self.is_free(pair)
+    }
+
+    /// Remembers a flow, unless others look like it.
+    pub(crate) fn insert(&mut self, flow: Flow) {
+        let pairs = flow.pairs();
+        self.left.insert(pairs[2]);
+        let pairs = pairs.map(told);
+        let others = pairs.iter().filter_map(|pair| self.owners.get(pair));
+        let others: BTreeSet<u64> = others.copied().collect();
+        // What an end says to itself has no direction.
+        let alone = flow.inner.0 == flow.inner.1;
+        if alone || !others.is_empty() || pairs.iter().any(|pair| self.unclear.contains(pair)) {
+            self.unclear.extend(pairs);
+            for other in others {
+                self.doubt(other);
+            }
+            return;
+        }
+        let id = self.next;
+        self.next += 1;
+        self.owners.extend(pairs.map(|pair| (pair, id)));
+        self.known.push(id);
+        self.flows.insert(id, flow);
+    }
+
+    /// Nothing more comes of a flow, and nothing that looks like it.
+    pub(crate) fn doubt(&mut self, id: u64) {
+        if let Some(flow) = self.flows.remove(&id) {
+            let pairs = flow.pairs().map(told);
+            for pair in &pairs {
+                self.owners.remove(pair);
+            }
+            self.unclear.extend(pairs);
+        }
+    }
+
+    /// Nothing more comes that looks so.
+    pub(crate) fn avoid(&mut self, pair: Pair) {
+        self.unclear.insert(told(pair));
+        self.left.insert(pair);
+    }
+
+    /// The flow that looks so somewhere.
+    pub(crate) fn owner(&self, pair: Pair) -> Option<u64> {
+        self.owners.get(&told(pair)).copied()
+    }
+}

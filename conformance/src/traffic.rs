@@ -1,0 +1,286 @@
+//! Packets for a policy: of no flow, of flows, answers, and errors about them.
+
+use std::collections::HashSet;
+
+use fastrand::Rng;
+
+use crate::net::Net;
+use crate::shot::{
+    ACK, End, FIN, Pair, QUOTED, RST, SCTP, SYN, Shot, TCP, UDP, has_ports, icmp_of,
+};
+use crate::table::{Exit, Flow, Table, Way};
+
+/// Protocols without ports or messages: GRE, ESP, and one that is nobody's.
+const OTHERS: [u8; 3] = [47, 50, 99];
+
+/// A packet to be judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) shot: Shot,
+    pub(crate) way: Way,
+    pub(crate) part: Option<Part>,
+}
+
+/// Of which flow a packet is.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) flow: u64,
+    /// What is to become of it.
+    pub(crate) expected: Shot,
+    pub(crate) kind: Kind,
+}
+
+/// What a packet is to its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Forth,
+    Answer,
+    /// An error about a packet of either way.
+    Error,
+}
+
+/// Makes up packets.
+pub(crate) struct Maker<'m> {
+    pub(crate) net: &'m Net,
+}
+
+impl Maker<'_> {
+    /// Packets to be sent one after the other. No two are of one flow.
+    pub(crate) fn salvo(&self, rng: &mut Rng, table: &Table, count: u16) -> Vec<Attempt> {
+        let mut attempts = Vec::new();
+        let mut pairs: HashSet<Pair> = HashSet::new();
+        let mut flows: HashSet<u64> = HashSet::new();
+        for number in 1..=count {
+            let some = table.len() > 0 && rng.u8(..) < 130;
+            let attempt = if some {
+                let flow = table.at(rng.usize(..1 << 20)).filter(|id| flows.insert(*id));
+                let of = flow.and_then(|id| Some((id, table.get(id)?)));
+                of.and_then(|(id, flow)| self.part(rng, number, id, flow))
+            } else {
+                let attempt = self.fresh(rng, number);
+                attempt.filter(|a| table.is_free(a.shot.pair()) && is_new(&mut pairs, &a.shot))
+            };
+            attempts.extend(attempt);
+        }
+        attempts
+    }
+
+    fn address(&self, rng: &mut Rng, v6: bool, own: Option<bool>) -> Option<std::net::IpAddr> {
+        let all = self.net.addresses();
+        let fits = |addr: &&std::net::IpAddr| {
+            addr.is_ipv6() == v6 && own.is_none_or(|own| self.net.is_own(**addr) == own)
+        };
+        // Most addresses fit soon.
+        let mut guesses = (0..24).filter_map(|_| rng.choice(all));
+        guesses.find(fits).copied()
+    }
+
+    /// A packet of no flow.
+    fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
+        let v6 = rng.bool();
+        let arrives = rng.u8(..) < 176;
+        let (from, to) = if arrives {
+            (Some(false), None)
+        } else {
+            (Some(true), Some(false))
+        };
+        let source = self.address(rng, v6, from)?;
+        let dest = self.address(rng, v6, to)?;
+        let way = if arrives {
+            self.entrance(rng, source)
+        } else {
+            let (uid, gid) = rng.choice(&self.net.senders).copied()?;
+            Way::Out(uid, gid)
+        };
+        let end = |addr| End { addr, port: 0 };
+        let mut shot = Shot {
+            number,
+            source: end(source),
+            dest: end(dest),
+            proto: self.protocol(rng, v6),
+            kind: [0; 2],
+            flags: SYN,
+            mss: None,
+            ttl: *rng.choice(&[64, 64, 64, 255, 128, 5, 4, 3, 2])?,
+            service: *rng.choice(&[0, 0, 0, 0xb8, 0x28, 0x48, 0xa0, 1, 2, 3])?,
+            options: if rng.u8(..) < 20 { rng.u8(1..4) } else { 0 },
+            unsummed: rng.u8(..) < 40,
+            payload: *rng.choice(&[16, 17, 24, 30, 31, 64, 99, 100, 101, 200])?,
+            quote: None,
+        };
+        self.transport(rng, &mut shot);
+        Some(Attempt {
+            shot,
+            way,
+            part: None,
+        })
+    }
+
+    /// By which interface packets of an address come; sometimes by another one.
+    fn entrance(&self, rng: &mut Rng, source: std::net::IpAddr) -> Way {
+        let usual = self.net.leads(source, crate::net::MAIN);
+        Way::In(match usual {
+            Some(at) if rng.u8(..) < 200 => at,
+            _ => rng.usize(..self.net.interfaces.len()),
+        })
+    }
+
+    fn protocol(&self, rng: &mut Rng, v6: bool) -> u8 {
+        match rng.u8(..100) {
+            0..42 => TCP,
+            42..80 => UDP,
+            80..92 if v6 => 58,
+            80..92 => 1,
+            92..96 => SCTP,
+            _ => *rng.choice(&OTHERS).unwrap_or(&47),
+        }
+    }
+
+    fn transport(&self, rng: &mut Rng, shot: &mut Shot) {
+        let port = |rng: &mut Rng| rng.choice(&self.net.ports).copied().unwrap_or(80);
+        if shot.is_icmp() {
+            self.message(rng, shot);
+        } else if has_ports(shot.proto) {
+            shot.dest.port = port(rng);
+            shot.source.port = if rng.u8(..) < 60 {
+                port(rng)
+            } else {
+                rng.u16(1024..)
+            };
+        }
+        if shot.proto == TCP {
+            shot.flags = match rng.u8(..) {
+                0..210 => SYN,
+                210..235 => ACK,
+                235..245 => SYN | ACK,
+                _ => rng.u8(..64),
+            };
+            if shot.flags & SYN != 0 && rng.u8(..) < 60 {
+                shot.mss = rng.choice(&[499, 500, 536, 1220, 1460]).copied();
+            }
+        }
+        if shot.proto == SCTP {
+            // Its checksum covers all of it.
+            shot.options = 0;
+        }
+    }
+
+    /// A message of ICMP that is no error.
+    fn message(&self, rng: &mut Rng, shot: &mut Shot) {
+        let kinds: &[u8] = if shot.is_v6() {
+            &[128, 128, 128, 128, 129, 133, 135, 136, 200]
+        } else {
+            &[8, 8, 8, 8, 0, 9, 10, 200]
+        };
+        shot.kind = [rng.choice(kinds).copied().unwrap_or(8), 0];
+        // The interpreter tells no identifiers apart.
+        let last = |end: End| match end.addr {
+            std::net::IpAddr::V4(addr) => u16::from(addr.octets()[3]),
+            std::net::IpAddr::V6(addr) => addr.segments()[7],
+        };
+        let id = 2000 + (last(shot.source) % 1000) * 7 + last(shot.dest) % 1000;
+        (shot.source.port, shot.dest.port) = (id, id);
+    }
+
+    /// A packet of a flow.
+    fn part(&self, rng: &mut Rng, number: u16, id: u64, flow: &Flow) -> Option<Attempt> {
+        if flow.is_over() {
+            return None;
+        }
+        let flags = match rng.u8(..) {
+            0..6 => FIN | ACK,
+            6..9 => RST | ACK,
+            _ => *rng.choice(&[ACK, ACK | 8])?,
+        };
+        let (kind, (shot, expected), way) = match rng.u8(..100) {
+            0..40 => (Kind::Forth, flow.forth(number, flags), flow.there),
+            // The machine never answers in a proxy's place.
+            _ if flow.captured => return None,
+            40..85 => (Kind::Answer, flow.answer(number, flags), flow.back()),
+            _ => {
+                let (error, way) = self.error(rng, number, flow)?;
+                (Kind::Error, error, way)
+            }
+        };
+        Some(Attempt {
+            shot,
+            way,
+            part: Some(Part {
+                flow: id,
+                expected,
+                kind,
+            }),
+        })
+    }
+
+    /// An error about a packet of a flow: what it is and is to be, and who sends it.
+    fn error(&self, rng: &mut Rng, number: u16, flow: &Flow) -> Option<((Shot, Shot), Way)> {
+        if flow.exit == Exit::Here {
+            return None;
+        }
+        let about = QUOTED | number;
+        let forth = rng.bool();
+        let (quoted, original, way) = if forth {
+            let (sent, left) = flow.forth(about, ACK);
+            (left, sent, flow.back())
+        } else {
+            let (sent, left) = flow.answer(about, ACK);
+            (left, sent, flow.there)
+        };
+        let Way::In(_) = way else {
+            return None;
+        };
+        let v6 = quoted.is_v6();
+        let none = |addr| End { addr, port: 0 };
+        // From the end itself, or from a station before it.
+        let (source, expected_source) = if rng.bool() {
+            (quoted.dest.addr, original.dest.addr)
+        } else {
+            let addr = self.address(rng, v6, Some(false))?;
+            if addr == quoted.dest.addr || !flow.first.is_plain(&quoted, addr) {
+                return None;
+            }
+            (addr, addr)
+        };
+        let kinds: &[[u8; 2]] = if v6 {
+            &[[1, 0], [1, 3], [1, 4], [3, 0], [4, 1], [2, 0]]
+        } else {
+            &[[3, 0], [3, 1], [3, 3], [3, 13], [11, 0], [12, 0], [3, 4]]
+        };
+        let size = *rng.choice(&[8, 12, 20, 200])?;
+        let shot = Shot {
+            number,
+            source: none(source),
+            dest: none(quoted.source.addr),
+            proto: icmp_of(source),
+            kind: *rng.choice(kinds)?,
+            flags: 0,
+            mss: None,
+            options: 0,
+            unsummed: false,
+            payload: 0,
+            ttl: 64,
+            service: 0,
+            quote: Some((Box::new(quoted), size)),
+        };
+        let expected = Shot {
+            source: none(expected_source),
+            dest: none(original.source.addr),
+            quote: Some((Box::new(original), size)),
+            ..shot.clone()
+        };
+        Some(((shot, expected), way))
+    }
+}
+
+/// Whether nothing before it in a salvo goes between the same ends.
+fn is_new(pairs: &mut HashSet<Pair>, shot: &Shot) -> bool {
+    pairs.insert(shot.pair())
+}
+
+impl Shot {
+    /// Whether a station's address is none of the packet that it writes about.
+    fn is_plain(&self, quoted: &Shot, station: std::net::IpAddr) -> bool {
+        ![quoted.source.addr, self.source.addr, self.dest.addr].contains(&station)
+    }
+}

@@ -1,0 +1,171 @@
+//! Sending packets through a machine, and seeing what becomes of them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{FAR, NEAR, Stand};
+use crate::lab::LabError;
+use crate::sys;
+
+/// How long the machine may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The type of frames that say that what came before is done: one for experiments (IEEE 802,
+/// clause 9.2.4), which no policy is about.
+pub(super) const SENTINEL: [u8; 2] = [0x88, 0xb5];
+
+/// A packet to be sent.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Who sends it.
+    pub from: Source,
+    /// The packet, from its IP header on.
+    pub packet: Vec<u8>,
+}
+
+/// Who sends a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody behind an interface of the machine.
+    Interface(Arc<str>),
+    /// A user and group of the machine.
+    Machine(u32, u32),
+}
+
+/// A packet that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catch {
+    /// The interface by which it left; none when the machine got it.
+    pub by: Option<Arc<str>>,
+    /// Its mark then.
+    pub mark: u32,
+    /// The packet, from its IP header on. Of IPv6 packets that the machine got, only addresses,
+    /// protocol and payload are told.
+    pub packet: Vec<u8>,
+}
+
+impl Stand {
+    /// Sends packets one after the other, and waits until the machine is done with them. What was
+    /// seen is told in the order in which it left; what the machine got comes last.
+    ///
+    /// The calling thread should stay on one processor: what is sent there is received in order.
+    pub fn fire(&mut self, launches: &[Launch]) -> Result<Vec<Catch>, LabError> {
+        let mut used = BTreeSet::new();
+        for launch in launches {
+            match &launch.from {
+                Source::Interface(name) => {
+                    self.from_outside(name, ethertype(&launch.packet), &launch.packet)?;
+                    used.insert(Arc::clone(name));
+                }
+                Source::Machine(uid, gid) => self.from_inside((*uid, *gid), &launch.packet)?,
+            }
+        }
+        if let Some((first, _)) = self.wires.first_key_value() {
+            used.insert(first.as_str().into());
+        }
+        for name in &used {
+            self.from_outside(name, SENTINEL, &[0; 46])?;
+        }
+        self.await_sentinels(used.len())
+    }
+
+    fn await_sentinels(&self, wanted: usize) -> Result<Vec<Catch>, LabError> {
+        let see = LabError::when("see what a machine does");
+        let mut caught = Vec::new();
+        let (mut seen, end) = (0, Instant::now() + PATIENCE);
+        let looked = loop {
+            match self.ears.leaving(&mut caught) {
+                Ok(sentinels) => seen += sentinels,
+                Err(error) => break Err(error),
+            }
+            if seen >= wanted {
+                break self.ears.arrived(&mut caught);
+            }
+            if Instant::now() > end {
+                break Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::yield_now();
+        };
+        looked.map_err(see)?;
+        Ok(caught)
+    }
+
+    fn from_outside(&self, name: &str, kind: [u8; 2], packet: &[u8]) -> Result<(), LabError> {
+        let mut frame = Vec::with_capacity(14 + packet.len());
+        frame.extend(NEAR.0);
+        frame.extend(FAR.0);
+        frame.extend(kind);
+        frame.extend(packet);
+        let wire = self
+            .wires
+            .get(name)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+            .map_err(LabError::when(format!("find the interface `{name}`")))?;
+        wire.send(&frame)
+    }
+
+    fn from_inside(&mut self, who: (u32, u32), packet: &[u8]) -> Result<(), LabError> {
+        let to = destination(packet);
+        let key = (to.is_ipv6(), who.0, who.1);
+        if !self.senders.contains_key(&key) {
+            let opened = self.machine.run(|| {
+                sys::become_on_this_thread(Some(who.0), Some(who.1))?;
+                let domain = if key.0 { Domain::IPV6 } else { Domain::IPV4 };
+                let raw = Protocol::from(nix::libc::IPPROTO_RAW);
+                Socket::new(domain, Type::RAW, Some(raw))
+            })?;
+            let what = format!("send as user {}, group {}", who.0, who.1);
+            self.senders.insert(key, opened.map_err(LabError::when(what))?);
+        }
+        let Some(socket) = self.senders.get(&key) else {
+            return Ok(());
+        };
+        match socket.send_to(packet, &SocketAddr::new(to, 0).into()) {
+            Err(error) if !is_refusal(&error) => {
+                Err(LabError::when(format!("send a packet to {to}"))(error))
+            }
+            // A refusal is the policy's answer.
+            _ => Ok(()),
+        }
+    }
+}
+
+fn ethertype(packet: &[u8]) -> [u8; 2] {
+    match packet.first().map(|byte| byte >> 4) {
+        Some(6) => [0x86, 0xdd],
+        _ => [0x08, 0x00],
+    }
+}
+
+fn destination(packet: &[u8]) -> IpAddr {
+    let octets = |at: usize| packet.get(at..).unwrap_or_default();
+    if packet.first().is_some_and(|byte| byte >> 4 == 6) {
+        let found: Option<[u8; 16]> = octets(24).first_chunk().copied();
+        found.map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from).into()
+    } else {
+        let found: Option<[u8; 4]> = octets(16).first_chunk().copied();
+        found.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from).into()
+    }
+}
+
+/// Whether the kernel says that a packet was not let out.
+fn is_refusal(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        number,
+        Some(
+            Errno::EPERM
+                | Errno::EACCES
+                | Errno::ECONNREFUSED
+                | Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH
+                | Errno::ENOBUFS
+        )
+    )
+}
