@@ -5,3 +5,5 @@
 //! interpreter says.
 
 #![forbid(unsafe_code)]
+
+pub mod minimise;
