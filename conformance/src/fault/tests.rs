@@ -15,7 +15,7 @@ use polc_generator::{Shape, valid_policy};
 use super::packets::Maker;
 use super::*;
 
-const POLICIES: u64 = 150;
+const POLICIES: u64 = 110;
 const PACKETS: u64 = 3000;
 
 struct NoFiles;

@@ -69,13 +69,16 @@ impl<F: FnMut(&str) -> bool> Search<F> {
 
     /// Whether a text fails. Then it is the best one.
     fn ask(&mut self, text: &str) -> bool {
+        if self.left == 0 {
+            return false;
+        }
         let Ok(text) = format(text) else {
             return false;
         };
         if text == self.best {
             return true;
         }
-        if self.left == 0 || self.asked.contains(&text) {
+        if self.asked.contains(&text) {
             return false;
         }
         self.left -= 1;
