@@ -10,7 +10,9 @@
 mod backend;
 mod duel;
 mod error;
+pub mod fault;
 mod machine;
+pub mod minimise;
 mod net;
 mod predict;
 mod shot;
@@ -24,4 +26,4 @@ pub use backend::Backend;
 pub use duel::{Difference, Mismatch};
 pub use error::Error;
 pub use totals::Totals;
-pub use trial::{Subject, Tried, draw, trial};
+pub use trial::{Subject, Tried, draw, smaller, trial};

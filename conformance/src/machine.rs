@@ -12,12 +12,12 @@ use tempfile::TempDir;
 use crate::Error;
 use crate::backend::Backend;
 use crate::net::Net;
-use crate::shot::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use crate::shot::{ESP, GRE, ICMP, ICMPV6, SCTP, TCP, UDP};
 use crate::table::Way;
 use crate::traffic::Attempt;
 
 /// Protocols whose packets are made here.
-const PROTOCOLS: [u8; 8] = [TCP, UDP, ICMP, ICMPV6, SCTP, 47, 50, 99];
+const PROTOCOLS: [u8; 8] = [TCP, UDP, ICMP, ICMPV6, SCTP, GRE, ESP, 99];
 
 /// A machine.
 pub(crate) struct Machine {

@@ -8,7 +8,7 @@ use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{
     Decision, Outcome, Packet, Place, Sourced, State, Steered, judge, judge_related,
 };
-use polc_compiler::ir::{Ir, Verdict};
+use polc_compiler::ir::{Ir, Stage, Verdict};
 
 use crate::net::{MAIN, Net};
 use crate::shot::{End, RST, Shot, TCP};
@@ -46,6 +46,8 @@ pub(crate) struct Oracle<'o> {
     detours: bool,
     /// Milliseconds since the Unix epoch.
     pub(crate) now: u64,
+    /// Whether answers are judged like any other packet, and may be denied.
+    pub(crate) judges_answers: bool,
 }
 
 impl<'o> Oracle<'o> {
@@ -63,6 +65,7 @@ impl<'o> Oracle<'o> {
             net,
             state,
             now: 0,
+            judges_answers: judges_answers(ir),
         }
     }
 
@@ -71,7 +74,7 @@ impl<'o> Oracle<'o> {
         let mut packet = self.packet(attempt);
         let quoted = self.quoted(attempt, &packet);
         packet.detour = match &attempt.part {
-            Some(part) if part.kind == Kind::Forth => {
+            Some(part) if part.kind.goes_forth() => {
                 let flow = table.get(part.flow);
                 flow.map_or(packet.egress.clone(), |flow| flow.detour.clone())
             }
@@ -277,4 +280,11 @@ pub(crate) fn is_answered(shot: &Shot) -> bool {
     let reset = shot.proto == TCP && shot.flags & RST != 0;
     let question = [8, 13, 15, 17, 128, 139];
     !reset && (!shot.is_icmp() || question.contains(&shot.kind[0]))
+}
+
+/// Whether answers to refused packets may belong to no flow: where packets are judged one by one.
+fn judges_answers(ir: &Ir) -> bool {
+    let stateless = ir.blocks.iter().any(|b| b.stateless && b.stage == Stage::Filter);
+    let mut rules = ir.rules();
+    stateless || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
 }

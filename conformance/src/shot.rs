@@ -7,6 +7,8 @@ use polc_compiler::field::{DPORT, ICMP as ICMP4, ICMPV6 as ICMP6};
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
+pub(crate) const GRE: u8 = 47;
+pub(crate) const ESP: u8 = 50;
 pub(crate) const ICMPV6: u8 = 58;
 pub(crate) const SCTP: u8 = 132;
 
@@ -176,13 +178,17 @@ impl Shot {
                 place.zip(sum).for_each(|(byte, new)| *byte = new);
                 return out;
             }
-            _ => return out,
+            GRE | ESP => return out,
+            // Netfilter answers nothing in whose payload this sum is wrong, though the protocol has none
+            // (`nf_reject_verify_csum`).
+            _ => 4,
         };
-        let start = if self.proto == ICMP {
-            0
-        } else {
+        let start = if [TCP, UDP, ICMPV6].contains(&self.proto) {
             self.pseudo_header(out.len())
+        } else {
+            0
         };
+        put(&mut out, at, 0);
         let sum = match !sum(&out, start) {
             0 if self.proto == UDP => u16::MAX,
             sum => sum,
@@ -234,6 +240,8 @@ impl Shot {
                 out.extend(id.to_be_bytes());
                 out.extend([0, 0]);
             }
+            // A header of GRE without version and options.
+            GRE => out.extend([0, 0, 0x08, 0]),
             _ => {}
         }
         out

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polc_compiler::interpret::Place;
 
-use crate::shot::{End, FIN, Pair, RST, Shot, TCP};
+use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP};
 
 /// Who sends a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(crate) struct Flow {
     pub(crate) detour: Place,
     /// Whether a proxy has taken it.
     pub(crate) captured: bool,
+    /// Whether TCP's first question has no answer yet.
+    asked: bool,
     /// Which ends have finished: the one that has opened it, and the other.
     finished: [bool; 2],
     reset: bool,
@@ -46,6 +48,7 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(first: Shot, there: Way, exit: Exit, detour: Place) -> Self {
         let ends = (first.source, first.dest);
+        let asked = first.flags & SYN != 0;
         Self {
             first,
             inner: ends,
@@ -54,6 +57,7 @@ impl Flow {
             exit,
             detour,
             captured: false,
+            asked,
             finished: [false; 2],
             reset: false,
         }
@@ -75,7 +79,7 @@ impl Flow {
     pub(crate) fn forth(&self, number: u16, flags: u8) -> (Shot, Shot) {
         let shot = Shot {
             number,
-            flags,
+            flags: if self.asked { SYN } else { flags },
             mss: None,
             ..self.first.clone()
         };
@@ -97,7 +101,7 @@ impl Flow {
         let answer = Shot {
             number,
             kind,
-            flags,
+            flags: if self.asked { SYN | ACK } else { flags },
             mss: None,
             ..self.first.between(self.outer.1, self.outer.0)
         };
@@ -108,6 +112,7 @@ impl Flow {
     /// A packet with such flags was part of it.
     pub(crate) fn had(&mut self, flags: u8, answer: bool) {
         if self.first.proto == TCP {
+            self.asked &= !answer;
             let [forth, back] = &mut self.finished;
             let end = if answer { back } else { forth };
             *end |= flags & FIN != 0 && flags & RST == 0;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use polc_compiler::inline::live::Refusal;
 use polc_runtime_loader::lab::Catch;
 
-use crate::shot::{End, ICMP, ICMPV6, QUOTED, RST, SCTP, TCP, UDP};
+use crate::shot::{End, GRE, ICMP, ICMPV6, QUOTED, RST, SCTP, TCP, UDP};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub(crate) fn tag(caught: &Catch) -> Tag {
             let at = match proto {
                 UDP | ICMP | ICMPV6 => 8,
                 SCTP => 16,
+                GRE => 4,
                 _ => 0,
             };
             packet(word(rest, at))

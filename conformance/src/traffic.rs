@@ -6,12 +6,14 @@ use fastrand::Rng;
 
 use crate::net::Net;
 use crate::shot::{
-    ACK, End, FIN, Pair, QUOTED, RST, SCTP, SYN, Shot, TCP, UDP, has_ports, icmp_of,
+    ACK, ESP, End, FIN, GRE, Pair, QUOTED, RST, SCTP, SYN, Shot, TCP, UDP, has_ports, icmp_of,
 };
 use crate::table::{Exit, Flow, Table, Way};
 
-/// Protocols without ports or messages: GRE, ESP, and one that is nobody's.
-const OTHERS: [u8; 3] = [47, 50, 99];
+/// Protocols without ports or messages, and one that is nobody's. Over IPv6, Netfilter answers the last one only
+/// where its payload has a sum that translation would make wrong.
+const OTHERS: [u8; 3] = [GRE, ESP, NOBODY];
+const NOBODY: u8 = 99;
 
 /// A packet to be judged.
 #[derive(Clone, Debug)]
@@ -35,8 +37,15 @@ pub(crate) struct Part {
 pub(crate) enum Kind {
     Forth,
     Answer,
-    /// An error about a packet of either way.
-    Error,
+    /// An error about a packet of either way; whether it goes the first packet's.
+    Error(bool),
+}
+
+impl Kind {
+    /// Whether it goes the way of the flow's first packet.
+    pub(crate) fn goes_forth(self) -> bool {
+        matches!(self, Self::Forth | Self::Error(true))
+    }
 }
 
 /// Makes up packets.
@@ -85,7 +94,7 @@ impl Maker<'_> {
             (Some(true), Some(false))
         };
         let source = self.address(rng, v6, from)?;
-        let dest = self.address(rng, v6, to)?;
+        let dest = self.address(rng, v6, to).filter(|dest| *dest != source)?;
         let way = if arrives {
             self.entrance(rng, source)
         } else {
@@ -105,7 +114,7 @@ impl Maker<'_> {
             service: *rng.choice(&[0, 0, 0, 0xb8, 0x28, 0x48, 0xa0, 1, 2, 3])?,
             options: if rng.u8(..) < 20 { rng.u8(1..4) } else { 0 },
             unsummed: rng.u8(..) < 40,
-            payload: *rng.choice(&[16, 17, 24, 30, 31, 64, 99, 100, 101, 200])?,
+            payload: *rng.choice(&[16, 17, 24, 30, 31, 64, 80, 81, 100, 200])?,
             quote: None,
         };
         self.transport(rng, &mut shot);
@@ -132,7 +141,10 @@ impl Maker<'_> {
             80..92 if v6 => 58,
             80..92 => 1,
             92..96 => SCTP,
-            _ => *rng.choice(&OTHERS).unwrap_or(&47),
+            _ => match rng.choice(&OTHERS) {
+                Some(&NOBODY) if v6 => ESP,
+                other => *other.unwrap_or(&GRE),
+            },
         }
     }
 
@@ -198,8 +210,8 @@ impl Maker<'_> {
             _ if flow.captured => return None,
             40..85 => (Kind::Answer, flow.answer(number, flags), flow.back()),
             _ => {
-                let (error, way) = self.error(rng, number, flow)?;
-                (Kind::Error, error, way)
+                let (error, way, forth) = self.error(rng, number, flow)?;
+                (Kind::Error(forth), error, way)
             }
         };
         Some(Attempt {
@@ -213,8 +225,9 @@ impl Maker<'_> {
         })
     }
 
-    /// An error about a packet of a flow: what it is and is to be, and who sends it.
-    fn error(&self, rng: &mut Rng, number: u16, flow: &Flow) -> Option<((Shot, Shot), Way)> {
+    /// An error about a packet of a flow: what it is and is to be, who sends it, and whether it goes the way of
+    /// the flow's first packet.
+    fn error(&self, rng: &mut Rng, number: u16, flow: &Flow) -> Option<((Shot, Shot), Way, bool)> {
         if flow.exit == Exit::Here {
             return None;
         }
@@ -233,7 +246,9 @@ impl Maker<'_> {
         let v6 = quoted.is_v6();
         let none = |addr| End { addr, port: 0 };
         // From the end itself, or from a station before it.
-        let (source, expected_source) = if rng.bool() {
+        // (Netfilter lets stations speak in the name of ends that it has translated.)
+        let translated = flow.first.source != flow.outer.0 || flow.first.dest != flow.outer.1;
+        let (source, expected_source) = if translated || rng.bool() {
             (quoted.dest.addr, original.dest.addr)
         } else {
             let addr = self.address(rng, v6, Some(false))?;
@@ -269,7 +284,7 @@ impl Maker<'_> {
             quote: Some((Box::new(original), size)),
             ..shot.clone()
         };
-        Some(((shot, expected), way))
+        Some(((shot, expected), way, !forth))
     }
 }
 

@@ -10,7 +10,8 @@ use polc_compiler::{Compilation, Files, compile, target};
 use polc_generator::{Shape, valid_policy};
 
 use crate::backend::Backend;
-use crate::duel::{Duel, Mismatch};
+use crate::duel::{Difference, Duel, Mismatch};
+use crate::minimise;
 use crate::net::Net;
 use crate::totals::Totals;
 use crate::Error;
@@ -82,14 +83,14 @@ impl Subject {
     }
 }
 
-/// Makes of a policy one to which it makes no difference how late it is: tokens come by the day, and
+/// Makes of a policy one to which it makes no difference how late it is: tokens come by the hour, and
 /// what is idle stays so long.
 fn stand_still(ir: &mut Ir) {
     for bucket in &mut ir.buckets {
         bucket.rate = match bucket.rate {
             Rate::Packets { burst, .. } => Rate::Packets {
                 count: 1,
-                per: TimeUnit::Day,
+                per: TimeUnit::Hour,
                 burst,
             },
             other => other,
@@ -128,7 +129,7 @@ pub fn trial(
         let bundle = bundles.entry(backend.target()).or_insert_with(|| {
             let target = target::find(backend.target())?;
             let sources = &subject.compilation.sources;
-            target.emit(&subject.ir, sources, &options).ok()
+            target.emit(&subject.ir, sources, &options).map_err(|d| if std::env::var("WHY").is_ok() { println!("{}: {}", backend.target(), d.first().map(|x| x.title.clone()).unwrap_or_default()) }).ok()
         });
         let mut totals = Totals::default();
         let Some(bundle) = bundle else {
@@ -143,4 +144,22 @@ pub fn trial(
         tried.push(Tried { backend: *backend, totals, mismatch });
     }
     Ok(tried)
+}
+
+/// Makes a policy on which a backend and the interpreter differ as small as that is still so. At most so many
+/// policies are tried.
+pub fn smaller(
+    subject: &Subject,
+    (backend, difference): (Backend, Difference),
+    (seed, packets): (u64, u64),
+    calls: usize,
+) -> String {
+    minimise::policy(&subject.text, calls, |text| {
+        let differs = |subject: Subject| {
+            let tried = trial(&subject, &[backend], (seed, packets)).ok()?;
+            let found = tried.into_iter().find_map(|t| t.mismatch)?;
+            Some(found.difference == difference)
+        };
+        Subject::new(text).and_then(differs).unwrap_or(false)
+    })
 }

@@ -19,7 +19,7 @@ use crate::netlink::{RouteConnection, link};
 
 /// Settings of the machine: it forwards, takes packets from anywhere, gives no advice, answers no
 /// pings, and takes a connection's packets in any order.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
@@ -32,7 +32,9 @@ const SETTINGS: [(&str, &str); 13] = [
     ("net/ipv4/icmp_echo_ignore_all", "1"),
     ("net/ipv6/icmp/echo_ignore_all", "1"),
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
-    ("net/core/netdev_max_backlog", "100000"),
+    ("net/ipv4/icmp_msgs_per_sec", "10000000"),
+    ("net/ipv4/icmp_msgs_burst", "10000000"),
+    ("net/ipv6/icmp/ratemask", ""),
 ];
 
 /// Settings that are there once connections are tracked.

@@ -2,7 +2,7 @@
 
 use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
-use polc_bpf::insn::Helper;
+use polc_bpf::insn::{AluOp, Helper};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
 use polc_bpf::insn::Width::{DW, W};
 
@@ -19,7 +19,7 @@ use super::stack::Stack;
 use super::track::{self, Kind, SKB_MARK, Ways};
 use super::{direction, quote, reject, timeout};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, IP_FRAGMENT, META_MARK, META_PKTTYPE};
-use crate::ir::Ir;
+use crate::ir::{Ir, Mark};
 
 /// One direction that a program judges.
 pub(super) struct Direction {
@@ -142,10 +142,8 @@ impl Filter<'_> {
         let places = begun.places(self.hook, decided, exit.deny);
         if self.hook == Hook::Ingress {
             let here = asm.label("to_this_host");
-            if noted::untracks(self.ir) && !self.ir.proxies.is_empty() {
-                // A proxy has it, without a flow that would say so.
-                asm.load(DW, R1, R6, SKB_SOCKET);
-                asm.jump_if(Ne, R1, 0, here);
+            if noted::untracks(self.ir) {
+                self.captured(asm, here);
             }
             direction::arriving(asm, stack, exit.next);
             asm.bind(here);
@@ -161,6 +159,24 @@ impl Filter<'_> {
             }
             self.judge(asm, stack, direction, &places, exit);
         }
+    }
+
+    /// Goes to `here` with what a proxy has without a flow that would say so: it is a socket's, and has the proxy's
+    /// mark. What comes out of another network namespace can still be the socket's that has sent it there.
+    fn captured(&self, asm: &mut Assembler, here: Label) {
+        if self.ir.proxies.is_empty() {
+            return;
+        }
+        let free = asm.label("no_proxy_has_it");
+        asm.load(DW, R1, R6, SKB_SOCKET);
+        asm.jump_if(Eq, R1, 0, free);
+        for proxy in &self.ir.proxies {
+            let Mark { value, mask } = proxy.mark;
+            asm.load(W, R1, R6, SKB_MARK);
+            asm.alu32(AluOp::And, R1, mask.cast_signed());
+            asm.jump32_if(Eq, R1, (value & mask).cast_signed(), here);
+        }
+        asm.bind(free);
     }
 
     fn judge(

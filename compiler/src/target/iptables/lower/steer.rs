@@ -93,14 +93,15 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     lines.extend(build.loopback(Hook::SteerPre, plan.in_mangle.iter().copied()));
     // Beside its meaning, this line keeps connection tracking in use.
     lines.push(invalid(build));
+    // Before packets of a proxy's flows leave the chain.
+    lines.extend(restore(marks, false));
+    lines.extend(restore(marks, true));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let tests = vec![Test::Text(ORIGINAL.to_owned()), flow_mark(proxy.mark)];
         let line = Line::new(tests, goto(chain));
         lines.extend(for_protocols(&protocols(proxy), &line));
     }
     lines.extend(build.divert());
-    lines.extend(restore(marks, false));
-    lines.extend(restore(marks, true));
     lines.push(Line::text(
         "-m conntrack --ctstate ESTABLISHED,RELATED",
         Then::Leave,

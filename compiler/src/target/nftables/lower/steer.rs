@@ -205,6 +205,9 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         &stateless,
         &Then::Accept,
     ));
+    // Before packets of a proxy's flows leave the chain.
+    rules.extend(restore(marks, false));
+    rules.extend(restore(marks, true));
     for (proxy, chain) in ir.proxies.iter().zip(&chains) {
         let matches = vec![
             among(L4PROTO, &protocols(proxy), 255),
@@ -213,8 +216,6 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         rules.push(Line::new(matches, Then::Goto(chain.clone())));
     }
     rules.extend(divert(&ir.proxies));
-    rules.extend(restore(marks, false));
-    rules.extend(restore(marks, true));
     rules.push(Line::text("ct state established,related", Then::Accept));
     rules.push(Line::text("ct status confirmed", Then::Accept));
     if let Some(strict) = strict_tcp(build, "") {
