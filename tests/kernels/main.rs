@@ -38,7 +38,8 @@ fn floor(probes: &[Probe], name: &str, backend: &str) -> Option<Version> {
 fn expressed(probes: &[Probe]) -> BTreeSet<(String, String)> {
     let each = |(backend, target): &(&str, &str)| {
         let able = probes.iter().filter(|p| p.floors.contains_key(target));
-        able.map(|p| ((*backend).to_owned(), p.name.clone())).collect::<Vec<_>>()
+        able.map(|p| ((*backend).to_owned(), p.name.clone()))
+            .collect::<Vec<_>>()
     };
     BACKENDS.iter().flat_map(each).collect()
 }
@@ -56,7 +57,9 @@ fn everything_was_tried_on_every_kernel() {
     assert_eq!(versions, KERNELS, "run tests/kernels/run");
     let tests = probes::traffic();
     let of_backend = |(backend, _): &(&str, &str)| {
-        let pairs = tests.iter().map(|t| ((*backend).to_owned(), t.test.clone()));
+        let pairs = tests
+            .iter()
+            .map(|t| ((*backend).to_owned(), t.test.clone()));
         pairs.collect::<Vec<_>>()
     };
     let traffic: BTreeSet<_> = BACKENDS.iter().flat_map(of_backend).collect();
@@ -67,7 +70,11 @@ fn everything_was_tried_on_every_kernel() {
         for ((_, name), outcome) in &kernel.probes {
             let probe = probes.iter().find(|p| p.name == *name);
             let hash = probe.map(|p| p.hash.as_str());
-            assert_eq!(hash, Some(outcome.policy.as_str()), "`{name}` has changed: {again}");
+            assert_eq!(
+                hash,
+                Some(outcome.policy.as_str()),
+                "`{name}` has changed: {again}"
+            );
         }
     }
 }
@@ -81,7 +88,13 @@ fn kernels_take_what_bundles_say() {
     for kernel in &results::read() {
         for ((backend, name), outcome) in &kernel.probes {
             let floor = floor(&probes, name, backend);
-            wrong.extend(judge(kernel, floor, (backend, name), outcome.good, &outcome.said));
+            wrong.extend(judge(
+                kernel,
+                floor,
+                (backend, name),
+                outcome.good,
+                &outcome.said,
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -135,7 +148,10 @@ fn lint_knows_the_floors_of_nftables() {
     let mut versions: Vec<Version> = (4..20).map(|minor| Version(5, minor)).collect();
     versions.extend(KERNELS);
     for probe in probes::all() {
-        let floor = probe.floors.get("nftables").expect("nftables can express it");
+        let floor = probe
+            .floors
+            .get("nftables")
+            .expect("nftables can express it");
         assert!(*floor >= oldest, "`{}`", probe.name);
         for version in &versions {
             assert_eq!(

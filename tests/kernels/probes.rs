@@ -35,7 +35,9 @@ struct NoFiles;
 
 impl Files for NoFiles {
     fn read(&self, path: &str) -> std::io::Result<String> {
-        Err(std::io::Error::other(format!("`{path}`: probes stand alone")))
+        Err(std::io::Error::other(format!(
+            "`{path}`: probes stand alone"
+        )))
     }
 }
 
@@ -61,7 +63,10 @@ fn probe(file: &Path) -> Probe {
         ..Options::default()
     };
     let compilation = compile(&format!("{name}.pol"), &text, &NoFiles, &options);
-    let ir = compilation.ir.as_ref().unwrap_or_else(|| panic!("`{name}` does not compile"));
+    let ir = compilation
+        .ir
+        .as_ref()
+        .unwrap_or_else(|| panic!("`{name}` does not compile"));
     let mut floors = BTreeMap::new();
     for target in target::all() {
         match target.emit(ir, &compilation.sources, &target::Options::default()) {
@@ -100,7 +105,10 @@ impl Probe {
 /// What `sha256sum` begins with.
 fn hash(text: &str) -> String {
     let hash = Sha256::digest(text);
-    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Every test that guests run.

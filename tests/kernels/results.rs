@@ -20,7 +20,10 @@ pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
 impl Version {
     pub(crate) fn parse(text: &str) -> Self {
         let (major, minor) = text.split_once('.').expect("MAJOR.MINOR");
-        Self(major.parse().expect("a number"), minor.parse().expect("a number"))
+        Self(
+            major.parse().expect("a number"),
+            minor.parse().expect("a number"),
+        )
     }
 }
 
@@ -66,14 +69,19 @@ pub(crate) fn read() -> Vec<Kernel> {
             kernels.push(kernel(version, line));
             continue;
         }
-        let kernel = kernels.last_mut().expect("lines of a kernel follow its name");
+        let kernel = kernels
+            .last_mut()
+            .expect("lines of a kernel follow its name");
         assert_eq!(kernel.version, Version::parse(version), "{line}");
         let (outcomes, (key, outcome)) = match kind {
             "probe" => (&mut kernel.probes, probe(line)),
             "traffic" => (&mut kernel.traffic, traffic(line)),
             other => panic!("`{other}` is nothing that a guest says"),
         };
-        assert!(outcomes.insert(key, outcome).is_none(), "{line} is there twice");
+        assert!(
+            outcomes.insert(key, outcome).is_none(),
+            "{line} is there twice"
+        );
     }
     kernels
 }
@@ -110,12 +118,17 @@ fn traffic(line: &str) -> ((String, String), Outcome) {
 
 fn good(rest: &str, good: &str, bad: &[&str]) -> (bool, String) {
     let word = rest.split(' ').next().unwrap_or_default();
-    assert!(word == good || bad.contains(&word), "`{word}` is no outcome");
+    assert!(
+        word == good || bad.contains(&word),
+        "`{word}` is no outcome"
+    );
     (word == good, rest.to_owned())
 }
 
 /// The first words of a line, and its rest.
 fn words<const N: usize>(line: &str) -> [&str; N] {
     let words: Vec<&str> = line.splitn(N, ' ').collect();
-    words.try_into().unwrap_or_else(|_| panic!("`{line}` has too few words"))
+    words
+        .try_into()
+        .unwrap_or_else(|_| panic!("`{line}` has too few words"))
 }

@@ -30,14 +30,24 @@ fn tables(kernels: &[Kernel], probes: &[Probe]) -> String {
     let mut out = String::from("\n");
     head(&mut out, "policy with", kernels);
     for probe in probes {
-        row(&mut out, &probe.title, kernels.iter().map(|k| &k.probes), &probe.name);
+        row(
+            &mut out,
+            &probe.title,
+            kernels.iter().map(|k| &k.probes),
+            &probe.name,
+        );
     }
     out.push('\n');
     head(&mut out, "test with packets", kernels);
     for traffic in probes::traffic() {
         let (module, test) = traffic.test.split_once("::").expect("a module");
         let title = format!("{module}: {}", test.replace('_', " "));
-        row(&mut out, &title, kernels.iter().map(|k| &k.traffic), &traffic.test);
+        row(
+            &mut out,
+            &title,
+            kernels.iter().map(|k| &k.traffic),
+            &traffic.test,
+        );
     }
     out.push('\n');
     out
