@@ -14,8 +14,8 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use probes::Probe;
-use results::{BACKENDS, Kernel, Outcomes, Version};
+use probes::{Needs, Probe};
+use results::{BACKENDS, Outcome, Outcomes, Version};
 
 /// The kernels that there have to be.
 const KERNELS: [Version; 5] = [
@@ -26,18 +26,20 @@ const KERNELS: [Version; 5] = [
     Version(7, 2),
 ];
 
-/// The first kernel that has what a backend makes of a probe; none if it cannot express it.
-fn floor(probes: &[Probe], name: &str, backend: &str) -> Option<Version> {
+/// What a backend makes of a probe needs.
+fn needs<'p>(probes: &'p [Probe], name: &str, backend: &str) -> &'p Needs {
     let probe = probes.iter().find(|p| p.name == name);
     let probe = probe.unwrap_or_else(|| panic!("there is no probe `{name}`"));
-    let (_, target) = BACKENDS.iter().find(|(known, _)| *known == backend)?;
-    probe.floors.get(target).copied()
+    let target = BACKENDS.iter().find(|(known, _)| *known == backend);
+    let (_, target) = target.unwrap_or_else(|| panic!("there is no `{backend}`"));
+    let needs = probe.needs.get(target);
+    needs.unwrap_or_else(|| panic!("`{target}` cannot express `{name}`"))
 }
 
 /// Every probe that a backend can express, by backend.
 fn expressed(probes: &[Probe]) -> BTreeSet<(String, String)> {
     let each = |(backend, target): &(&str, &str)| {
-        let able = probes.iter().filter(|p| p.floors.contains_key(target));
+        let able = probes.iter().filter(|p| p.needs.contains_key(target));
         able.map(|p| ((*backend).to_owned(), p.name.clone()))
             .collect::<Vec<_>>()
     };
@@ -87,14 +89,9 @@ fn kernels_take_what_bundles_say() {
     let mut wrong = Vec::new();
     for kernel in &results::read() {
         for ((backend, name), outcome) in &kernel.probes {
-            let floor = floor(&probes, name, backend);
-            wrong.extend(judge(
-                kernel,
-                floor,
-                (backend, name),
-                outcome.good,
-                &outcome.said,
-            ));
+            let lacking = needs(&probes, name, backend).lacking(kernel.version);
+            let what = format!("{name} for {backend} on {}", kernel.version);
+            wrong.extend(judge(&what, lacking, outcome));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -108,36 +105,28 @@ fn packets_fare_as_they_should_where_bundles_say() {
     for kernel in &results::read() {
         for traffic in probes::traffic() {
             for (backend, _) in BACKENDS {
-                let key = (backend.to_owned(), traffic.test.clone());
-                let outcome = kernel.traffic.get(&key).expect("an outcome");
-                let floors = traffic.probes.iter().map(|p| floor(&probes, p, backend));
-                let floor = floors.max().expect("a probe");
-                let what = (backend, traffic.test.as_str());
-                wrong.extend(judge(kernel, floor, what, outcome.good, &outcome.said));
+                let outcome = kernel
+                    .traffic
+                    .get(&(backend.to_owned(), traffic.test.clone()));
+                let outcome = outcome.expect("it was run");
+                let mut lacking = traffic
+                    .probes
+                    .iter()
+                    .filter_map(|name| needs(&probes, name, backend).lacking(kernel.version));
+                let what = format!("{} for {backend} on {}", traffic.test, kernel.version);
+                wrong.extend(judge(&what, lacking.next(), outcome));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is wrong if a kernel is or is not good enough for something that has a floor.
-fn judge(
-    kernel: &Kernel,
-    floor: Option<Version>,
-    (backend, name): (&str, &str),
-    good: bool,
-    said: &str,
-) -> Option<String> {
-    let floor = floor.expect("what was tried can be expressed");
-    let version = kernel.version;
-    match (good, floor <= version) {
-        (true, true) | (false, false) => None,
-        (false, true) => Some(format!(
-            "{version} meets the floor {floor} of `{name}` for {backend}: {said}"
-        )),
-        (true, false) => Some(format!(
-            "{version} is older than the floor {floor} of `{name}` for {backend}, and takes it"
-        )),
+/// What is wrong with an outcome where a kernel lacks something, or nothing.
+fn judge(what: &str, lacking: Option<String>, outcome: &Outcome) -> Option<String> {
+    match (outcome.good, lacking) {
+        (true, None) | (false, Some(_)) => None,
+        (false, None) => Some(format!("{what} has all it needs: {}", outcome.said)),
+        (true, Some(feature)) => Some(format!("{what} goes without {feature}")),
     }
 }
 
@@ -148,15 +137,13 @@ fn lint_knows_the_floors_of_nftables() {
     let mut versions: Vec<Version> = (4..20).map(|minor| Version(5, minor)).collect();
     versions.extend(KERNELS);
     for probe in probes::all() {
-        let floor = probe
-            .floors
-            .get("nftables")
-            .expect("nftables can express it");
-        assert!(*floor >= oldest, "`{}`", probe.name);
+        let needs = probe.needs.get("nftables");
+        let floor = needs.expect("nftables can express it").floor;
+        assert!(floor >= oldest, "`{}`", probe.name);
         for version in &versions {
             assert_eq!(
                 probe.is_above(*version),
-                floor > version,
+                floor > *version,
                 "`{}` has the floor {floor}, and is meant for {version}",
                 probe.name
             );

@@ -4,11 +4,50 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use polc_bundle::Manifest;
 use polc_compiler::analyse::lint::{self, Settings};
 use polc_compiler::{Compilation, Files, Options, compile, target};
 use sha2::{Digest as _, Sha256};
 
 use crate::results::Version;
+
+/// Features that late releases of a kernel have although its first did not: by the kernel's version, which is older than
+/// the floor of the feature.
+const BACKPORTED: [(&str, Version); 1] = [
+    // 6.1.176 has it. The traffic of `route` shows that it works.
+    ("routing by a table's number", Version(6, 1)),
+];
+
+/// What a bundle declares.
+pub(crate) struct Needs {
+    /// The oldest kernel that has everything.
+    pub(crate) floor: Version,
+    /// What is used, and since when kernels have it.
+    features: Vec<(String, Version)>,
+}
+
+impl Needs {
+    fn of(manifest: &Manifest) -> Self {
+        let features = manifest.features.iter();
+        Self {
+            floor: Version::parse(&manifest.kernel_floor),
+            features: features
+                .map(|f| (f.name.clone(), Version::parse(&f.kernel)))
+                .collect(),
+        }
+    }
+
+    /// Why the bundle is not for a kernel; none if it is.
+    pub(crate) fn lacking(&self, kernel: Version) -> Option<String> {
+        let newer = || self.features.iter().filter(|(_, since)| *since > kernel);
+        if self.floor > kernel && newer().next().is_none() {
+            return Some(format!("what the target always needs ({})", self.floor));
+        }
+        let mut missing = newer().filter(|(name, _)| !BACKPORTED.contains(&(name, kernel)));
+        let (name, since) = missing.next()?;
+        Some(format!("{name} ({since})"))
+    }
+}
 
 /// A policy that uses one feature.
 pub(crate) struct Probe {
@@ -18,8 +57,8 @@ pub(crate) struct Probe {
     pub(crate) title: String,
     /// The first 8 digits of its SHA-256.
     pub(crate) hash: String,
-    /// The first kernel that has all that its bundle uses, for each target that can express it.
-    pub(crate) floors: BTreeMap<&'static str, Version>,
+    /// What its bundle needs, for each target that can express it.
+    pub(crate) needs: BTreeMap<&'static str, Needs>,
     compilation: Compilation,
 }
 
@@ -67,12 +106,11 @@ fn probe(file: &Path) -> Probe {
         .ir
         .as_ref()
         .unwrap_or_else(|| panic!("`{name}` does not compile"));
-    let mut floors = BTreeMap::new();
+    let mut needs = BTreeMap::new();
     for target in target::all() {
         match target.emit(ir, &compilation.sources, &target::Options::default()) {
             Ok(bundle) => {
-                let floor = Version::parse(&bundle.manifest().kernel_floor);
-                floors.insert(target.name(), floor);
+                needs.insert(target.name(), Needs::of(bundle.manifest()));
             }
             Err(found) => assert!(
                 found.iter().all(|d| d.code.id() == "POL601"),
@@ -85,7 +123,7 @@ fn probe(file: &Path) -> Probe {
         title: title.expect("the first line is a comment").to_owned(),
         hash: hash(&text),
         name,
-        floors,
+        needs,
         compilation,
     }
 }
