@@ -18,12 +18,11 @@ pub(crate) const BACKENDS: [(&str, &str); 4] = [
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
 
 impl Version {
+    /// Of `MAJOR.MINOR`; old kernels have a third number, which is left out.
     pub(crate) fn parse(text: &str) -> Self {
-        let (major, minor) = text.split_once('.').expect("MAJOR.MINOR");
-        Self(
-            major.parse().expect("a number"),
-            minor.parse().expect("a number"),
-        )
+        let mut numbers = text.split('.').map(|n| n.parse().expect("a number"));
+        let mut next = || numbers.next().expect("a number");
+        Self(next(), next())
     }
 }
 
