@@ -152,6 +152,20 @@ fn lint_knows_the_floors_of_nftables() {
 }
 
 #[test]
+fn the_document_has_what_bundles_declare() {
+    let documented = table::features();
+    let probes = probes::all();
+    let needs = probes.iter().flat_map(|p| p.needs.values());
+    for (name, since) in needs.flat_map(|n| &n.features) {
+        let row = (name.to_lowercase(), *since);
+        assert!(
+            documented.contains(&row),
+            "`{name}` since {since} is not in docs/targets.md"
+        );
+    }
+}
+
+#[test]
 fn the_table_of_kernels_is_up_to_date() {
     table::check(&results::read(), &probes::all());
 }

@@ -23,7 +23,7 @@ pub(crate) struct Needs {
     /// The oldest kernel that has everything.
     pub(crate) floor: Version,
     /// What is used, and since when kernels have it.
-    features: Vec<(String, Version)>,
+    pub(crate) features: Vec<(String, Version)>,
 }
 
 impl Needs {

@@ -3,17 +3,41 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::probes::{self, Probe};
-use crate::results::{BACKENDS, Kernel, Outcomes};
+use crate::results::{BACKENDS, Kernel, Outcomes, Version};
 
 const BEGIN: &str = "<!-- kernels: written by tests/kernels/run -->\n";
 const END: &str = "<!-- end of kernels -->\n";
 
+fn document() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/targets.md")
+}
+
+/// Every feature of the document's tables, in small letters and without backticks, and since when kernels have it.
+pub(crate) fn features() -> BTreeSet<(String, Version)> {
+    let text = fs::read_to_string(document()).expect("the document");
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let (name, since) = (cells.next()?, cells.next()?);
+        let since = since.split(',').next()?;
+        let is_version = since.contains('.') && since.split('.').all(|n| n.parse::<u32>().is_ok());
+        is_version.then(|| (name.replace('`', "").to_lowercase(), Version::parse(since)))
+    });
+    rows.collect()
+}
+
+/// Whether the table of targets says that one runs on kernels from a version on.
+pub(crate) fn says_that_it_needs(target: &str, floor: Version) -> bool {
+    let text = fs::read_to_string(document()).expect("the document");
+    let row = format!("| `{target}` | Linux {floor} or later");
+    text.lines().any(|line| line.starts_with(&row))
+}
+
 /// Compares the table with what kernels have taken, or writes it.
 pub(crate) fn check(kernels: &[Kernel], probes: &[Probe]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/targets.md");
+    let path = document();
     let text = fs::read_to_string(&path).expect("the document");
     let (before, rest) = text.split_once(BEGIN).expect("where the table begins");
     let (table, behind) = rest.split_once(END).expect("where the table ends");
