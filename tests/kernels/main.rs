@@ -163,6 +163,15 @@ fn the_document_has_what_bundles_declare() {
             "`{name}` since {since} is not in docs/targets.md"
         );
     }
+    for (_, target) in BACKENDS {
+        let floors = probes.iter().filter_map(|p| p.needs.get(target));
+        let floor = floors.map(|n| n.floor).min().expect("a probe");
+        let said = table::says_that_it_needs(target, floor);
+        assert!(
+            said,
+            "docs/targets.md does not say that `{target}` needs {floor}"
+        );
+    }
 }
 
 #[test]
