@@ -13,9 +13,11 @@ use crate::results::Version;
 
 /// Features that late releases of a kernel have although its first did not: by the kernel's version, which is older than
 /// the floor of the feature.
-const BACKPORTED: [(&str, Version); 1] = [
-    // 6.1.176 has it. The traffic of `route` shows that it works.
+const BACKPORTED: [(&str, Version); 2] = [
+    // 6.1.176 has both. The traffic of `route` shows that this works.
     ("routing by a table's number", Version(6, 1)),
+    // Its verifier, its compiler and its interpreter take them; only its disassembler does not know them.
+    ("jumps of 32 bits", Version(6, 1)),
 ];
 
 /// What a bundle declares.
