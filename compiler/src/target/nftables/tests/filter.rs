@@ -309,8 +309,8 @@ fn sections_become_chains() {
 /// nft 1.0.6 writes a conversion of the protocol in front of ranges, which Linux 7.2 refuses.
 #[test]
 fn protocols_are_joined_with_single_ports_only() {
-    let of = |last: u16| {
-        let ports: Vec<u16> = (1000..=last).collect();
+    let of = |last: u64| {
+        let ports: Vec<u64> = (1000..=last).collect();
         let web = any().port(&[TCP], &ports);
         let rule = filter("x", vec![web, any().port(&[UDP], &[53])], Verdict::Allow);
         text(&input(vec![rule, default(Stage::Filter, Verdict::Deny)]))
