@@ -86,7 +86,9 @@ impl CgroupError {
             Self::Namespace => {
                 Some("run polc outside of the container, with `--netns NAME` for its network")
             }
-            Self::Cookie(_) => Some("rules by group need Linux 5.14 or later"),
+            Self::Cookie(_) => {
+                Some("rules by group need Linux 5.14 or later, proxies and `redirect` 5.15")
+            }
             _ => None,
         }
     }

@@ -2,10 +2,8 @@
 
 use super::{Context, lint};
 use crate::diagnostic::Diagnostic;
-use crate::field::{DPORT, SPORT};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Cube, Nat, NatTarget, Rate, Rule, Stage, Verdict};
-use crate::packet::IntervalSet;
 use crate::source::Span;
 
 lint! {
@@ -102,25 +100,10 @@ fn needs(stage: Stage, rule: &Rule) -> Vec<(&'static str, (u32, u32))> {
     {
         out.push(("`=> net` needs", (5, 8)));
     }
-    if asks_port_ranges_of_several(&rule.cubes) {
-        out.push((
-            "a rule about port ranges of several protocols needs",
-            (5, 6),
-        ));
-    }
     out
 }
 
 fn has_prefix(nat: &Nat) -> bool {
     let mut targets = nat.v4.iter().chain(&nat.v6);
     targets.any(|target| matches!(target, NatTarget::Prefix { .. }))
-}
-
-fn asks_port_ranges_of_several(cubes: &[Cube]) -> bool {
-    let with_ports = || cubes.iter().filter(|c| c.field(DPORT).is_some());
-    let mut protocols: Vec<&IntervalSet<u64>> = with_ports().map(|c| &c.proto).collect();
-    protocols.dedup();
-    let is_range = |ports: &IntervalSet<u64>| ports.ranges().iter().any(|(a, b)| a < b);
-    let ranges = |c: &Cube| c.field(DPORT).is_some_and(is_range) && c.field(SPORT).is_none();
-    protocols.len() > 1 && with_ports().any(ranges)
 }

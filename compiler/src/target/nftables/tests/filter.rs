@@ -305,3 +305,19 @@ fn sections_become_chains() {
     ir.filter.push(default(Stage::Filter, Verdict::Deny));
     insta::assert_snapshot!(text(&ir));
 }
+
+/// nft 1.0.6 writes a conversion of the protocol in front of ranges, which Linux 7.2 refuses.
+#[test]
+fn protocols_are_joined_with_single_ports_only() {
+    let of = |last: u64| {
+        let ports: Vec<u64> = (1000..=last).collect();
+        let web = any().port(&[TCP], &ports);
+        let rule = filter("x", vec![web, any().port(&[UDP], &[53])], Verdict::Allow);
+        text(&input(vec![rule, default(Stage::Filter, Verdict::Deny)]))
+    };
+    let joined = "meta l4proto . th dport { tcp . 1000, tcp . 1001, udp . 53 } accept";
+    assert!(of(1001).contains(joined), "{}", of(1001));
+    for rule in ["tcp dport 1000-1099 accept", "udp dport 53 accept"] {
+        assert!(of(1099).contains(rule), "{}", of(1099));
+    }
+}
