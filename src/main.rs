@@ -27,6 +27,7 @@ mod session;
 mod status;
 mod test;
 mod trace;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ enum Command {
     Remove(remove::Args),
     Status(status::Args),
     Log(log::Args),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Remove(args) => remove::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Completions(args) => completions::run(&args),
     })
 }

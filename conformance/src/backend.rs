@@ -46,7 +46,8 @@ impl Backend {
     /// The backends of this name; a target's name means all of its.
     pub fn named(name: &str) -> Vec<Self> {
         let all = Self::ALL.into_iter();
-        all.filter(|b| b.name() == name || b.target() == name).collect()
+        all.filter(|b| b.name() == name || b.target() == name)
+            .collect()
     }
 }
 

@@ -5,7 +5,9 @@ use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::interpret::State;
+use polc_compiler::inline::live::Refusal;
+use polc_compiler::interpret::frame::{Frame, Link, parse};
+use polc_compiler::interpret::{State, Steered};
 use polc_compiler::ir::Ir;
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
@@ -18,8 +20,8 @@ use crate::predict::{Fate, Judged, Oracle, is_answered};
 use crate::shot::{Pair, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
-use crate::traffic::{Attempt, Kind, Maker};
 use crate::totals::Totals;
+use crate::traffic::{Attempt, Kind, Maker};
 
 /// How many packets are sent together.
 const SALVO: u16 = 200;
@@ -39,8 +41,6 @@ pub enum Difference {
     Answer,
     /// It passed elsewhere, as another packet, or with another mark.
     Form,
-    /// A rule counted something else than it decided.
-    Count,
 }
 
 /// A packet about which a backend and the interpreter differ.
@@ -100,7 +100,7 @@ impl<'d> Duel<'d> {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
-            let mut seen = self.sort(&attempts, &caught);
+            let mut seen = Self::sort(&attempts, &caught);
             for attempt in &attempts {
                 let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
                 if let Err(mismatch) = self.compare(attempt, &seen) {
@@ -112,7 +112,7 @@ impl<'d> Duel<'d> {
     }
 
     /// What was seen, by the packet's number.
-    fn sort<'c>(&self, attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
+    fn sort<'c>(attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
         let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
         let connections = attempts.iter().filter(|a| a.shot.proto == TCP);
         let ends = connections.map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
@@ -147,15 +147,21 @@ impl<'d> Duel<'d> {
             text: self.describe(attempt, &judged, &fate, seen, &what),
         };
         let found = match (&fate, seen.passed.as_slice()) {
-            (Fate::Refused(_), []) if seen.answers.is_empty() && self.oracle.judges_answers => Ok(()),
+            (Fate::Refused(_), []) if seen.answers.is_empty() && self.oracle.judges_answers => {
+                Ok(())
+            }
             (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
-            (Fate::Passed(exit, expected), [catch]) => {
-                form(self.net, (shot, expected), *exit, judged.decision.mark, catch)
-            }
+            (Fate::Passed(exit, expected), [catch]) => form(
+                self.net,
+                (shot, expected),
+                *exit,
+                judged.decision.mark,
+                catch,
+            ),
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
@@ -173,9 +179,8 @@ impl<'d> Duel<'d> {
         match fate {
             Fate::Passed(_, expected) => {
                 totals.passed += 1;
-                totals.translated += u64::from(
-                    (expected.source, expected.dest) != (shot.source, shot.dest),
-                );
+                totals.translated +=
+                    u64::from((expected.source, expected.dest) != (shot.source, shot.dest));
             }
             Fate::Refused(_) => totals.refused += 1,
             Fate::Gone => totals.dropped += 1,
@@ -186,7 +191,10 @@ impl<'d> Duel<'d> {
             _ => {}
         }
         totals.flows += u64::from(judged.opened);
-        let text = format!("{:?} {shot:?}\n    {:?} {fate:?}", attempt.way, judged.decision.by);
+        let text = format!(
+            "{:?} {shot:?}\n    {:?} {fate:?}",
+            attempt.way, judged.decision.by
+        );
         if self.history.len() >= 4_000 {
             self.history.drain(..2_000);
         }
@@ -220,10 +228,7 @@ impl<'d> Duel<'d> {
             return;
         }
         let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
-        let captured = matches!(
-            judged.decision.steered,
-            Some(polc_compiler::interpret::Steered::Proxy(_))
-        );
+        let captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));
         // A source port that another one's was in the way of is unknown to the interpreter.
         let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();
         // Netfilter asks for more of an association of SCTP than packets here have.
@@ -253,12 +258,7 @@ impl<'d> Duel<'d> {
         let before = self.history.iter().rev().filter(about).take(8);
         let before: Vec<&str> = before.map(|(_, text)| text.as_str()).collect();
         let passed = seen.passed.iter().map(|c| {
-            let read = polc_compiler::interpret::frame::parse(
-                &polc_compiler::interpret::frame::Frame::whole(
-                    polc_compiler::interpret::frame::Link::Raw,
-                    &c.packet,
-                ),
-            );
+            let read = parse(&Frame::whole(Link::Raw, &c.packet));
             format!("{:?} mark {:#x} {:02x?} {read:?}", c.by, c.mark, c.packet)
         });
         format!(
@@ -273,14 +273,12 @@ impl<'d> Duel<'d> {
 
 /// Compares the answers to a packet that did not pass.
 fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    use polc_compiler::inline::live::Refusal;
     let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
     match (fate, seen) {
         (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
         (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) => Ok(()),
+        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
         (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, []) => Ok(()),
         (Fate::Gone, _) => wrong("it was answered"),
         _ => wrong("it was answered in another way"),
     }
@@ -327,8 +325,8 @@ fn form(
 
 /// The port, or identifier, of a packet's source as it was seen.
 fn outer_port(shot: &Shot, seen: &Catch) -> Option<u16> {
-    let short = shot.is_v6() && seen.by.is_none();
-    let header = if short { 40 } else { shot.header() };
+    let headless = shot.is_v6() && seen.by.is_none();
+    let header = if headless { 40 } else { shot.header() };
     let at = match shot.is_icmp() {
         true if shot.quote.is_none() => header + 4,
         false if has_ports(shot.proto) => header,
@@ -351,8 +349,6 @@ impl fmt::Display for Difference {
             Self::FalseDeny => "false deny",
             Self::Answer => "other answer",
             Self::Form => "other packet",
-            Self::Count => "other count",
         })
     }
 }
-

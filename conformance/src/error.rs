@@ -24,9 +24,6 @@ pub enum Error {
         /// What the loader says.
         problem: String,
     },
-    /// The loader's, when asked for counters.
-    #[error("cannot read counters: {0}")]
-    Status(String),
 }
 
 impl Error {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod campaign;
 mod duel;
 mod error;
 pub mod fault;
@@ -23,6 +24,7 @@ mod traffic;
 mod trial;
 
 pub use backend::Backend;
+pub use campaign::{Found, Report, Settings, campaign};
 pub use duel::{Difference, Mismatch};
 pub use error::Error;
 pub use totals::Totals;

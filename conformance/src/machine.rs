@@ -1,12 +1,11 @@
 //! A machine of the laboratory with a policy in force.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use polc_bundle::Bundle;
 use polc_compiler::ir::{Ir, Proxy};
 use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec};
-use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
+use polc_runtime_loader::{ApplyOptions, Variant, apply, remove};
 use tempfile::TempDir;
 
 use crate::Error;
@@ -76,20 +75,6 @@ impl Machine {
         let launches: Vec<Launch> = attempts.iter().map(launch).collect();
         Ok(self.stand.fire(&launches)?)
     }
-
-    /// How many packets each rule of the policy has counted, by name.
-    pub(crate) fn counts(&self) -> Result<Vec<(String, u64)>, Error> {
-        let status = status(Some(self.name()), Some(self.state_dir()));
-        let status = status.map_err(|error| Error::Status(error.to_string()))?;
-        let rules = status.rules.into_iter();
-        Ok(rules
-            .filter_map(|rule| Some((rule.name, rule.counter?.packets)))
-            .collect())
-    }
-
-    fn state_dir(&self) -> &Path {
-        self.state.path()
-    }
 }
 
 impl Drop for Machine {
@@ -124,7 +109,9 @@ fn spec(bundle: &Bundle, ir: &Ir, net: &Net, up: &[bool]) -> StandSpec {
     let listening = ir.proxies.iter().zip(up).filter(|(_, up)| **up);
     let settings = bundle.manifest().sysctls.iter();
     StandSpec {
-        interfaces: interfaces.map(|i| (i.name.to_string(), i.v4, i.v6)).collect(),
+        interfaces: interfaces
+            .map(|i| (i.name.to_string(), i.v4, i.v6))
+            .collect(),
         own: net.own.iter().copied().collect(),
         hosts: hosts.map(|(addr, at)| (*addr, name(*at))).collect(),
         defaults: net.defaults.iter().map(|(t, at)| (*t, name(*at))).collect(),

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use polc_compiler::field::{DPORT, GID, SPORT, UID};
 use polc_compiler::interpret::Place;
 use polc_compiler::ir::{Cube, Ir, NatTarget, Verdict};
-use polc_compiler::packet::{AddrSet, Pattern};
+use polc_compiler::packet::{AddrSet, IntervalSet, Pattern};
 
 /// The routing table of everything that no rule sends elsewhere.
 pub(crate) const MAIN: u32 = 254;
@@ -70,7 +70,12 @@ impl Net {
             }
         }
         // What nobody asks about.
-        for addr in ["203.0.113.9", "203.0.113.77", "2001:db8:77::9", "2001:db8:77::7"] {
+        for addr in [
+            "203.0.113.9",
+            "203.0.113.77",
+            "2001:db8:77::9",
+            "2001:db8:77::7",
+        ] {
             let addr: Option<IpAddr> = addr.parse().ok();
             all.extend(addr);
         }
@@ -81,7 +86,9 @@ impl Net {
             Some(Verdict::Route { table }) => Some(table),
             _ => None,
         });
-        let defaults = tables.chain([MAIN]).map(|table| (table, rng.usize(..count)));
+        let defaults = tables
+            .chain([MAIN])
+            .map(|table| (table, rng.usize(..count)));
         Self {
             defaults: defaults.collect(),
             interfaces,
@@ -146,8 +153,8 @@ fn cubes(ir: &Ir) -> impl Iterator<Item = &Cube> {
 fn names(ir: &Ir) -> Vec<Arc<str>> {
     let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
     for side in cubes(ir).flat_map(|cube| [&cube.ingress, &cube.egress]) {
-        let named = side.ifaces.include().into_iter().flatten();
-        for pattern in named.chain(side.ifaces.exclude()) {
+        let included = side.ifaces.include().into_iter().flatten();
+        for pattern in included.chain(side.ifaces.exclude()) {
             names.insert(match pattern {
                 Pattern::Name(name) => name.as_str().into(),
                 Pattern::Prefix(prefix) => format!("{prefix}7").into(),
@@ -166,14 +173,26 @@ fn addresses(ir: &Ir, rng: &mut Rng) -> Vec<IpAddr> {
     let mut v6 = BTreeSet::new();
     let mut add = |set: &AddrSet| {
         for (first, last) in set.v4.ranges() {
-            v4.extend([first.saturating_sub(1), *first, *last, last.saturating_add(1)]);
+            v4.extend([
+                first.saturating_sub(1),
+                *first,
+                *last,
+                last.saturating_add(1),
+            ]);
         }
         for (first, last) in set.v6.ranges() {
-            v6.extend([first.saturating_sub(1), *first, *last, last.saturating_add(1)]);
+            v6.extend([
+                first.saturating_sub(1),
+                *first,
+                *last,
+                last.saturating_add(1),
+            ]);
         }
     };
     for cube in cubes(ir) {
-        [&cube.saddr, &cube.daddr, &cube.original].into_iter().for_each(&mut add);
+        [&cube.saddr, &cube.daddr, &cube.original]
+            .into_iter()
+            .for_each(&mut add);
     }
     ir.dynamic.iter().for_each(|set| add(&set.initial));
     for (_, rule) in ir.rules() {
@@ -189,8 +208,14 @@ fn addresses(ir: &Ir, rng: &mut Rng) -> Vec<IpAddr> {
             }
         }
     }
-    let mut v4: Vec<IpAddr> = v4.into_iter().map(|bits| Ipv4Addr::from(bits).into()).collect();
-    let mut v6: Vec<IpAddr> = v6.into_iter().map(|bits| Ipv6Addr::from(bits).into()).collect();
+    let mut v4: Vec<IpAddr> = v4
+        .into_iter()
+        .map(|bits| Ipv4Addr::from(bits).into())
+        .collect();
+    let mut v6: Vec<IpAddr> = v6
+        .into_iter()
+        .map(|bits| Ipv6Addr::from(bits).into())
+        .collect();
     for list in [&mut v4, &mut v6] {
         list.retain(|addr| is_plain(*addr));
         rng.shuffle(list);
@@ -220,9 +245,18 @@ fn ports(ir: &Ir, rng: &mut Rng) -> Vec<u16> {
     let mut ports = BTreeSet::new();
     for cube in cubes(ir) {
         for field in [SPORT, DPORT] {
-            let ranges = cube.fields.get(&field).into_iter().flat_map(|set| set.ranges());
+            let ranges = cube
+                .fields
+                .get(&field)
+                .into_iter()
+                .flat_map(IntervalSet::ranges);
             for (first, last) in ranges {
-                ports.extend([first.saturating_sub(1), *first, *last, last.saturating_add(1)]);
+                ports.extend([
+                    first.saturating_sub(1),
+                    *first,
+                    *last,
+                    last.saturating_add(1),
+                ]);
             }
         }
     }
@@ -232,7 +266,9 @@ fn ports(ir: &Ir, rng: &mut Rng) -> Vec<u16> {
         .flat_map(|p| [p.v4.map(|(_, port)| port), p.v6.map(|(_, port)| port)])
         .flatten()
         .collect();
-    let ports = ports.into_iter().filter_map(|port| u16::try_from(port).ok());
+    let ports = ports
+        .into_iter()
+        .filter_map(|port| u16::try_from(port).ok());
     let free = |port: &u16| *port != 0 && !taken.contains(port);
     let mut ports: Vec<u16> = ports.filter(free).collect();
     rng.shuffle(&mut ports);
@@ -247,7 +283,11 @@ fn senders(ir: &Ir, rng: &mut Rng) -> Vec<(u32, u32)> {
     let mut numbers = [BTreeSet::new(), BTreeSet::new()];
     for cube in cubes(ir) {
         for (field, numbers) in [UID, GID].iter().zip(&mut numbers) {
-            let ranges = cube.fields.get(field).into_iter().flat_map(|set| set.ranges());
+            let ranges = cube
+                .fields
+                .get(field)
+                .into_iter()
+                .flat_map(IntervalSet::ranges);
             let ends = ranges.flat_map(|(first, last)| [*first, *last, last.saturating_add(1)]);
             // The kernel keeps the last ones.
             numbers.extend(ends.filter_map(|n| u32::try_from(n).ok().filter(|n| *n < 0x7fff_ffff)));

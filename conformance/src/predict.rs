@@ -72,17 +72,18 @@ impl<'o> Oracle<'o> {
     /// Judges a packet. `port` is the source port, or identifier, with which it was seen to leave.
     pub(crate) fn judge(&mut self, attempt: &Attempt, table: &Table, port: Option<u16>) -> Judged {
         let mut packet = self.packet(attempt);
-        let quoted = self.quoted(attempt, &packet);
+        let quoted = Self::quoted(attempt, &packet);
         packet.detour = match &attempt.part {
-            Some(part) if part.kind.goes_forth() => {
-                let flow = table.get(part.flow);
+            Some(of) if of.kind.goes_forth() => {
+                let flow = table.get(of.flow);
                 flow.map_or(packet.egress.clone(), |flow| flow.detour.clone())
             }
-            Some(part) => self.towards(attempt.way, part.expected.dest.addr, MAIN),
+            Some(of) => self.towards(attempt.way, of.expected.dest.addr, MAIN),
             None => self.detour(attempt, &packet),
         };
         let before = self.state.flow_count();
-        self.state.choose_port(Some(port.unwrap_or(attempt.shot.source.port)));
+        self.state
+            .choose_port(Some(port.unwrap_or(attempt.shot.source.port)));
         let decision = match quoted {
             Some(quoted) => judge_related(self.ir, &packet, &quoted, &mut self.state, self.now),
             None => judge(self.ir, &packet, &mut self.state, self.now),
@@ -137,7 +138,7 @@ impl<'o> Oracle<'o> {
         packet
     }
 
-    fn quoted(&self, attempt: &Attempt, packet: &Packet) -> Option<Packet> {
+    fn quoted(attempt: &Attempt, packet: &Packet) -> Option<Packet> {
         attempt.shot.quote.as_ref()?;
         let bytes = attempt.shot.bytes();
         let parsed = parse(&Frame::whole(Link::Raw, &bytes)).ok()?;
@@ -193,7 +194,7 @@ impl<'o> Oracle<'o> {
         }
         let exit = self.exit(attempt, verdict);
         let expected = match &attempt.part {
-            Some(part) => part.expected.clone(),
+            Some(of) => of.expected.clone(),
             None if verdict.opened => self.opened(attempt, verdict, exit, port, taken),
             None => shot.clone(),
         };
@@ -282,9 +283,15 @@ pub(crate) fn is_answered(shot: &Shot) -> bool {
     !reset && (!shot.is_icmp() || question.contains(&shot.kind[0]))
 }
 
-/// Whether answers to refused packets may belong to no flow: where packets are judged one by one.
+/// Whether answers to refused packets may be refused themselves: they belong to no flow where packets are judged
+/// one by one, and with eBPF those to this host's own packets come in by the interface, where guard is.
 fn judges_answers(ir: &Ir) -> bool {
-    let stateless = ir.blocks.iter().any(|b| b.stateless && b.stage == Stage::Filter);
+    let stateless = ir
+        .blocks
+        .iter()
+        .any(|b| b.stateless && b.stage == Stage::Filter);
     let mut rules = ir.rules();
-    stateless || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
+    stateless
+        || !ir.guard.is_empty()
+        || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
 }

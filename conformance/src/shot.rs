@@ -155,17 +155,14 @@ impl Shot {
     /// What is behind its headers of IP.
     pub(crate) fn transport(&self) -> Vec<u8> {
         let mut out = self.head();
-        match &self.quote {
-            Some((quoted, size)) => {
-                let bytes = quoted.bytes();
-                let kept = bytes.len().min(quoted.header() + size);
-                out.extend(bytes.iter().take(kept));
-            }
-            None => {
-                out.extend(self.number.to_be_bytes());
-                // No later byte is part of a number.
-                out.extend((2..self.payload).map(|at| u8::try_from(at % 251).unwrap_or(0)));
-            }
+        if let Some((quoted, size)) = &self.quote {
+            let bytes = quoted.bytes();
+            let kept = bytes.len().min(quoted.header() + size);
+            out.extend(bytes.iter().take(kept));
+        } else {
+            out.extend(self.number.to_be_bytes());
+            // No later byte is part of a number.
+            out.extend((2..self.payload).map(|at| u8::try_from(at % 251).unwrap_or(0)));
         }
         let at = match self.proto {
             TCP => 16,

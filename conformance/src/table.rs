@@ -217,9 +217,4 @@ impl Table {
         self.unclear.insert(told(pair));
         self.left.insert(pair);
     }
-
-    /// The flow that looks so somewhere.
-    pub(crate) fn owner(&self, pair: Pair) -> Option<u64> {
-        self.owners.get(&told(pair)).copied()
-    }
 }

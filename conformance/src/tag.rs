@@ -62,9 +62,10 @@ fn packet(number: u16) -> Tag {
 
 fn tcp(header: &Header<'_>) -> Tag {
     let rest = header.rest;
-    let high = word(rest, 4);
+    let payload = usize::from(rest.get(12).copied().unwrap_or(0) >> 4) * 4;
     let low = word(rest, 6);
-    if high == 0 && low != 0 && low & QUOTED == 0 {
+    // Resets have no payload.
+    if word(rest, 4) == 0 && low != 0 && low & QUOTED == 0 && word(rest, payload) == low {
         return Tag::Packet(low);
     }
     let flags = rest.get(13).copied().unwrap_or(0);

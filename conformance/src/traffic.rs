@@ -62,7 +62,9 @@ impl Maker<'_> {
         for number in 1..=count {
             let some = table.len() > 0 && rng.u8(..) < 130;
             let attempt = if some {
-                let flow = table.at(rng.usize(..1 << 20)).filter(|id| flows.insert(*id));
+                let flow = table
+                    .at(rng.usize(..1 << 20))
+                    .filter(|id| flows.insert(*id));
                 let of = flow.and_then(|id| Some((id, table.get(id)?)));
                 of.and_then(|(id, flow)| self.part(rng, number, id, flow))
             } else {
@@ -106,7 +108,7 @@ impl Maker<'_> {
             number,
             source: end(source),
             dest: end(dest),
-            proto: self.protocol(rng, v6),
+            proto: Self::protocol(rng, v6),
             kind: [0; 2],
             flags: SYN,
             mss: None,
@@ -134,7 +136,7 @@ impl Maker<'_> {
         })
     }
 
-    fn protocol(&self, rng: &mut Rng, v6: bool) -> u8 {
+    fn protocol(rng: &mut Rng, v6: bool) -> u8 {
         match rng.u8(..100) {
             0..42 => TCP,
             42..80 => UDP,
@@ -151,7 +153,7 @@ impl Maker<'_> {
     fn transport(&self, rng: &mut Rng, shot: &mut Shot) {
         let port = |rng: &mut Rng| rng.choice(&self.net.ports).copied().unwrap_or(80);
         if shot.is_icmp() {
-            self.message(rng, shot);
+            Self::message(rng, shot);
         } else if has_ports(shot.proto) {
             shot.dest.port = port(rng);
             shot.source.port = if rng.u8(..) < 60 {
@@ -178,7 +180,7 @@ impl Maker<'_> {
     }
 
     /// A message of ICMP that is no error.
-    fn message(&self, rng: &mut Rng, shot: &mut Shot) {
+    fn message(rng: &mut Rng, shot: &mut Shot) {
         let kinds: &[u8] = if shot.is_v6() {
             &[128, 128, 128, 128, 129, 133, 135, 136, 200]
         } else {

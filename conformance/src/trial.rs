@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
+use polc_bundle::Bundle;
+use polc_compiler::field::IP_TTL;
 use polc_compiler::inline::live::unnumbered;
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Ir, Rate, TimeUnit};
-use polc_compiler::{Compilation, Files, compile, target};
+use polc_compiler::ir::{Atom, Cube, Ir, Rate, Stage, TimeUnit};
+use polc_compiler::target::{self, Options};
+use polc_compiler::{Compilation, Files, compile};
 use polc_generator::{Shape, valid_policy};
 
+use crate::Error;
 use crate::backend::Backend;
 use crate::duel::{Difference, Duel, Mismatch};
+use crate::fault::Fault;
 use crate::minimise;
 use crate::net::Net;
 use crate::totals::Totals;
-use crate::Error;
 
 /// The numbers that users and groups get which a policy names.
 const FIRST_NUMBER: u32 = 61_200;
@@ -25,6 +29,8 @@ pub struct Subject {
     pub text: String,
     compilation: Compilation,
     ir: Ir,
+    /// A bug that the compiler is to have.
+    fault: Option<Fault>,
 }
 
 /// What a trial came to.
@@ -38,11 +44,16 @@ pub struct Tried {
     pub mismatch: Option<Mismatch>,
 }
 
+/// More live flows than packets open.
+const MANY_FLOWS: u32 = 20_000;
+
 struct NoFiles;
 
 impl Files for NoFiles {
     fn read(&self, path: &str) -> std::io::Result<String> {
-        Err(std::io::Error::other(format!("`{path}`: there are no files here")))
+        Err(std::io::Error::other(format!(
+            "`{path}`: there are no files here"
+        )))
     }
 }
 
@@ -63,15 +74,7 @@ impl Subject {
         }
         let compilation = compile("random.pol", text, &NoFiles, &options);
         let mut ir = compilation.ir.clone()?;
-        let asks_for_groups = ir
-            .rules()
-            .flat_map(|(_, rule)| &rule.cubes)
-            .chain(ir.proxies.iter().flat_map(|p| &p.bypass))
-            .any(|cube| {
-                let mut atoms = cube.atoms.keys();
-                atoms.any(|a| matches!(a, polc_compiler::ir::Atom::Principal(..)))
-            });
-        if asks_for_groups {
+        if !is_playable(&ir) {
             return None;
         }
         stand_still(&mut ir);
@@ -79,12 +82,56 @@ impl Subject {
             text: text.to_owned(),
             compilation,
             ir,
+            fault: None,
         })
+    }
+
+    /// The same policy, as a compiler with this bug understands it; none where the bug makes no difference to
+    /// what is compiled.
+    #[must_use]
+    pub fn with(self, fault: Fault) -> Option<Self> {
+        fault.plant(&self.ir)?;
+        Some(Self {
+            fault: Some(fault),
+            ..self
+        })
+    }
+
+    /// What a target makes of it; none if it cannot express it.
+    fn bundle(&self, backend: Backend, options: &Options) -> Option<Bundle> {
+        let target = target::find(backend.target())?;
+        let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
+        let ir = planted.as_ref().unwrap_or(&self.ir);
+        let sources = &self.compilation.sources;
+        if let Ok(bundle) = target.emit(ir, sources, options) {
+            return Some(bundle);
+        }
+        let right = target.emit(&self.ir, sources, options).ok()?;
+        self.fault?.patch(&right)
     }
 }
 
+/// Whether the language and the laboratory say enough of a policy's packets: control groups are not made
+/// here, and targets see a forwarded packet's time to live when the kernel has lowered it already.
+fn is_playable(ir: &Ir) -> bool {
+    let rules = ir.rules().all(|(stage, rule)| {
+        let lowered = matches!(stage, Stage::Filter | Stage::Egress);
+        let plain = |cube: &Cube| !(lowered && cube.fields.contains_key(&IP_TTL));
+        rule.cubes
+            .iter()
+            .all(|cube| plain(cube) && !names_senders(cube))
+    });
+    let mut senders = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
+    rules && !senders.any(names_senders)
+}
+
+fn names_senders(cube: &Cube) -> bool {
+    let mut atoms = cube.atoms.keys();
+    atoms.any(|atom| matches!(atom, Atom::Principal(..)))
+}
+
 /// Makes of a policy one to which it makes no difference how late it is: tokens come by the hour, and
-/// what is idle stays so long.
+/// what is idle stays so long, and no limit of live flows is met.
 fn stand_still(ir: &mut Ir) {
     for bucket in &mut ir.buckets {
         bucket.rate = match bucket.rate {
@@ -93,7 +140,9 @@ fn stand_still(ir: &mut Ir) {
                 per: TimeUnit::Hour,
                 burst,
             },
-            other => other,
+            // Netfilter counts flows for a while that were never admitted.
+            Rate::Flows { .. } => Rate::Flows { count: MANY_FLOWS },
+            bytes @ Rate::Bytes { .. } => bytes,
         };
         bucket.idle = None;
     }
@@ -117,31 +166,36 @@ pub fn trial(
     let mut rng = Rng::with_seed(seed);
     let net = Net::around(&subject.ir, &mut rng);
     let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
-    let options = target::Options {
-        count_all: true,
+    let options = Options {
         flows: 65_536,
-        ..target::Options::default()
+        ..Options::default()
     };
     let mut bundles = BTreeMap::new();
     let mut tried = Vec::new();
     let traffic = rng.u64(..);
     for backend in backends {
-        let bundle = bundles.entry(backend.target()).or_insert_with(|| {
-            let target = target::find(backend.target())?;
-            let sources = &subject.compilation.sources;
-            target.emit(&subject.ir, sources, &options).map_err(|d| if std::env::var("WHY").is_ok() { println!("{}: {}", backend.target(), d.first().map(|x| x.title.clone()).unwrap_or_default()) }).ok()
-        });
+        let bundle = bundles
+            .entry(backend.target())
+            .or_insert_with(|| subject.bundle(*backend, &options));
         let mut totals = Totals::default();
         let Some(bundle) = bundle else {
             totals.refusals = 1;
-            tried.push(Tried { backend: *backend, totals, mismatch: None });
+            tried.push(Tried {
+                backend: *backend,
+                totals,
+                mismatch: None,
+            });
             continue;
         };
         totals.policies = 1;
         let mut duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options))?;
         let mismatch = duel.run(&mut Rng::with_seed(traffic), packets)?;
         totals += duel.totals;
-        tried.push(Tried { backend: *backend, totals, mismatch });
+        tried.push(Tried {
+            backend: *backend,
+            totals,
+            mismatch,
+        });
     }
     Ok(tried)
 }

@@ -42,7 +42,7 @@ pub use redirect::RedirectProxy;
 pub use server::EchoServer;
 pub use service::Reply;
 pub use site::{Listener, Observed, Origin, Site, SiteSpec, Throw, Way};
-pub use stand::{Catch, Launch, Source, Stand, StandSpec};
+pub use stand::{Catch, Launch, Source, Stand, StandSpec, stay_on_processor};
 pub use topology::{Topology, Zone};
 pub use transparent::TransparentProxy;
 pub use user::be_root_of_a_user_namespace;

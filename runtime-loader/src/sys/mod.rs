@@ -3,8 +3,8 @@
 mod cookie;
 mod drops;
 mod link;
-mod marks;
 mod mapping;
+mod marks;
 mod who;
 
 pub(crate) use cookie::netns_cookie;

@@ -131,11 +131,7 @@ impl Ears {
 }
 
 fn wire() -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::PACKET,
-        Type::RAW,
-        Some(Protocol::from(EVERYTHING)),
-    )?;
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(EVERYTHING)))?;
     // What leaves (`SKF_AD_PKTTYPE` is `PACKET_OUTGOING`), and sentinels that come in.
     let [high, low] = SENTINEL.map(u32::from);
     socket.attach_filter(&[

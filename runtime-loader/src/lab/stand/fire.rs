@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{FAR, NEAR, Stand};
@@ -50,6 +52,17 @@ pub struct Catch {
     pub packet: Vec<u8>,
 }
 
+/// Keeps the calling thread, and those that it starts, on one of the processors.
+pub fn stay_on_processor(number: usize) -> Result<(), LabError> {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut set = CpuSet::new();
+    let stay = set.set(number % all).and_then(|()| {
+        // The calling thread.
+        sched_setaffinity(Pid::from_raw(0), &set)
+    });
+    stay.map_err(|errno| LabError::when("stay on one processor")(errno.into()))
+}
+
 impl Stand {
     /// Sends packets one after the other, and waits until the machine is done with them. What was
     /// seen is told in the order in which it left; what the machine got comes last.
@@ -60,17 +73,17 @@ impl Stand {
         for launch in launches {
             match &launch.from {
                 Source::Interface(name) => {
-                    self.from_outside(name, ethertype(&launch.packet), &launch.packet)?;
+                    self.send_from_outside(name, ethertype(&launch.packet), &launch.packet)?;
                     used.insert(Arc::clone(name));
                 }
-                Source::Machine(uid, gid) => self.from_inside((*uid, *gid), &launch.packet)?,
+                Source::Machine(uid, gid) => self.send_from_inside((*uid, *gid), &launch.packet)?,
             }
         }
         if let Some((first, _)) = self.wires.first_key_value() {
             used.insert(first.as_str().into());
         }
         for name in &used {
-            self.from_outside(name, SENTINEL, &[0; 46])?;
+            self.send_from_outside(name, SENTINEL, &[0; 46])?;
         }
         self.await_sentinels(used.len())
     }
@@ -96,7 +109,7 @@ impl Stand {
         Ok(caught)
     }
 
-    fn from_outside(&self, name: &str, kind: [u8; 2], packet: &[u8]) -> Result<(), LabError> {
+    fn send_from_outside(&self, name: &str, kind: [u8; 2], packet: &[u8]) -> Result<(), LabError> {
         let mut frame = Vec::with_capacity(14 + packet.len());
         frame.extend(NEAR.0);
         frame.extend(FAR.0);
@@ -110,7 +123,7 @@ impl Stand {
         wire.send(&frame)
     }
 
-    fn from_inside(&mut self, who: (u32, u32), packet: &[u8]) -> Result<(), LabError> {
+    fn send_from_inside(&mut self, who: (u32, u32), packet: &[u8]) -> Result<(), LabError> {
         let to = destination(packet);
         let key = (to.is_ipv6(), who.0, who.1);
         if !self.senders.contains_key(&key) {
@@ -121,7 +134,8 @@ impl Stand {
                 Socket::new(domain, Type::RAW, Some(raw))
             })?;
             let what = format!("send as user {}, group {}", who.0, who.1);
-            self.senders.insert(key, opened.map_err(LabError::when(what))?);
+            self.senders
+                .insert(key, opened.map_err(LabError::when(what))?);
         }
         let Some(socket) = self.senders.get(&key) else {
             return Ok(());

@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::{Listener, Mac, Namespace, Wire};
 use ears::Ears;
 
-pub use fire::{Catch, Launch, Source};
+pub use fire::{Catch, Launch, Source, stay_on_processor};
 
 /// The hardware addresses of both ends of every interface.
 const FAR: Mac = Mac([2, 0, 0, 0, 0, 1]);

@@ -132,8 +132,17 @@ fn add_routes(
             add(connection, RouteType::Unicast, table, to, index(name)?)?;
         }
         for (table, name) in &spec.defaults {
-            for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
-                add(connection, RouteType::Unicast, *table, (any, 0), index(name)?)?;
+            for any in [
+                IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                Ipv6Addr::UNSPECIFIED.into(),
+            ] {
+                add(
+                    connection,
+                    RouteType::Unicast,
+                    *table,
+                    (any, 0),
+                    index(name)?,
+                )?;
             }
         }
         Ok(())
@@ -191,7 +200,10 @@ fn sinks(spec: &StandSpec) -> io::Result<Vec<Socket>> {
         .map(SocketAddr::port)
         .collect();
     for port in spec.ports.iter().filter(|port| !taken.contains(port)) {
-        for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+        for any in [
+            IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ] {
             for kind in [Type::STREAM, Type::DGRAM] {
                 sinks.push(sink(SocketAddr::new(any, *port), kind, false)?);
             }

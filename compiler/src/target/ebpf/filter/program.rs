@@ -2,9 +2,9 @@
 
 use polc_bpf::asm::{AsmError, Assembler, Label, Program, SourceLine};
 use polc_bpf::insn::Cond::{Eq, Ne};
-use polc_bpf::insn::{AluOp, Helper};
 use polc_bpf::insn::Reg::{R0, R1, R2, R6, R10};
 use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::{AluOp, Helper};
 
 use super::super::act::{self, Actions, Outcome};
 use super::super::hook::Hook;

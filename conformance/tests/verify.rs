@@ -1,0 +1,94 @@
+//! Targets on the live kernel beside the interpreter.
+
+use polc_conformance::fault::Fault;
+use polc_conformance::{Backend, Settings, Subject, campaign, draw, trial};
+use polc_generator::Shape;
+use polc_runtime_loader::lab::running_as_root;
+
+/// Whether kernel tests can run. Missing root is an error in CI.
+fn possible() -> bool {
+    if running_as_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "kernel tests need root");
+    eprintln!("SKIPPED: kernel tests need root");
+    false
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+#[test]
+fn random_policies_are_judged_alike() {
+    if !possible() {
+        return;
+    }
+    let settings = Settings {
+        backends: Backend::ALL.to_vec(),
+        policies: number("POLC_POLICIES", 24),
+        packets: number("POLC_PACKETS", 600),
+        seed: number("POLC_SEED", 216),
+        workers: 2,
+    };
+    let report = campaign(&settings, |_| {}).unwrap();
+    for (backend, totals) in &report.totals {
+        eprintln!("{backend}: {totals:?}");
+        assert!(totals.policies > 0 && totals.passed > 0 && totals.translated > 0);
+    }
+    for found in &report.found {
+        eprintln!("{found:#?}");
+    }
+    assert_eq!(report.found.len(), 0);
+}
+
+/// What has once been judged differently.
+#[test]
+fn known_cases_are_judged_alike() {
+    if !possible() {
+        return;
+    }
+    let cases = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/cases")).unwrap();
+    let mut tried = 0;
+    for case in cases {
+        let path = case.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let subject = Subject::new(&text).unwrap();
+        for seed in 1..4 {
+            for result in trial(&subject, &Backend::ALL, (seed, 600)).unwrap() {
+                let mismatch = result.mismatch.map(|m| m.text);
+                assert_eq!(mismatch, None, "{} on {}", path.display(), result.backend);
+                tried += result.totals.policies;
+            }
+        }
+    }
+    assert!(tried > 0);
+}
+
+/// A compiler with any of these bugs is told from a right one.
+#[test]
+fn deliberate_bugs_are_found() {
+    if !possible() {
+        return;
+    }
+    let backends = [Backend::Nftables, Backend::Ebpf];
+    let missed = Fault::ALL.into_iter().filter(|fault| {
+        let shape = Shape::default();
+        let policies = (1..400).filter_map(|seed| Some((seed, draw(seed, &shape)?.with(*fault)?)));
+        let found = policies.take(60).position(|(seed, subject)| {
+            let differs = |subject: &Subject| {
+                let tried = trial(subject, &backends, (seed, 600)).unwrap();
+                tried.iter().any(|result| result.mismatch.is_some())
+            };
+            // By the bug, and by nothing else.
+            differs(&subject) && !differs(&draw(seed, &shape).unwrap())
+        });
+        eprintln!("{}: found in policy {found:?}", fault.name());
+        found.is_none()
+    });
+    let missed: Vec<&str> = missed.map(Fault::name).collect();
+    assert_eq!(missed, Vec::<&str>::new());
+}

@@ -1,0 +1,161 @@
+//! `polc verify`
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use polc_conformance::{Backend, Difference, Found, Report, Settings, campaign};
+use polc_runtime_loader::lab::running_as_root;
+
+use crate::exit::{Error, Outcome, Result};
+use crate::out;
+use crate::progress::Progress;
+
+/// Send packets through random policies on the live kernel, and compare what becomes of them with
+/// what the language says.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How many policies
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    policies: u64,
+
+    /// How many packets of each policy and target
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    packets: u64,
+
+    /// The seed of the first policy; the others follow
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Targets or, of iptables, its variants, separated by commas; all of them if not given
+    #[arg(long, value_name = "TARGET", value_delimiter = ',')]
+    target: Vec<String>,
+
+    /// Print how often policies used each word of the language
+    #[arg(long)]
+    coverage: bool,
+
+    /// Write the smallest policy found for each mismatch, and the mismatch, to this directory
+    #[arg(long, value_name = "DIR")]
+    cases: Option<PathBuf>,
+}
+
+const DIFFERENCES: [(Difference, &str); 4] = [
+    (Difference::FalseAllow, "false allow"),
+    (Difference::FalseDeny, "false deny"),
+    (Difference::Form, "other packet"),
+    (Difference::Answer, "other answer"),
+];
+
+pub(crate) fn run(args: &Args) -> Result {
+    let backends = backends(&args.target)?;
+    if !running_as_root() {
+        let problem = "only root can try all targets".to_owned();
+        return Err(Error::Environment(problem));
+    }
+    let progress = Progress::new("trying policies");
+    let settings = Settings {
+        backends,
+        policies: args.policies,
+        packets: args.packets,
+        seed: args.seed,
+        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+    };
+    let all = args.policies;
+    let step = |done| progress.step(&format!("{done} of {all} policies tried"));
+    let report = campaign(&settings, step).map_err(|error| Error::environment(&error))?;
+    drop(progress);
+    let mut text = table(&settings, &report);
+    if args.coverage {
+        let _ = write!(text, "\n{}", report.coverage);
+    }
+    for found in &report.found {
+        let _ = write!(text, "\n{}", shown(found));
+        if let Some(directory) = &args.cases {
+            keep(directory, found)?;
+        }
+    }
+    out::print(&text)?;
+    Ok(if report.found.is_empty() {
+        Outcome::Clean
+    } else {
+        Outcome::Findings
+    })
+}
+
+fn backends(names: &[String]) -> std::result::Result<Vec<Backend>, Error> {
+    if names.is_empty() {
+        return Ok(Backend::ALL.to_vec());
+    }
+    let mut backends = Vec::new();
+    for name in names {
+        let meant = Backend::named(name);
+        if meant.is_empty() {
+            let known = Backend::ALL.map(Backend::name).join(", ");
+            let problem = format!("there is no target `{name}`; there are {known}");
+            return Err(Error::Usage(problem));
+        }
+        backends.extend(meant);
+    }
+    backends.sort_unstable();
+    backends.dedup();
+    Ok(backends)
+}
+
+/// One column for each backend.
+fn table(settings: &Settings, report: &Report) -> String {
+    let mut text = format!("{:<15}", "");
+    for backend in &settings.backends {
+        let _ = write!(text, "{:>16}", backend.name());
+    }
+    text.push('\n');
+    let totals = |backend: &Backend| report.totals.get(backend).copied().unwrap_or_default();
+    let mut line = |name: &str, value: &dyn Fn(&Backend) -> u64| {
+        let _ = write!(text, "{name:<15}");
+        for backend in &settings.backends {
+            let _ = write!(text, "{:>16}", value(backend));
+        }
+        text.push('\n');
+    };
+    line("policies", &|b| totals(b).policies);
+    line("not expressible", &|b| totals(b).refusals);
+    line("packets", &|b| totals(b).packets);
+    line("  passed", &|b| totals(b).passed);
+    line("  dropped", &|b| totals(b).dropped);
+    line("  refused", &|b| totals(b).refused);
+    line("  translated", &|b| totals(b).translated);
+    line("flows", &|b| totals(b).flows);
+    line("  answers", &|b| totals(b).answers);
+    line("  errors", &|b| totals(b).errors);
+    for (difference, name) in DIFFERENCES {
+        line(name, &|b| {
+            u64::try_from(report.count(*b, difference)).unwrap_or(u64::MAX)
+        });
+    }
+    text
+}
+
+fn shown(found: &Found) -> String {
+    format!(
+        "seed {} on {}: {}\n{}\n{}\n",
+        found.seed,
+        found.backend,
+        found.mismatch.difference,
+        found.policy.trim_end(),
+        found.mismatch.text
+    )
+}
+
+fn keep(directory: &Path, found: &Found) -> std::result::Result<(), Error> {
+    let name = format!("{}-{}.pol", found.seed, found.backend);
+    let commented: String = shown(found)
+        .lines()
+        .skip_while(|line| !line.starts_with("it "))
+        .fold(String::new(), |text, line| format!("{text}# {line}\n"));
+    let head = format!("# {}: {}\n", found.backend, found.mismatch.difference);
+    let text = format!("{head}{commented}{}", found.policy);
+    let write = || {
+        std::fs::create_dir_all(directory)?;
+        std::fs::write(directory.join(name), text)
+    };
+    write().map_err(|error| Error::environment(&error))
+}
