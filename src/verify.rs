@@ -39,6 +39,9 @@ pub(crate) struct Args {
     cases: Option<PathBuf>,
 }
 
+/// How many smaller policies are tried where a mismatch is found: about a minute's worth.
+const CALLS: usize = 150;
+
 const DIFFERENCES: [(Difference, &str); 4] = [
     (Difference::FalseAllow, "false allow"),
     (Difference::FalseDeny, "false deny"),
@@ -58,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result {
         policies: args.policies,
         packets: args.packets,
         seed: args.seed,
+        calls: CALLS,
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
     let all = args.policies;

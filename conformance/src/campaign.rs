@@ -13,9 +13,6 @@ use crate::duel::{Difference, Mismatch};
 use crate::totals::Totals;
 use crate::trial::{Subject, Tried, draw, smaller, trial};
 
-/// How many smaller policies are tried where a mismatch was found.
-const CALLS: usize = 150;
-
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -27,6 +24,8 @@ pub struct Settings {
     pub packets: u64,
     /// The seed of the first policy; the others follow.
     pub seed: u64,
+    /// How many smaller policies are tried where a mismatch is found.
+    pub calls: usize,
     /// How many policies at once, each on a processor of its own.
     pub workers: usize,
 }
@@ -128,7 +127,12 @@ fn one(
     } in &tried
     {
         if let Some(mismatch) = mismatch {
-            let policy = smaller(subject, (*backend, mismatch.difference), size, CALLS);
+            let policy = smaller(
+                subject,
+                (*backend, mismatch.difference),
+                size,
+                settings.calls,
+            );
             let again = Subject::new(&policy).map(|small| trial(&small, &[*backend], size));
             let of_small = again.transpose()?.into_iter().flatten();
             let mut of_small = of_small.filter_map(|tried| tried.mismatch);
