@@ -16,6 +16,8 @@ use crate::netlink::link;
 use sink::Sink;
 use tap::Tap;
 
+pub(super) use tap::{destination, sender};
+pub(super) use volley::is_refusal;
 pub use volley::{Observed, Origin, Throw};
 pub use way::Way;
 

@@ -111,14 +111,14 @@ impl Tap {
 }
 
 /// A socket that sends packets as they are, from their IP headers on.
-pub(super) fn sender(v6: bool) -> io::Result<Socket> {
+pub(in crate::lab) fn sender(v6: bool) -> io::Result<Socket> {
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let raw = Protocol::from(nix::libc::IPPROTO_RAW);
     Socket::new(domain, Type::RAW, Some(raw))
 }
 
 /// The destination of a packet.
-pub(super) fn destination(packet: &[u8]) -> Option<IpAddr> {
+pub(in crate::lab) fn destination(packet: &[u8]) -> Option<IpAddr> {
     match packet.first()? >> 4 {
         4 => {
             let octets: [u8; 4] = packet.get(16..20)?.try_into().ok()?;

@@ -258,7 +258,7 @@ fn senders(throws: &[Throw]) -> Result<Senders, LabError> {
 }
 
 /// Whether the kernel says that a packet was not let out.
-fn is_refusal(error: &io::Error) -> bool {
+pub(in crate::lab) fn is_refusal(error: &io::Error) -> bool {
     let number = error.raw_os_error().map(Errno::from_raw);
     matches!(
         number,
@@ -267,6 +267,7 @@ fn is_refusal(error: &io::Error) -> bool {
                 | Errno::EACCES
                 | Errno::ECONNREFUSED
                 | Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH
                 | Errno::ENOBUFS
         )
     )

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{FAR, NEAR, Stand};
 use crate::lab::LabError;
+use crate::lab::site::{destination, is_refusal, sender};
 use crate::sys;
 
 /// How long the machine may take.
@@ -124,14 +123,12 @@ impl Stand {
     }
 
     fn send_from_inside(&mut self, who: (u32, u32), packet: &[u8]) -> Result<(), LabError> {
-        let to = destination(packet);
+        let to = destination(packet).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         let key = (to.is_ipv6(), who.0, who.1);
         if !self.senders.contains_key(&key) {
             let opened = self.machine.run(|| {
                 sys::become_on_this_thread(Some(who.0), Some(who.1))?;
-                let domain = if key.0 { Domain::IPV6 } else { Domain::IPV4 };
-                let raw = Protocol::from(nix::libc::IPPROTO_RAW);
-                Socket::new(domain, Type::RAW, Some(raw))
+                sender(key.0)
             })?;
             let what = format!("send as user {}, group {}", who.0, who.1);
             self.senders
@@ -155,31 +152,4 @@ fn ethertype(packet: &[u8]) -> [u8; 2] {
         Some(6) => [0x86, 0xdd],
         _ => [0x08, 0x00],
     }
-}
-
-fn destination(packet: &[u8]) -> IpAddr {
-    let octets = |at: usize| packet.get(at..).unwrap_or_default();
-    if packet.first().is_some_and(|byte| byte >> 4 == 6) {
-        let found: Option<[u8; 16]> = octets(24).first_chunk().copied();
-        found.map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from).into()
-    } else {
-        let found: Option<[u8; 4]> = octets(16).first_chunk().copied();
-        found.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from).into()
-    }
-}
-
-/// Whether the kernel says that a packet was not let out.
-fn is_refusal(error: &io::Error) -> bool {
-    let number = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        number,
-        Some(
-            Errno::EPERM
-                | Errno::EACCES
-                | Errno::ECONNREFUSED
-                | Errno::EHOSTUNREACH
-                | Errno::ENETUNREACH
-                | Errno::ENOBUFS
-        )
-    )
 }
