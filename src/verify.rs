@@ -3,26 +3,41 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use polc_conformance::{Backend, Difference, Found, Report, Settings, campaign};
+use polc_compiler::Files as _;
+use polc_conformance::{
+    Backend, Difference, Found, Origin, Report, Settings, Subject, campaign, campaign_of,
+};
 use polc_runtime_loader::lab::running_as_root;
 
 use crate::exit::{Error, Outcome, Result};
 use crate::out;
+use crate::paths;
 use crate::progress::Progress;
+use crate::session::{CompileArgs, Disk, Session};
 
-/// Send packets through random policies on the live kernel, and compare what becomes of them with
-/// what the language says.
+/// Send packets through policies on the live kernel, and compare what becomes of them with what the
+/// language says.
+///
+/// Without paths, the policies are random ones. Directories are searched for `.pol` files.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many policies
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// Policies, or directories of policies
+    paths: Vec<PathBuf>,
+
+    /// How many random policies on each target; those that it cannot express do not count
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        conflicts_with = "paths"
+    )]
     policies: u64,
 
     /// How many packets of each policy and target
     #[arg(long, value_name = "N", default_value_t = 2000)]
     packets: u64,
 
-    /// The seed of the first policy; the others follow
+    /// The seed of the first policy, the others follow; of given policies, that of the packets
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
@@ -35,18 +50,22 @@ pub(crate) struct Args {
     coverage: bool,
 
     /// Write the smallest policy found for each mismatch, and the mismatch, to this directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "paths")]
     cases: Option<PathBuf>,
+
+    #[command(flatten)]
+    compile: CompileArgs,
 }
 
 /// How many smaller policies are tried where a mismatch is found: about a minute's worth.
 const CALLS: usize = 150;
 
-const DIFFERENCES: [(Difference, &str); 4] = [
+const DIFFERENCES: [(Difference, &str); 5] = [
     (Difference::FalseAllow, "false allow"),
     (Difference::FalseDeny, "false deny"),
     (Difference::Form, "other packet"),
     (Difference::Answer, "other answer"),
+    (Difference::Refused, "refused"),
 ];
 
 pub(crate) fn run(args: &Args) -> Result {
@@ -55,7 +74,6 @@ pub(crate) fn run(args: &Args) -> Result {
         let problem = "only root can try all targets".to_owned();
         return Err(Error::Environment(problem));
     }
-    let progress = Progress::new("trying policies");
     let settings = Settings {
         backends,
         policies: args.policies,
@@ -64,10 +82,14 @@ pub(crate) fn run(args: &Args) -> Result {
         calls: CALLS,
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
     };
-    let all = args.policies;
-    let step = |done| progress.step(&format!("{done} of {all} policies tried"));
-    let report = campaign(&settings, step).map_err(|error| Error::environment(&error))?;
-    drop(progress);
+    let report = if args.paths.is_empty() {
+        random(&settings)?
+    } else {
+        match given(args, &settings)? {
+            Some(report) => report,
+            None => return Ok(Outcome::DoesNotCompile),
+        }
+    };
     let mut text = table(&settings, &report);
     if args.coverage {
         let _ = write!(text, "\n{}", report.coverage);
@@ -84,6 +106,36 @@ pub(crate) fn run(args: &Args) -> Result {
     } else {
         Outcome::Findings
     })
+}
+
+fn random(settings: &Settings) -> std::result::Result<Report, Error> {
+    let progress = Progress::new("trying policies");
+    let step = |drawn, left| progress.step(&format!("{drawn} policies tried, {left} trials left"));
+    campaign(settings, step).map_err(|error| Error::environment(&error))
+}
+
+/// Tries the policies of the command line; none if one of them does not compile.
+fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<Report>, Error> {
+    let mut subjects = Vec::new();
+    for path in paths::policies(&args.paths)? {
+        let session = Session::open(&path, &args.compile)?;
+        let name = path.display().to_string();
+        if session.compilation.ir.is_none() {
+            session.report();
+            return Ok(None);
+        }
+        let text = Disk.read(&name);
+        let text = text.map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
+        match Subject::given((&name, &text), &Disk, session.options) {
+            Ok(subject) => subjects.push((name, subject)),
+            Err(why) => eprintln!("polc: `{name}` is not tried: {why}"),
+        }
+    }
+    let progress = Progress::new("trying policies");
+    let all = subjects.len();
+    let step = |done| progress.step(&format!("{done} of {all} policies tried"));
+    let report = campaign_of(&subjects, settings, step);
+    Ok(Some(report.map_err(|error| Error::environment(&error))?))
 }
 
 fn backends(names: &[String]) -> std::result::Result<Vec<Backend>, Error> {
@@ -107,7 +159,12 @@ fn backends(names: &[String]) -> std::result::Result<Vec<Backend>, Error> {
 
 /// One column for each backend.
 fn table(settings: &Settings, report: &Report) -> String {
-    let mut text = format!("{:<15}", "");
+    let mut text = String::new();
+    if report.drawn > 0 {
+        let (first, last) = (settings.seed, settings.seed.wrapping_add(report.drawn - 1));
+        let _ = writeln!(text, "seeds {first} to {last}");
+    }
+    let _ = write!(text, "{:<15}", "");
     for backend in &settings.backends {
         let _ = write!(text, "{:>16}", backend.name());
     }
@@ -125,11 +182,12 @@ fn table(settings: &Settings, report: &Report) -> String {
     line("packets", &|b| totals(b).packets);
     line("  passed", &|b| totals(b).passed);
     line("  dropped", &|b| totals(b).dropped);
-    line("  refused", &|b| totals(b).refused);
+    line("  rejected", &|b| totals(b).refused);
     line("  translated", &|b| totals(b).translated);
     line("flows", &|b| totals(b).flows);
     line("  answers", &|b| totals(b).answers);
     line("  errors", &|b| totals(b).errors);
+    line("not compared", &|b| totals(b).unclear);
     for (difference, name) in DIFFERENCES {
         line(name, &|b| {
             u64::try_from(report.count(*b, difference)).unwrap_or(u64::MAX)
@@ -139,24 +197,30 @@ fn table(settings: &Settings, report: &Report) -> String {
 }
 
 fn shown(found: &Found) -> String {
+    let Found {
+        of,
+        backend,
+        mismatch,
+        smaller,
+    } = found;
+    let policy = smaller.as_deref().map(str::trim_end).unwrap_or_default();
     format!(
-        "seed {} on {}: {}\n{}\n{}\n",
-        found.seed,
-        found.backend,
-        found.mismatch.difference,
-        found.policy.trim_end(),
-        found.mismatch.text
+        "{of} on {backend}: {}\n{policy}\n{}\n",
+        mismatch.difference, mismatch.text
     )
 }
 
 fn keep(directory: &Path, found: &Found) -> std::result::Result<(), Error> {
-    let name = format!("{}-{}.pol", found.seed, found.backend);
+    let (Origin::Seed(seed), Some(policy)) = (&found.of, &found.smaller) else {
+        return Ok(());
+    };
+    let name = format!("{seed}-{}.pol", found.backend);
     let commented: String = shown(found)
         .lines()
         .skip_while(|line| !line.starts_with("it "))
         .fold(String::new(), |text, line| format!("{text}# {line}\n"));
     let head = format!("# {}: {}\n", found.backend, found.mismatch.difference);
-    let text = format!("{head}{commented}{}", found.policy);
+    let text = format!("{head}{commented}{policy}");
     let write = || {
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join(name), text)

@@ -1,8 +1,8 @@
 //! Many random policies on all backends.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polc_generator::{Coverage, Feature, Shape};
 use polc_runtime_loader::lab::stay_on_processor;
@@ -10,15 +10,19 @@ use polc_runtime_loader::lab::stay_on_processor;
 use crate::Error;
 use crate::backend::Backend;
 use crate::duel::{Difference, Mismatch};
+use crate::subject::Subject;
 use crate::totals::Totals;
-use crate::trial::{Subject, Tried, draw, smaller, trial};
+use crate::trial::{Tried, draw, smaller, trial};
+
+/// So many times more policies are drawn at most than each backend is to have: not every one can be expressed.
+const MOST_DRAWS: u64 = 40;
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// On what.
     pub backends: Vec<Backend>,
-    /// How many policies.
+    /// How many policies on each of them.
     pub policies: u64,
     /// How many packets of each policy, at least.
     pub packets: u64,
@@ -39,46 +43,85 @@ pub struct Report {
     pub found: Vec<Found>,
     /// Which words of the language the policies used.
     pub coverage: Coverage,
+    /// How many policies were drawn, from the first seed on.
+    pub drawn: u64,
 }
 
-/// A mismatch, and a small policy that leads to it.
+/// A mismatch.
 #[derive(Debug)]
 pub struct Found {
-    /// The policy's seed.
-    pub seed: u64,
+    /// Of which policy: its seed, or what it is called.
+    pub of: Origin,
     /// The backend.
     pub backend: Backend,
-    /// How they differ, of the smaller policy.
+    /// How they differ; of the smaller policy if there is one.
     pub mismatch: Mismatch,
-    /// The smaller policy.
-    pub policy: String,
+    /// A small policy that leads to it, where the policy was a random one.
+    pub smaller: Option<String>,
 }
 
-/// Tries random policies. `progress` is told how many are done.
-pub fn campaign(settings: &Settings, progress: impl Fn(u64) + Sync) -> Result<Report, Error> {
-    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// It was made up from this seed.
+    Seed(u64),
+    /// It was given, under this name.
+    Given(String),
+}
+
+/// Tries given policies, by name, each once. `progress` is told how many are done.
+pub fn campaign_of(
+    subjects: &[(String, Subject)],
+    settings: &Settings,
+    progress: impl Fn(usize),
+) -> Result<Report, Error> {
+    stay_on_processor(0)?;
+    let mut report = Report::default();
+    for (done, (name, subject)) in subjects.iter().enumerate() {
+        progress(done);
+        let tried = trial(
+            subject,
+            &settings.backends,
+            (settings.seed, settings.packets),
+        )?;
+        let found = tried.iter().filter_map(|tried| {
+            Some(Found {
+                of: Origin::Given(name.clone()),
+                backend: tried.backend,
+                mismatch: tried.mismatch.clone()?,
+                smaller: None,
+            })
+        });
+        let found = found.collect();
+        report.add(subject, tried, found);
+    }
+    Ok(report)
+}
+
+/// Tries random policies. `progress` is told how many have been drawn, and how many trials are left.
+pub fn campaign(settings: &Settings, progress: impl Fn(u64, u64) + Sync) -> Result<Report, Error> {
+    let left = Mutex::new(Left::new(settings));
     let report = Mutex::new(Report::default());
     let work = |worker: usize| -> Result<(), Error> {
         stay_on_processor(worker)?;
         loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= settings.policies {
+            let Some((number, backends)) = lock(&left).next() else {
                 return Ok(());
-            }
+            };
             let seed = settings.seed.wrapping_add(number);
-            if let Some(subject) = draw(seed, &shape(seed)) {
-                let (tried, found) = one(settings, seed, &subject)?;
-                let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                report.coverage.add(&subject.text);
-                for Tried {
-                    backend, totals, ..
-                } in tried
-                {
-                    *report.totals.entry(backend).or_default() += totals;
-                }
-                report.found.extend(found);
+            let Some(subject) = draw(seed, &shape(seed)) else {
+                continue;
+            };
+            let (tried, found) = one(settings, &backends, seed, &subject)?;
+            let mut left = lock(&left);
+            for tried in &tried {
+                left.had(tried);
             }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            progress(left.drawn, left.trials.values().sum());
+            drop(left);
+            let mut report = lock(&report);
+            report.drawn = report.drawn.max(number + 1);
+            report.add(&subject, tried, found);
         }
     };
     std::thread::scope(|scope| {
@@ -96,31 +139,77 @@ pub fn campaign(settings: &Settings, progress: impl Fn(u64) + Sync) -> Result<Re
     let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report
         .found
-        .sort_by_key(|found| (found.seed, found.backend));
+        .sort_by_key(|found| (found.of.clone(), found.backend));
     Ok(report)
 }
 
-/// Sections whose packets are judged one by one are in a third of the policies, which have no steer: what targets
-/// do with `to original`, `strict` and steered flows there is not compared.
-fn shape(seed: u64) -> Shape {
-    if !seed.is_multiple_of(3) {
-        return Shape::default();
+/// What is still to be done.
+struct Left {
+    /// How many policies have been drawn, and how many may be.
+    drawn: u64,
+    most: u64,
+    /// How many each backend still needs.
+    trials: BTreeMap<Backend, u64>,
+}
+
+impl Left {
+    fn new(settings: &Settings) -> Self {
+        let backends = settings.backends.iter();
+        Self {
+            drawn: 0,
+            most: settings.policies.saturating_mul(MOST_DRAWS),
+            trials: backends.map(|b| (*b, settings.policies)).collect(),
+        }
     }
-    let without = [Feature::Original, Feature::Strict];
-    let shape = Shape {
-        steer: 0,
-        ..Shape::default().with(Feature::Stateless)
-    };
-    without.into_iter().fold(shape, Shape::without)
+
+    /// The number of the next policy, and what it is to be tried with.
+    fn next(&mut self) -> Option<(u64, Vec<Backend>)> {
+        let needing = self.trials.iter().filter(|(_, left)| **left > 0);
+        let needing: Vec<Backend> = needing.map(|(backend, _)| *backend).collect();
+        if needing.is_empty() || self.drawn >= self.most {
+            return None;
+        }
+        self.drawn += 1;
+        Some((self.drawn - 1, needing))
+    }
+
+    fn had(&mut self, tried: &Tried) {
+        if let Some(left) = self.trials.get_mut(&tried.backend) {
+            *left = left.saturating_sub(tried.totals.policies);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shapes in turn: of all there is; where packets are judged one by one; and twice of what all targets know.
+/// Where packets are judged one by one there is no steer: what targets do with `to original`, `strict` and
+/// steered flows there is not compared.
+fn shape(seed: u64) -> Shape {
+    match seed % 4 {
+        0 => Shape::default(),
+        1 => {
+            let without = [Feature::Original, Feature::Strict];
+            let shape = Shape {
+                steer: 0,
+                ..Shape::default().with(Feature::Stateless)
+            };
+            without.into_iter().fold(shape, Shape::without)
+        }
+        _ => Shape::default().without(Feature::Uncommon),
+    }
 }
 
 fn one(
     settings: &Settings,
+    backends: &[Backend],
     seed: u64,
     subject: &Subject,
 ) -> Result<(Vec<Tried>, Vec<Found>), Error> {
     let size = (seed, settings.packets);
-    let tried = trial(subject, &settings.backends, size)?;
+    let tried = trial(subject, backends, size)?;
     let mut found = Vec::new();
     for Tried {
         backend, mismatch, ..
@@ -137,17 +226,34 @@ fn one(
             let of_small = again.transpose()?.into_iter().flatten();
             let mut of_small = of_small.filter_map(|tried| tried.mismatch);
             found.push(Found {
-                seed,
+                of: Origin::Seed(seed),
                 backend: *backend,
                 mismatch: of_small.next().unwrap_or_else(|| mismatch.clone()),
-                policy,
+                smaller: Some(policy),
             });
         }
     }
     Ok((tried, found))
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(seed) => write!(f, "seed {seed}"),
+            Self::Given(name) => f.write_str(name),
+        }
+    }
+}
+
 impl Report {
+    fn add(&mut self, subject: &Subject, tried: Vec<Tried>, found: Vec<Found>) {
+        self.coverage.add(&subject.text);
+        for tried in tried {
+            *self.totals.entry(tried.backend).or_default() += tried.totals;
+        }
+        self.found.extend(found);
+    }
+
     /// How often a backend differs in one way.
     pub fn count(&self, backend: Backend, difference: Difference) -> usize {
         let here = |f: &&Found| f.backend == backend && f.mismatch.difference == difference;

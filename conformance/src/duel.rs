@@ -7,7 +7,7 @@ use fastrand::Rng;
 use polc_bundle::Bundle;
 use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
-use polc_compiler::interpret::{State, Steered};
+use polc_compiler::interpret::{RuleId, State, Steered};
 use polc_compiler::ir::Ir;
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
@@ -17,7 +17,7 @@ use crate::backend::Backend;
 use crate::machine::Machine;
 use crate::net::Net;
 use crate::predict::{Fate, Judged, Oracle, is_answered};
-use crate::shot::{Pair, SCTP, Shot, TCP, has_ports};
+use crate::shot::{SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
 use crate::totals::Totals;
@@ -41,6 +41,8 @@ pub enum Difference {
     Answer,
     /// It passed elsewhere, as another packet, or with another mark.
     Form,
+    /// There was no packet: the kernel does not take what the target makes of the policy.
+    Refused,
 }
 
 /// A packet about which a backend and the interpreter differ.
@@ -55,12 +57,22 @@ pub struct Mismatch {
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
     net: &'d Net,
+    backend: Backend,
     oracle: Oracle<'d>,
     machine: Machine,
     table: Table,
     pub(crate) totals: Totals,
     /// What has happened, the newest last.
-    history: Vec<(Pair, String)>,
+    history: Vec<Event>,
+}
+
+/// A packet, who decided about it, and what became of it.
+#[derive(Debug)]
+struct Event {
+    shot: Shot,
+    way: Way,
+    by: Option<RuleId>,
+    fate: Fate,
 }
 
 /// What was seen of a packet.
@@ -83,6 +95,7 @@ impl<'d> Duel<'d> {
         }
         Ok(Self {
             net,
+            backend,
             oracle: Oracle::new(ir, net, state),
             machine: Machine::new(bundle, (ir, net), backend, up)?,
             table: Table::default(),
@@ -96,7 +109,7 @@ impl<'d> Duel<'d> {
         let net = self.net;
         let maker = Maker { net };
         let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
-        while self.totals.packets < packets {
+        while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
@@ -135,13 +148,29 @@ impl<'d> Duel<'d> {
     }
 
     fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
-        self.totals.packets += 1;
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
         let table = &self.table;
+        if let Some(part) = &attempt.part
+            && table.get(part.flow).is_none()
+        {
+            // A packet sent with it has put its flow in doubt.
+            self.totals.unclear += 1;
+            return Ok(());
+        }
         let taken = |shot: &Shot| table.has_left(shot.pair());
         let fate = self.oracle.fate(attempt, &judged, port, taken);
+        if let Fate::Passed(exit, expected) = &fate
+            && judged.opened
+            && let flow = self.flow(attempt, &judged, (*exit, expected))
+            && self.collides(&flow)
+        {
+            // The first one's place is taken, or the second one has none.
+            self.table.insert(flow);
+            self.totals.unclear += 1;
+            return Ok(());
+        }
         let complain = |difference, what: String| Mismatch {
             difference,
             text: self.describe(attempt, &judged, &fate, seen, &what),
@@ -172,10 +201,23 @@ impl<'d> Duel<'d> {
         Ok(())
     }
 
+    /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
+    /// lose its packets: where there are no ports, and with eBPF where both go to one end from one.
+    fn collides(&self, flow: &Flow) -> bool {
+        let first = &flow.first;
+        let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
+        let ported = first.is_icmp() || has_ports(first.proto);
+        let moved = flow.outer != (first.source, first.dest);
+        let steered = flow.inner.1 != first.dest && !first.is_icmp();
+        (!ported && moved && taken(flow.outer))
+            || (self.backend == Backend::Ebpf && steered && taken(flow.inner))
+    }
+
     /// Counts it, and keeps what may explain what comes later.
     fn note(&mut self, attempt: &Attempt, judged: &Judged, fate: &Fate) {
         let shot = &attempt.shot;
         let totals = &mut self.totals;
+        totals.packets += 1;
         match fate {
             Fate::Passed(_, expected) => {
                 totals.passed += 1;
@@ -191,14 +233,15 @@ impl<'d> Duel<'d> {
             _ => {}
         }
         totals.flows += u64::from(judged.opened);
-        let text = format!(
-            "{:?} {shot:?}\n    {:?} {fate:?}",
-            attempt.way, judged.decision.by
-        );
         if self.history.len() >= 4_000 {
             self.history.drain(..2_000);
         }
-        self.history.push((shot.pair(), text));
+        self.history.push(Event {
+            shot: shot.clone(),
+            way: attempt.way,
+            by: judged.decision.by,
+            fate: fate.clone(),
+        });
     }
 
     fn remember(&mut self, attempt: &Attempt, judged: &Judged, fate: &Fate) {
@@ -215,6 +258,7 @@ impl<'d> Duel<'d> {
         if let Some(part) = &attempt.part {
             if let (Some(flow), Kind::Forth | Kind::Answer) =
                 (self.table.get_mut(part.flow), part.kind)
+                && !judged.decision.notrack
             {
                 flow.had(shot.flags, part.kind == Kind::Answer);
                 if flow.is_over() {
@@ -228,7 +272,6 @@ impl<'d> Duel<'d> {
             return;
         }
         let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
-        let captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));
         // A source port that another one's was in the way of is unknown to the interpreter.
         let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();
         // Netfilter asks for more of an association of SCTP than packets here have.
@@ -237,11 +280,18 @@ impl<'d> Duel<'d> {
             self.table.avoid(expected.pair());
             return;
         }
-        let mut flow = Flow::new(shot.clone(), attempt.way, *exit, judged.detour.clone());
+        let flow = self.flow(attempt, judged, (*exit, expected));
+        self.table.insert(flow);
+    }
+
+    /// The flow that a packet has opened.
+    fn flow(&self, attempt: &Attempt, judged: &Judged, (exit, expected): (Exit, &Shot)) -> Flow {
+        let shot = &attempt.shot;
+        let mut flow = Flow::new(shot.clone(), attempt.way, exit, judged.detour.clone());
         flow.inner = (shot.source, self.oracle.steered(attempt, &judged.decision));
         flow.outer = (expected.source, expected.dest);
-        flow.captured = captured;
-        self.table.insert(flow);
+        flow.captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));
+        flow
     }
 
     fn describe(
@@ -254,9 +304,14 @@ impl<'d> Duel<'d> {
     ) -> String {
         let shot = &attempt.shot;
         let quoted = shot.quote.as_ref().map(|(quoted, _)| quoted.pair());
-        let about = |(pair, _): &&(Pair, String)| *pair == shot.pair() || Some(*pair) == quoted;
+        let about = |event: &&Event| {
+            let pair = event.shot.pair();
+            pair == shot.pair() || Some(pair) == quoted
+        };
         let before = self.history.iter().rev().filter(about).take(8);
-        let before: Vec<&str> = before.map(|(_, text)| text.as_str()).collect();
+        let before: Vec<String> = before
+            .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
+            .collect();
         let passed = seen.passed.iter().map(|c| {
             let read = parse(&Frame::whole(Link::Raw, &c.packet));
             format!("{:?} mark {:#x} {:02x?} {read:?}", c.by, c.mark, c.packet)
@@ -349,6 +404,7 @@ impl fmt::Display for Difference {
             Self::FalseDeny => "false deny",
             Self::Answer => "other answer",
             Self::Form => "other packet",
+            Self::Refused => "refused",
         })
     }
 }

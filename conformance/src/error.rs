@@ -2,6 +2,7 @@
 
 use std::io;
 
+use polc_bundle::BundleError;
 use polc_runtime_loader::ApplyError;
 use polc_runtime_loader::lab::LabError;
 
@@ -16,6 +17,9 @@ pub enum Error {
     /// There is no place for the loader's state.
     #[error("cannot make a directory: {0}")]
     Directory(io::Error),
+    /// A bundle could not be made anew.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The loader's, where a policy that compiles cannot be put in force.
     #[error("the policy cannot be put in force with {backend}: {problem}")]
     Apply {

@@ -34,6 +34,7 @@ impl Machine {
         backend: Backend,
         up: &[bool],
     ) -> Result<Self, Error> {
+        let bundle = &framed(bundle)?;
         let stand = Stand::new(&spec(bundle, ir, net, up))?;
         let state = TempDir::new().map_err(Error::Directory)?;
         let machine = Self {
@@ -85,6 +86,21 @@ impl Drop for Machine {
             let _ = remove(Some(self.name()), Some(self.state.path()));
         }
     }
+}
+
+/// The same bundle without programs for interfaces without frames, of which there are none here.
+fn framed(bundle: &Bundle) -> Result<Bundle, Error> {
+    let mut manifest = bundle.manifest().clone();
+    if manifest.programs.is_empty() {
+        // Its files say which generation they are.
+        return Ok(bundle.clone());
+    }
+    for program in &mut manifest.programs {
+        program.bare = None;
+    }
+    let files = bundle.manifest().files.iter();
+    let contents = files.filter_map(|f| Some((f.path.clone(), bundle.bytes(&f.path)?.to_vec())));
+    Ok(Bundle::new(manifest, contents.collect())?)
 }
 
 fn spec(bundle: &Bundle, ir: &Ir, net: &Net, up: &[bool]) -> StandSpec {

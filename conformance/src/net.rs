@@ -44,6 +44,8 @@ pub(crate) struct Net {
     pub(crate) ports: Vec<u16>,
     /// Users and groups that send.
     pub(crate) senders: Vec<(u32, u32)>,
+    /// Whether there are packets of IPv6, or of IPv4, alone.
+    pub(crate) only: Option<bool>,
     all: Vec<IpAddr>,
 }
 
@@ -96,6 +98,7 @@ impl Net {
             hosts,
             ports: ports(ir, rng),
             senders: senders(ir, rng),
+            only: None,
             all,
         }
     }

@@ -286,12 +286,15 @@ pub(crate) fn is_answered(shot: &Shot) -> bool {
 /// Whether answers to refused packets may be refused themselves: they belong to no flow where packets are judged
 /// one by one, and with eBPF those to this host's own packets come in by the interface, where guard is.
 fn judges_answers(ir: &Ir) -> bool {
+    is_flowless(ir) || !ir.guard.is_empty()
+}
+
+/// Whether some packets are judged one by one.
+pub(crate) fn is_flowless(ir: &Ir) -> bool {
     let stateless = ir
         .blocks
         .iter()
         .any(|b| b.stateless && b.stage == Stage::Filter);
     let mut rules = ir.rules();
-    stateless
-        || !ir.guard.is_empty()
-        || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
+    stateless || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
 }

@@ -23,6 +23,8 @@ pub struct Totals {
     pub answers: u64,
     /// ICMP errors about packets of flows.
     pub errors: u64,
+    /// Packets about which nothing is known, because another flow looks like theirs.
+    pub unclear: u64,
     /// Packets that got another address or port.
     pub translated: u64,
 }
@@ -38,6 +40,7 @@ impl AddAssign for Totals {
         self.flows += other.flows;
         self.answers += other.answers;
         self.errors += other.errors;
+        self.unclear += other.unclear;
         self.translated += other.translated;
     }
 }

@@ -88,7 +88,8 @@ impl Maker<'_> {
 
     /// A packet of no flow.
     fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
-        let v6 = rng.bool();
+        let either = rng.bool();
+        let v6 = self.net.only.unwrap_or(either);
         let arrives = rng.u8(..) < 176;
         let (from, to) = if arrives {
             (Some(false), None)

@@ -3,35 +3,16 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use polc_bundle::Bundle;
-use polc_compiler::field::IP_TTL;
-use polc_compiler::inline::live::unnumbered;
-use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rate, Stage, TimeUnit};
-use polc_compiler::target::{self, Options};
-use polc_compiler::{Compilation, Files, compile};
+use polc_compiler::target::Options;
 use polc_generator::{Shape, valid_policy};
 
 use crate::Error;
 use crate::backend::Backend;
 use crate::duel::{Difference, Duel, Mismatch};
-use crate::fault::Fault;
 use crate::minimise;
 use crate::net::Net;
+use crate::subject::{Subject, counts_own_answers};
 use crate::totals::Totals;
-
-/// The numbers that users and groups get which a policy names.
-const FIRST_NUMBER: u32 = 61_200;
-
-/// A policy to be tried.
-pub struct Subject {
-    /// Its text.
-    pub text: String,
-    compilation: Compilation,
-    ir: Ir,
-    /// A bug that the compiler is to have.
-    fault: Option<Fault>,
-}
 
 /// What a trial came to.
 #[derive(Debug)]
@@ -42,113 +23,6 @@ pub struct Tried {
     pub totals: Totals,
     /// Where they differ, if they do.
     pub mismatch: Option<Mismatch>,
-}
-
-/// More live flows than packets open.
-const MANY_FLOWS: u32 = 20_000;
-
-struct NoFiles;
-
-impl Files for NoFiles {
-    fn read(&self, path: &str) -> std::io::Result<String> {
-        Err(std::io::Error::other(format!(
-            "`{path}`: there are no files here"
-        )))
-    }
-}
-
-impl Subject {
-    /// A policy that compiles, and whose senders can be played.
-    pub fn new(text: &str) -> Option<Self> {
-        let mut options = polc_compiler::Options {
-            as_of: "2026-01-01".to_owned(),
-            ..polc_compiler::Options::default()
-        };
-        let first = compile("random.pol", text, &NoFiles, &options);
-        let names = unnumbered(first.ir.as_ref()?);
-        for (number, (kind, name)) in (FIRST_NUMBER..).zip(names) {
-            match kind {
-                PrincipalKind::Group => options.groups.insert(name, number),
-                _ => options.users.insert(name, number),
-            };
-        }
-        let compilation = compile("random.pol", text, &NoFiles, &options);
-        let mut ir = compilation.ir.clone()?;
-        if !is_playable(&ir) {
-            return None;
-        }
-        stand_still(&mut ir);
-        Some(Self {
-            text: text.to_owned(),
-            compilation,
-            ir,
-            fault: None,
-        })
-    }
-
-    /// The same policy, as a compiler with this bug understands it; none where the bug makes no difference to
-    /// what is compiled.
-    #[must_use]
-    pub fn with(self, fault: Fault) -> Option<Self> {
-        fault.plant(&self.ir)?;
-        Some(Self {
-            fault: Some(fault),
-            ..self
-        })
-    }
-
-    /// What a target makes of it; none if it cannot express it.
-    fn bundle(&self, backend: Backend, options: &Options) -> Option<Bundle> {
-        let target = target::find(backend.target())?;
-        let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
-        let ir = planted.as_ref().unwrap_or(&self.ir);
-        let sources = &self.compilation.sources;
-        if let Ok(bundle) = target.emit(ir, sources, options) {
-            return Some(bundle);
-        }
-        let right = target.emit(&self.ir, sources, options).ok()?;
-        self.fault?.patch(&right)
-    }
-}
-
-/// Whether the language and the laboratory say enough of a policy's packets: control groups are not made
-/// here, and targets see a forwarded packet's time to live when the kernel has lowered it already.
-fn is_playable(ir: &Ir) -> bool {
-    let rules = ir.rules().all(|(stage, rule)| {
-        let lowered = matches!(stage, Stage::Filter | Stage::Egress);
-        let plain = |cube: &Cube| !(lowered && cube.fields.contains_key(&IP_TTL));
-        rule.cubes
-            .iter()
-            .all(|cube| plain(cube) && !names_senders(cube))
-    });
-    let mut senders = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
-    rules && !senders.any(names_senders)
-}
-
-fn names_senders(cube: &Cube) -> bool {
-    let mut atoms = cube.atoms.keys();
-    atoms.any(|atom| matches!(atom, Atom::Principal(..)))
-}
-
-/// Makes of a policy one to which it makes no difference how late it is: tokens come by the hour, and
-/// what is idle stays so long, and no limit of live flows is met.
-fn stand_still(ir: &mut Ir) {
-    for bucket in &mut ir.buckets {
-        bucket.rate = match bucket.rate {
-            Rate::Packets { burst, .. } => Rate::Packets {
-                count: 1,
-                per: TimeUnit::Hour,
-                burst,
-            },
-            // Netfilter counts flows for a while that were never admitted.
-            Rate::Flows { .. } => Rate::Flows { count: MANY_FLOWS },
-            bytes @ Rate::Bytes { .. } => bytes,
-        };
-        bucket.idle = None;
-    }
-    for set in &mut ir.dynamic {
-        set.idle = set.idle.map(|_| 86_400_000);
-    }
 }
 
 /// A random policy that can be tried.
@@ -164,7 +38,10 @@ pub fn trial(
     (seed, packets): (u64, u64),
 ) -> Result<Vec<Tried>, Error> {
     let mut rng = Rng::with_seed(seed);
-    let net = Net::around(&subject.ir, &mut rng);
+    let mut net = Net::around(&subject.ir, &mut rng);
+    if counts_own_answers(&subject.ir) {
+        net.senders.clear();
+    }
     let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
     let options = Options {
         flows: 65_536,
@@ -188,9 +65,23 @@ pub fn trial(
             continue;
         };
         totals.policies = 1;
-        let mut duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options))?;
-        let mismatch = duel.run(&mut Rng::with_seed(traffic), packets)?;
-        totals += duel.totals;
+        let mut rng = Rng::with_seed(traffic);
+        // What a target counts for each family is compared for one.
+        let v6 = rng.bool();
+        net.only = subject.is_approximated(*backend, &options).then_some(v6);
+        let duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options));
+        let mismatch = match duel {
+            Ok(mut duel) => {
+                let mismatch = duel.run(&mut rng, packets)?;
+                totals += duel.totals;
+                mismatch
+            }
+            Err(Error::Apply { problem, .. }) => Some(Mismatch {
+                difference: Difference::Refused,
+                text: problem,
+            }),
+            Err(error) => return Err(error),
+        };
         tried.push(Tried {
             backend: *backend,
             totals,

@@ -35,7 +35,7 @@ fn random_policies_are_judged_alike() {
         calls: 0,
         workers: 2,
     };
-    let report = campaign(&settings, |_| {}).unwrap();
+    let report = campaign(&settings, |_, _| {}).unwrap();
     for (backend, totals) in &report.totals {
         eprintln!("{backend}: {totals:?}");
         assert!(totals.policies > 0 && totals.passed > 0 && totals.translated > 0);

@@ -53,11 +53,14 @@ pub enum Feature {
     Stateless,
     /// Owners, tickets, notes and dates.
     Metadata,
+    /// What a target cannot express: fields of frames, `down direct`, sets of pairs, `full within`, rates in
+    /// bytes and of flows, and some others.
+    Uncommon,
 }
 
 impl Feature {
     /// All.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Families,
         Self::Sets,
         Self::Dynamic,
@@ -82,6 +85,7 @@ impl Feature {
         Self::Strict,
         Self::Stateless,
         Self::Metadata,
+        Self::Uncommon,
     ];
 }
 

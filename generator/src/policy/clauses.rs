@@ -236,22 +236,24 @@ impl Writer<'_> {
         {
             return name;
         }
-        let rate = match stage {
-            Stage::Guard => self.dice.word(&[
+        let rates: &[&'static str] = if stage == Stage::Guard {
+            &[
                 "10/s",
                 "100 packets/s burst 20",
                 "10k bytes/s",
                 "50 packets/s burst 9 per source",
-            ]),
-            _ => self.dice.word(&[
+            ]
+        } else {
+            &[
                 "10/s",
                 "6/min burst 9 per source",
                 "20 flows per source",
                 "5 flows",
                 "10 flows/s per dest",
-            ]),
+            ]
         };
-        rate.to_owned()
+        let uncommon = ["10k bytes/s", "20 flows per source", "5 flows"];
+        self.common_word(rates, &uncommon).to_owned()
     }
 
     /// A `log` clause.

@@ -1,7 +1,10 @@
 //! Conditions of `when`.
 
-use super::fields::{FRAME, ICMP, IFACES, NETWORK, PROTOCOL, TCP, TRACKED, Table, UDP, asked};
+use super::fields::{
+    FRAME, ICMP, IFACES, NETWORK, PROTOCOL, TCP, TRACKED, Table, UDP, UNCOMMON, asked,
+};
 use super::{End, Family, Proto, Scope, Stage, Writer};
+use crate::shape::Feature;
 
 impl Writer<'_> {
     /// A `when` clause that some packets of the scope and the protocol satisfy.
@@ -21,7 +24,7 @@ impl Writer<'_> {
     }
 
     fn comparison(&mut self, scope: Scope, proto: Proto) -> String {
-        if scope.stage == Stage::Guard && self.dice.chance(15) {
+        if scope.stage == Stage::Guard && self.uses(Feature::Uncommon, 15) {
             return "ip.fragment".to_owned();
         }
         let tracked = scope.stage != Stage::Guard;
@@ -35,7 +38,7 @@ impl Writer<'_> {
         if scope.ingress == End::Open && proto != Proto::Other && self.dice.chance(10) {
             return self.ask(&[IFACES]);
         }
-        if scope.ingress == End::Wire && self.dice.chance(15) {
+        if scope.ingress == End::Wire && self.uses(Feature::Uncommon, 15) {
             return self.ask(&[FRAME]);
         }
         let oif = matches!(scope.stage, Stage::Filter | Stage::Egress) && scope.egress == End::Open;
@@ -63,7 +66,11 @@ impl Writer<'_> {
 
     /// One of the comparisons of these tables.
     fn ask(&mut self, tables: &[&Table]) -> String {
-        let (field, what) = self.dice.pick(&asked(tables)).copied().unwrap_or_default();
+        let mut asked = asked(tables);
+        if !self.has(Feature::Uncommon) {
+            asked.retain(|(field, _)| !UNCOMMON.contains(field));
+        }
+        let (field, what) = self.dice.pick(&asked).copied().unwrap_or_default();
         format!("{field} {what}")
     }
 }

@@ -49,8 +49,10 @@ impl Writer<'_> {
         }
         if self.has(Feature::Dynamic) {
             for at in 0..self.dice.between(0, 2) {
-                let key = self.dice.word(&["source", "source", "dest", "pair"]);
-                let start = if self.dice.chance(70) || key == "pair" {
+                let keys = ["source", "source", "dest", "pair"];
+                let key = self.common_word(&keys, &["pair"]);
+                let begun = self.has(Feature::Uncommon);
+                let start = if self.dice.chance(70) || key == "pair" || !begun {
                     "{}"
                 } else {
                     "{ 10.0.0.7 }"
@@ -88,7 +90,7 @@ impl Writer<'_> {
                 " per dest max 100 full within",
                 " per pair",
             ];
-            let key = self.dice.word(&keyed);
+            let key = self.common_word(&keyed, &[keyed[3]]);
             self.line(&format!("bucket b{at} = {count}/{per} burst 9{key}"));
             self.world.buckets.push(format!("b{at}"));
         }
@@ -105,7 +107,8 @@ impl Writer<'_> {
                 " bypass user proxybox",
                 " bypass cgroup \"p.slice\"",
             ]);
-            let down = self.dice.word(&["", " down deny", " down direct"]);
+            let downs = ["", " down deny", " down direct"];
+            let down = self.common_word(&downs, &[downs[2]]);
             let port = 12_345 + at;
             let (mark, table) = (at + 1, at + 100);
             self.line(&format!(

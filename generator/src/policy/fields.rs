@@ -74,6 +74,9 @@ pub(super) const TRACKED: &Table = &[
 /// Packets that may have come in by any interface.
 pub(super) const IFACES: &Table = &[("meta.iif", &["== eth0", "!= eth1", "in { eth0, wg* }"])];
 
+/// Fields that not every target knows at every stage.
+pub(super) const UNCOMMON: [&str; 3] = ["meta.length", "meta.mark", "meta.pkttype"];
+
 /// Fields about which there is one thing to ask, which depends on what else is asked.
 const OTHERS: [&str; 3] = ["ip.fragment", "ip.version", "meta.oif"];
 

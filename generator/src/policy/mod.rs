@@ -158,6 +158,16 @@ impl<'s> Writer<'s> {
         self.has(feature) && self.dice.chance(percent)
     }
 
+    /// One of the words; where policies are to be of what every target knows, none of the uncommon ones.
+    fn common_word(&mut self, words: &[&'static str], uncommon: &[&str]) -> &'static str {
+        if self.has(Feature::Uncommon) {
+            return self.dice.word(words);
+        }
+        let common = words.iter().filter(|word| !uncommon.contains(word));
+        let common: Vec<&'static str> = common.copied().collect();
+        self.dice.word(&common)
+    }
+
     fn line(&mut self, text: &str) {
         let _ = writeln!(self.out, "{:1$}{text}", "", 2 * self.indent);
     }

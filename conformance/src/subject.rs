@@ -1,0 +1,202 @@
+//! Policies to be tried.
+
+use polc_bundle::Bundle;
+use polc_compiler::field::IP_TTL;
+use polc_compiler::inline::live::unnumbered;
+use polc_compiler::ir::cube::PrincipalKind;
+use polc_compiler::ir::{Atom, Cube, Ir, Rate, Rule, Stage, TimeUnit, Verdict};
+use polc_compiler::target::{self, Options};
+use polc_compiler::{Compilation, Files, compile};
+
+use crate::backend::Backend;
+use crate::fault::Fault;
+use crate::predict::is_flowless;
+
+/// The numbers that users and groups get which a policy names.
+const FIRST_NUMBER: u32 = 61_200;
+
+/// A policy to be tried.
+pub struct Subject {
+    /// Its text.
+    pub text: String,
+    compilation: Compilation,
+    pub(crate) ir: Ir,
+    /// A bug that the compiler is to have.
+    fault: Option<Fault>,
+}
+
+/// Why a policy is not tried.
+#[derive(Debug, thiserror::Error)]
+pub enum Unplayable {
+    /// It does not compile.
+    #[error("it does not compile")]
+    Wrong,
+    /// Control groups are not made here.
+    #[error("it asks for control groups")]
+    ControlGroups,
+    /// Targets see a forwarded packet's time to live when the kernel has lowered it already.
+    #[error("it asks for a time to live that the kernel has lowered")]
+    TimeToLive,
+    /// Answers to refused packets, of which the interpreter knows nothing, change what rates and dynamic sets
+    /// hold for others.
+    #[error("it counts answers to refused packets")]
+    Answers,
+}
+
+/// More live flows than packets open.
+const MANY_FLOWS: u32 = 20_000;
+
+/// More bytes than packets have together.
+const MANY_BYTES: u64 = 1 << 30;
+
+struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, path: &str) -> std::io::Result<String> {
+        Err(std::io::Error::other(format!(
+            "`{path}`: there are no files here"
+        )))
+    }
+}
+
+impl Subject {
+    /// A policy of one file, if it can be tried.
+    pub fn new(text: &str) -> Option<Self> {
+        let options = polc_compiler::Options {
+            as_of: "2026-01-01".to_owned(),
+            ..polc_compiler::Options::default()
+        };
+        Self::given(("random.pol", text), &NoFiles, options).ok()
+    }
+
+    /// A policy of this name and text. Users and groups that have no number get one.
+    pub fn given(
+        (name, text): (&str, &str),
+        files: &dyn Files,
+        mut options: polc_compiler::Options,
+    ) -> Result<Self, Unplayable> {
+        let first = compile(name, text, files, &options);
+        let Some(ir) = &first.ir else {
+            return Err(Unplayable::Wrong);
+        };
+        let names = unnumbered(ir);
+        for (number, (kind, name)) in (FIRST_NUMBER..).zip(names) {
+            match kind {
+                PrincipalKind::Group => options.groups.insert(name, number),
+                _ => options.users.insert(name, number),
+            };
+        }
+        let compilation = compile(name, text, files, &options);
+        let Some(mut ir) = compilation.ir.clone() else {
+            return Err(Unplayable::Wrong);
+        };
+        check(&ir)?;
+        stand_still(&mut ir);
+        Ok(Self {
+            text: text.to_owned(),
+            compilation,
+            ir,
+            fault: None,
+        })
+    }
+
+    /// The same policy, as a compiler with this bug understands it; none where the bug makes no difference to
+    /// what is compiled.
+    #[must_use]
+    pub fn with(self, fault: Fault) -> Option<Self> {
+        fault.plant(&self.ir)?;
+        Some(Self {
+            fault: Some(fault),
+            ..self
+        })
+    }
+
+    /// Whether a target does something else than the policy says, as it warns: it counts by family.
+    pub(crate) fn is_approximated(&self, backend: Backend, options: &Options) -> bool {
+        let target = target::find(backend.target());
+        target.is_some_and(|target| !target.remarks(&self.ir, options).is_empty())
+    }
+
+    /// What a target makes of it; none if it cannot express it.
+    pub(crate) fn bundle(&self, backend: Backend, options: &Options) -> Option<Bundle> {
+        let target = target::find(backend.target())?;
+        let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
+        let ir = planted.as_ref().unwrap_or(&self.ir);
+        let sources = &self.compilation.sources;
+        if let Ok(bundle) = target.emit(ir, sources, options) {
+            return Some(bundle);
+        }
+        let right = target.emit(&self.ir, sources, options).ok()?;
+        self.fault?.patch(&right)
+    }
+}
+
+/// Whether the language and the laboratory say enough of a policy's packets.
+fn check(ir: &Ir) -> Result<(), Unplayable> {
+    let rules = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+    let bypasses = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
+    if rules.chain(bypasses).any(names_senders) {
+        return Err(Unplayable::ControlGroups);
+    }
+    let lowered = |stage| matches!(stage, Stage::Filter | Stage::Egress);
+    let mut late = ir.rules().filter(|(stage, _)| lowered(*stage));
+    if late.any(|(_, rule)| rule.cubes.iter().any(|c| c.fields.contains_key(&IP_TTL))) {
+        return Err(Unplayable::TimeToLive);
+    }
+    if counts_answers(ir) {
+        return Err(Unplayable::Answers);
+    }
+    Ok(())
+}
+
+/// Whether answers to refused packets, which the interpreter does not see, may take what a bucket or a dynamic
+/// set has for others: they are judged themselves where packets are judged one by one, and Netfilter asks
+/// egress about them.
+fn counts_answers(ir: &Ir) -> bool {
+    let flowless = is_flowless(ir) && ir.rules().any(|(_, rule)| remembers(rule));
+    refuses(ir) && (flowless || ir.egress.iter().any(remembers))
+}
+
+/// Whether the same is so of answers to this host's own packets: eBPF sends them in by the interface.
+pub(crate) fn counts_own_answers(ir: &Ir) -> bool {
+    refuses(ir) && ir.guard.iter().any(remembers)
+}
+
+fn remembers(rule: &Rule) -> bool {
+    !rule.limits.is_empty() || rule.effects.add.is_some()
+}
+
+fn refuses(ir: &Ir) -> bool {
+    let refuses = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Reject(_)));
+    ir.filter.iter().any(refuses)
+}
+
+fn names_senders(cube: &Cube) -> bool {
+    let mut atoms = cube.atoms.keys();
+    atoms.any(|atom| matches!(atom, Atom::Principal(..)))
+}
+
+/// Makes of a policy one to which it makes no difference how late it is: tokens come by the hour, and
+/// what is idle stays so long, and no limit of live flows is met.
+fn stand_still(ir: &mut Ir) {
+    for (number, bucket) in ir.buckets.iter_mut().enumerate() {
+        bucket.rate = match bucket.rate {
+            Rate::Packets { burst, .. } => Rate::Packets {
+                count: 1,
+                per: TimeUnit::Hour,
+                burst,
+            },
+            // Netfilter counts flows for a while that were never admitted.
+            Rate::Flows { .. } => Rate::Flows { count: MANY_FLOWS },
+            // The burst passes everything or nothing.
+            Rate::Bytes { .. } => Rate::Bytes {
+                count: 1,
+                burst: if number % 2 == 0 { MANY_BYTES } else { 1 },
+            },
+        };
+        bucket.idle = None;
+    }
+    for set in &mut ir.dynamic {
+        set.idle = set.idle.map(|_| 86_400_000);
+    }
+}
