@@ -60,11 +60,12 @@ pub(crate) struct Args {
 /// How many smaller policies are tried where a mismatch is found: about a minute's worth.
 const CALLS: usize = 150;
 
-const DIFFERENCES: [(Difference, &str); 5] = [
+const DIFFERENCES: [(Difference, &str); 6] = [
     (Difference::FalseAllow, "false allow"),
     (Difference::FalseDeny, "false deny"),
     (Difference::Form, "other packet"),
     (Difference::Answer, "other answer"),
+    (Difference::Count, "other count"),
     (Difference::Refused, "refused"),
 ];
 

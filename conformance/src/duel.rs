@@ -8,7 +8,7 @@ use polc_bundle::Bundle;
 use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{RuleId, State, Steered};
-use polc_compiler::ir::Ir;
+use polc_compiler::ir::{Ir, Stage};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::backend::Backend;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered};
+use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless};
 use crate::shot::{SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
@@ -41,6 +41,8 @@ pub enum Difference {
     Answer,
     /// It passed elsewhere, as another packet, or with another mark.
     Form,
+    /// A rule has counted another number of packets.
+    Count,
     /// There was no packet: the kernel does not take what the target makes of the policy.
     Refused,
 }
@@ -62,6 +64,8 @@ pub(crate) struct Duel<'d> {
     machine: Machine,
     table: Table,
     pub(crate) totals: Totals,
+    /// For how many packets each rule held.
+    held: HashMap<RuleId, u64>,
     /// What has happened, the newest last.
     history: Vec<Event>,
 }
@@ -100,6 +104,7 @@ impl<'d> Duel<'d> {
             machine: Machine::new(bundle, (ir, net), backend, up)?,
             table: Table::default(),
             totals: Totals::default(),
+            held: HashMap::new(),
             history: Vec::new(),
         })
     }
@@ -119,6 +124,42 @@ impl<'d> Duel<'d> {
                 if let Err(mismatch) = self.compare(attempt, &seen) {
                     return Ok(Some(mismatch));
                 }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Compares what rules have counted. Of packets that were not compared it is not known which they met, nor
+    /// of answers to refused ones.
+    pub(crate) fn count(&self) -> Result<Option<Mismatch>, Error> {
+        let ir = self.oracle.ir;
+        if is_flowless(ir) {
+            return Ok(None);
+        }
+        let counts = self.machine.counts()?;
+        let refused = self.totals.refused > 0;
+        let asks_answers = |stage| match stage {
+            Stage::Guard => refused && self.backend == Backend::Ebpf,
+            Stage::Egress => refused,
+            Stage::Steer | Stage::Filter => false,
+        };
+        let stages = Stage::ALL.into_iter().filter(|stage| !asks_answers(*stage));
+        for (stage, (index, rule)) in
+            stages.flat_map(|s| ir.stage(s).iter().enumerate().map(move |rule| (s, rule)))
+        {
+            let held = self.held.get(&RuleId { stage, index });
+            let held = held.copied().unwrap_or(0);
+            let unclear = self.totals.unclear;
+            let counted = counts.get(&*rule.name).copied();
+            if counted.is_some_and(|counted| counted.abs_diff(held) > unclear) {
+                let text = format!(
+                    "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
+                    rule.name
+                );
+                return Ok(Some(Mismatch {
+                    difference: Difference::Count,
+                    text,
+                }));
             }
         }
         Ok(None)
@@ -151,16 +192,21 @@ impl<'d> Duel<'d> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
+        for rule in &judged.decision.held {
+            *self.held.entry(*rule).or_default() += 1;
+        }
         let table = &self.table;
-        if let Some(part) = &attempt.part
-            && table.get(part.flow).is_none()
-        {
-            // A packet sent with it has put its flow in doubt.
+        let clear = match &attempt.part {
+            Some(part) => table.get(part.flow).is_some(),
+            None => table.is_free(shot.pair()),
+        };
+        if !clear {
+            // A packet sent with it has put its flow in doubt, or opened one that it looks like.
             self.totals.unclear += 1;
+            self.table.confuse(shot.pair());
             return Ok(());
         }
-        let taken = |shot: &Shot| table.has_left(shot.pair());
-        let fate = self.oracle.fate(attempt, &judged, port, taken);
+        let fate = self.oracle.fate(attempt, &judged, port, table);
         if let Fate::Passed(exit, expected) = &fate
             && judged.opened
             && let flow = self.flow(attempt, &judged, (*exit, expected))
@@ -207,9 +253,8 @@ impl<'d> Duel<'d> {
         let first = &flow.first;
         let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
         let ported = first.is_icmp() || has_ports(first.proto);
-        let moved = flow.outer != (first.source, first.dest);
         let steered = flow.inner.1 != first.dest && !first.is_icmp();
-        (!ported && moved && taken(flow.outer))
+        (!ported && taken(flow.outer))
             || (self.backend == Backend::Ebpf && steered && taken(flow.inner))
     }
 
@@ -271,6 +316,7 @@ impl<'d> Duel<'d> {
             self.table.avoid(shot.pair());
             return;
         }
+        self.table.give(shot, expected.source);
         let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
         // A source port that another one's was in the way of is unknown to the interpreter.
         let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();
@@ -404,6 +450,7 @@ impl fmt::Display for Difference {
             Self::FalseDeny => "false deny",
             Self::Answer => "other answer",
             Self::Form => "other packet",
+            Self::Count => "other count",
             Self::Refused => "refused",
         })
     }

@@ -3,8 +3,8 @@
 use std::io;
 
 use polc_bundle::BundleError;
-use polc_runtime_loader::ApplyError;
 use polc_runtime_loader::lab::LabError;
+use polc_runtime_loader::{AccessError, ApplyError};
 
 use crate::backend::Backend;
 
@@ -17,6 +17,9 @@ pub enum Error {
     /// There is no place for the loader's state.
     #[error("cannot make a directory: {0}")]
     Directory(io::Error),
+    /// What rules have counted could not be read.
+    #[error(transparent)]
+    Status(#[from] AccessError),
     /// A bundle could not be made anew.
     #[error(transparent)]
     Bundle(#[from] BundleError),

@@ -1,11 +1,12 @@
 //! A machine of the laboratory with a policy in force.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use polc_bundle::Bundle;
 use polc_compiler::ir::{Ir, Proxy};
 use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec};
-use polc_runtime_loader::{ApplyOptions, Variant, apply, remove};
+use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
 use tempfile::TempDir;
 
 use crate::Error;
@@ -59,6 +60,15 @@ impl Machine {
 
     fn name(&self) -> &str {
         self.stand.machine.name()
+    }
+
+    /// How many packets each rule has counted, by its name.
+    pub(crate) fn counts(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let status = status(Some(self.name()), Some(self.state.path()))?;
+        let rules = status.rules.into_iter();
+        Ok(rules
+            .filter_map(|rule| Some((rule.name, rule.counter?.packets)))
+            .collect())
     }
 
     /// Sends packets and sees what becomes of them.

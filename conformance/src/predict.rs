@@ -174,14 +174,14 @@ impl<'o> Oracle<'o> {
         }
     }
 
-    /// What is to be seen. `port` is as for [`Oracle::judge`]; `taken` says whether a packet that leaves so could
-    /// be mistaken for another flow's, so that another port is right.
+    /// What is to be seen. `port` is as for [`Oracle::judge`]: it is right where a packet that leaves as it came
+    /// could be mistaken for another flow's, or its source has got that port before.
     pub(crate) fn fate(
         &self,
         attempt: &Attempt,
         verdict: &Judged,
         port: Option<u16>,
-        taken: impl Fn(&Shot) -> bool,
+        table: &Table,
     ) -> Fate {
         let shot = &attempt.shot;
         match verdict.decision.outcome {
@@ -195,7 +195,7 @@ impl<'o> Oracle<'o> {
         let exit = self.exit(attempt, verdict);
         let expected = match &attempt.part {
             Some(of) => of.expected.clone(),
-            None if verdict.opened => self.opened(attempt, verdict, exit, port, taken),
+            None if verdict.opened => self.opened(attempt, verdict, exit, port, table),
             None => shot.clone(),
         };
         Fate::Passed(exit, expected)
@@ -230,7 +230,7 @@ impl<'o> Oracle<'o> {
         verdict: &Judged,
         exit: Exit,
         port: Option<u16>,
-        taken: impl Fn(&Shot) -> bool,
+        table: &Table,
     ) -> Shot {
         let shot = &attempt.shot;
         let decision = &verdict.decision;
@@ -242,9 +242,9 @@ impl<'o> Oracle<'o> {
             }
             _ => {}
         }
-        // Another port is right if somebody has this one.
         if let Some(port) = port
-            && taken(&shot.between(source, dest))
+            && (table.has_left(shot.between(source, dest).pair())
+                || table.has_got(shot, End { port, ..source }))
         {
             source.port = port;
             if shot.is_icmp() {

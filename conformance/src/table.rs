@@ -139,10 +139,12 @@ pub(crate) struct Table {
     unclear: HashSet<Pair>,
     /// What flows have looked like outside.
     left: HashSet<Pair>,
+    /// What sources have become: Netfilter gives one that talks to many the same port again.
+    given: HashSet<(u8, End, End)>,
 }
 
 /// The interpreter tells flows of ICMP by their addresses.
-fn told((proto, mut one, mut other): Pair) -> Pair {
+pub(crate) fn told((proto, mut one, mut other): Pair) -> Pair {
     if [1, 58].contains(&proto) {
         (one.port, other.port) = (0, 0);
     }
@@ -178,6 +180,18 @@ impl Table {
         self.left.contains(&pair) || !self.is_free(pair)
     }
 
+    /// Whether a packet's source has become this one before.
+    pub(crate) fn has_got(&self, shot: &Shot, source: End) -> bool {
+        self.given.contains(&(shot.proto, shot.source, source))
+    }
+
+    /// A packet's source has become this one.
+    pub(crate) fn give(&mut self, shot: &Shot, source: End) {
+        if shot.source != source {
+            self.given.insert((shot.proto, shot.source, source));
+        }
+    }
+
     /// Remembers a flow, unless others look like it.
     pub(crate) fn insert(&mut self, flow: Flow) {
         let pairs = flow.pairs();
@@ -210,6 +224,14 @@ impl Table {
             }
             self.unclear.extend(pairs);
         }
+    }
+
+    /// Nothing more comes of a flow that looks so, if there is one.
+    pub(crate) fn confuse(&mut self, pair: Pair) {
+        if let Some(id) = self.owners.get(&told(pair)) {
+            self.doubt(*id);
+        }
+        self.avoid(pair);
     }
 
     /// Nothing more comes that looks so.

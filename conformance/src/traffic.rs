@@ -8,7 +8,7 @@ use crate::net::Net;
 use crate::shot::{
     ACK, ESP, End, FIN, GRE, Pair, QUOTED, RST, SCTP, SYN, Shot, TCP, UDP, has_ports, icmp_of,
 };
-use crate::table::{Exit, Flow, Table, Way};
+use crate::table::{Exit, Flow, Table, Way, told};
 
 /// Protocols without ports or messages, and one that is nobody's. Over IPv6, Netfilter answers the last one only
 /// where its payload has a sum that translation would make wrong.
@@ -293,7 +293,7 @@ impl Maker<'_> {
 
 /// Whether nothing before it in a salvo goes between the same ends.
 fn is_new(pairs: &mut HashSet<Pair>, shot: &Shot) -> bool {
-    pairs.insert(shot.pair())
+    pairs.insert(told(shot.pair()))
 }
 
 impl Shot {

@@ -45,6 +45,8 @@ pub fn trial(
     let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
     let options = Options {
         flows: 65_536,
+        // Where rules count, less of a policy is put together.
+        count_all: seed % 2 == 0,
         ..Options::default()
     };
     let mut bundles = BTreeMap::new();
@@ -72,7 +74,10 @@ pub fn trial(
         let duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options));
         let mismatch = match duel {
             Ok(mut duel) => {
-                let mismatch = duel.run(&mut rng, packets)?;
+                let mut mismatch = duel.run(&mut rng, packets)?;
+                if mismatch.is_none() && options.count_all {
+                    mismatch = duel.count()?;
+                }
                 totals += duel.totals;
                 mismatch
             }

@@ -61,6 +61,7 @@ impl<'a> Passage<'a> {
                 mark: packet.mark(),
                 flow_mark: 0,
                 notrack: false,
+                held: Vec::new(),
                 logged: Vec::new(),
                 added: Vec::new(),
                 by: None,
@@ -127,6 +128,7 @@ impl<'a> Passage<'a> {
             if !self.holds(id, rule) {
                 continue;
             }
+            self.decision.held.push(id);
             self.effects(id, rule);
             let answer = match &rule.verdict {
                 Some(_) => Answer::Decides,

@@ -83,6 +83,8 @@ pub struct Decision {
     pub flow_mark: u32,
     /// Whether conntrack leaves it alone.
     pub notrack: bool,
+    /// Rules that held, in order.
+    pub held: Vec<RuleId>,
     /// Rules that wrote a log entry, in order.
     pub logged: Vec<RuleId>,
     /// Keys put into dynamic sets, by set.

@@ -117,7 +117,13 @@ impl Build<'_> {
 
     /// A chain of these lines in the table that is being written.
     pub(super) fn chain(&mut self, wish: &str, lines: Vec<Line>) -> Arc<str> {
-        let name = names::chain(wish, &format!("{wish}\n{lines:?}"));
+        let takes_turns = |line: &Line| line.tests.iter().any(|t| matches!(t, Test::Turn(_)));
+        let apart = if self.arriving && lines.iter().any(takes_turns) {
+            "\nof flows that come in"
+        } else {
+            ""
+        };
+        let name = names::chain(wish, &format!("{wish}\n{lines:?}{apart}"));
         if self.known.insert((self.table, name.clone())) {
             self.chains.entry(self.table).or_default().push(Chain {
                 name: name.clone(),

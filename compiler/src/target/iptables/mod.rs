@@ -144,6 +144,8 @@ struct Build<'a> {
     proxy_chains: Vec<Arc<str>>,
     /// Whether egress asks which flows this host has opened.
     notes_own: bool,
+    /// Whether what is written is about flows that come in.
+    arriving: bool,
     log_prefixes: BTreeMap<Arc<str>, String>,
     features: Features,
     unresolved: BTreeSet<Unresolved>,
@@ -165,6 +167,7 @@ impl<'a> Build<'a> {
             flows: BTreeSet::new(),
             proxy_chains: Vec::new(),
             notes_own: false,
+            arriving: false,
             log_prefixes: BTreeMap::new(),
             features: Features::default(),
             unresolved: BTreeSet::new(),
@@ -176,6 +179,7 @@ impl<'a> Build<'a> {
     fn lower(&mut self, family: Family) -> Chains {
         self.family = family;
         self.notes_own = false;
+        self.arriving = false;
         self.known.clear();
         lower::chains(self);
         let mut chains = std::mem::take(&mut self.chains);

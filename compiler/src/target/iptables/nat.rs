@@ -100,7 +100,7 @@ fn pick(balance: Option<Balance>, i: usize, n: usize) -> Option<Test> {
             ))
         }
         Some(Balance::RoundRobin) => {
-            Test::AskOwn(format!("-m statistic --mode nth --every {left} --packet 0"))
+            Test::Turn(format!("-m statistic --mode nth --every {left} --packet 0"))
         }
         Some(Balance::Source) | None => Test::Text(format!(
             "-m cluster --cluster-total-nodes {n} --cluster-local-node {} --cluster-hash-seed {SEED}",

@@ -75,6 +75,8 @@ pub(crate) enum Test {
     Ask(String),
     /// A question to something that each line has for itself.
     AskOwn(String),
+    /// Whose turn it is. Flows that come in and those of this host take turns apart.
+    Turn(String),
 }
 
 /// What becomes of a packet.
@@ -136,7 +138,9 @@ impl Line {
 
     /// Whether it has something that each line has for itself.
     pub(crate) fn has_own(&self) -> bool {
-        self.tests.iter().any(|t| matches!(t, Test::AskOwn(_)))
+        self.tests
+            .iter()
+            .any(|t| matches!(t, Test::AskOwn(_) | Test::Turn(_)))
     }
 }
 
@@ -177,7 +181,9 @@ impl fmt::Display for Test {
                     None => write!(f, "{}-p {number}", not(*negate)),
                 }
             }
-            Self::Text(text) | Self::Ask(text) | Self::AskOwn(text) => f.write_str(text),
+            Self::Text(text) | Self::Ask(text) | Self::AskOwn(text) | Self::Turn(text) => {
+                f.write_str(text)
+            }
         }
     }
 }

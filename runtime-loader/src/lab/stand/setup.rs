@@ -19,7 +19,7 @@ use crate::netlink::{RouteConnection, link};
 
 /// Settings of the machine: it forwards, takes packets from anywhere, gives no advice, answers no
 /// pings, and takes a connection's packets in any order.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
@@ -32,6 +32,11 @@ const SETTINGS: [(&str, &str); 15] = [
     ("net/ipv4/icmp_echo_ignore_all", "1"),
     ("net/ipv6/icmp/echo_ignore_all", "1"),
     ("net/ipv6/conf/default/addr_gen_mode", "1"),
+    // It has told everybody of its groups before a policy is there.
+    (
+        "net/ipv6/conf/default/mldv2_unsolicited_report_interval",
+        "1",
+    ),
     ("net/ipv4/icmp_msgs_per_sec", "10000000"),
     ("net/ipv4/icmp_msgs_burst", "10000000"),
     ("net/ipv6/icmp/ratemask", ""),

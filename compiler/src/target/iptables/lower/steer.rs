@@ -28,6 +28,7 @@ pub(super) fn chains(build: &mut Build) {
             build.unsupported(Capability::ManyLimitedNat, span);
         }
         let arriving = pair.mangle == Hook::SteerPre;
+        build.arriving = arriving;
         build.table = Table::Mangle;
         if arriving && plan.mangle {
             let lines = steer_pre(build, &plan, &marks);
