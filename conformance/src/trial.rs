@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::field::IP_TTL;
 use polc_compiler::inline::live::unnumbered;
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rate, Stage, TimeUnit};
+use polc_compiler::ir::{Atom, Cube, Ir, Rate, TimeUnit};
 use polc_compiler::target::{self, Options};
 use polc_compiler::{Compilation, Files, compile};
 use polc_generator::{Shape, valid_policy};
@@ -111,18 +110,11 @@ impl Subject {
     }
 }
 
-/// Whether the language and the laboratory say enough of a policy's packets: control groups are not made
-/// here, and targets see a forwarded packet's time to live when the kernel has lowered it already.
+/// Whether the laboratory has every sender of which a policy speaks: control groups are not made here.
 fn is_playable(ir: &Ir) -> bool {
-    let rules = ir.rules().all(|(stage, rule)| {
-        let lowered = matches!(stage, Stage::Filter | Stage::Egress);
-        let plain = |cube: &Cube| !(lowered && cube.fields.contains_key(&IP_TTL));
-        rule.cubes
-            .iter()
-            .all(|cube| plain(cube) && !names_senders(cube))
-    });
-    let mut senders = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
-    rules && !senders.any(names_senders)
+    let rules = ir.rules().flat_map(|(_, rule)| &rule.cubes);
+    let bypass = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
+    !rules.chain(bypass).any(names_senders)
 }
 
 fn names_senders(cube: &Cube) -> bool {
