@@ -8,6 +8,7 @@ use super::space::{Dim, Space, V4, V6};
 use super::ways::{self, Spoken};
 use crate::field::{
     CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT, IP_TTL, META_MARK,
+    ttl_before_forwarding,
 };
 use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
@@ -249,7 +250,7 @@ impl Tables<'_> {
                 }
                 Seen::Anything => {}
                 Seen::OneLess => {
-                    let own = Values::of(&one_more(set))?;
+                    let own = Values::of(&ttl_before_forwarding(set))?;
                     ask(self.space.at(&Dim::Field(*field))?, &own)?;
                 }
                 Seen::Own => {
@@ -387,16 +388,6 @@ fn constant(field: Field, view: View, looks: Looks, memory: Memory) -> Seen {
         _ if tracking => Seen::Always(0),
         _ => Seen::Own,
     }
-}
-
-/// The numbers that, less one, are in a set; 0 less one is 0.
-fn one_more(set: &IntervalSet<u64>) -> IntervalSet<u64> {
-    let more = |n: u64| n.saturating_add(1);
-    let ranges = set.ranges().iter().map(|(first, last)| match *first {
-        0 => (0, more(*last)),
-        first => (more(first), more(*last)),
-    });
-    ranges.collect()
 }
 
 /// Whether one of the ranges, which are in order, has a number from `first` to `last`.
