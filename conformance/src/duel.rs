@@ -140,8 +140,8 @@ impl<'d> Duel<'d> {
         let refused = self.totals.refused > 0;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
-            Stage::Egress => refused,
-            Stage::Steer | Stage::Filter => false,
+            Stage::Steer | Stage::Egress => refused,
+            Stage::Filter => false,
         };
         let stages = Stage::ALL.into_iter().filter(|stage| !asks_answers(*stage));
         for (stage, (index, rule)) in

@@ -1,10 +1,9 @@
 //! Policies to be tried.
 
 use polc_bundle::Bundle;
-use polc_compiler::field::IP_TTL;
 use polc_compiler::inline::live::unnumbered;
 use polc_compiler::ir::cube::PrincipalKind;
-use polc_compiler::ir::{Atom, Cube, Ir, Rate, Rule, Stage, TimeUnit, Verdict};
+use polc_compiler::ir::{Atom, Cube, Ir, Rate, Rule, TimeUnit, Verdict};
 use polc_compiler::target::{self, Options};
 use polc_compiler::{Compilation, Files, compile};
 
@@ -34,9 +33,6 @@ pub enum Unplayable {
     /// Control groups are not made here.
     #[error("it asks for control groups")]
     ControlGroups,
-    /// Targets see a forwarded packet's time to live when the kernel has lowered it already.
-    #[error("it asks for a time to live that the kernel has lowered")]
-    TimeToLive,
     /// Answers to refused packets, of which the interpreter knows nothing, change what rates and dynamic sets
     /// hold for others.
     #[error("it counts answers to refused packets")]
@@ -137,11 +133,6 @@ fn check(ir: &Ir) -> Result<(), Unplayable> {
     let bypasses = ir.proxies.iter().flat_map(|proxy| &proxy.bypass);
     if rules.chain(bypasses).any(names_senders) {
         return Err(Unplayable::ControlGroups);
-    }
-    let lowered = |stage| matches!(stage, Stage::Filter | Stage::Egress);
-    let mut late = ir.rules().filter(|(stage, _)| lowered(*stage));
-    if late.any(|(_, rule)| rule.cubes.iter().any(|c| c.fields.contains_key(&IP_TTL))) {
-        return Err(Unplayable::TimeToLive);
     }
     if counts_answers(ir) {
         return Err(Unplayable::Answers);

@@ -55,6 +55,18 @@ pub(crate) static FRAGMENT: FieldDef = FieldDef::plain("ip.fragment", 1, Format:
 pub const IP_LENGTH: Field = Field::new(&LENGTH);
 /// [`Field`] of `ip.ttl`.
 pub const IP_TTL: Field = Field::new(&TTL);
+/// The values of [`IP_TTL`] with which packets come that have one of `seen` once they are sent on: one
+/// more, and of 0 also 0.
+pub(crate) fn ttl_before_forwarding(seen: &IntervalSet<u64>) -> IntervalSet<u64> {
+    let more = |n: u64| n.saturating_add(1);
+    let ranges = seen.ranges().iter().map(|(first, last)| match *first {
+        0 => (0, more(*last)),
+        first => (more(first), more(*last)),
+    });
+    let before: IntervalSet<u64> = ranges.collect();
+    before.intersection(&IP_TTL.all())
+}
+
 /// [`Field`] of `ip.dscp`.
 pub const IP_DSCP: Field = Field::new(&DSCP);
 /// [`Field`] of `ip.fragment`.

@@ -17,6 +17,7 @@ pub use compare::{Comparison, FieldError, find, lower, names};
 pub use ct::{CT_DIRECTION, CT_MARK, CT_STATE};
 pub use eth::{ETH_DADDR, ETH_SADDR, ETH_TYPE, VLAN_ID, VLAN_PCP};
 pub use icmp::{ICMP_CODE, ICMP_TYPE, type_names, type_numbers};
+pub(crate) use ip::ttl_before_forwarding;
 pub use ip::{IP_DSCP, IP_FRAGMENT, IP_LENGTH, IP_TTL};
 pub use meta::{GID, META_LENGTH, META_MARK, META_PKTTYPE, UID};
 pub use place::{IpBits, ip_bits};

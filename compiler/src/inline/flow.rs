@@ -10,7 +10,7 @@
 //! | the flags of a TCP packet | `syn`, those of a reply `syn+ack` |
 //! | `tcp.mss` of a SYN | 1460, on IPv6 1440 |
 //! | the type of an ICMP packet | `echo-request`, that of a reply `echo-reply`; the code is 0 |
-//! | `ip.ttl` | 64 |
+//! | `ip.ttl` | 64, as it comes in or is sent |
 //! | `ip.fragment` | no |
 //! | `ip.length`, `meta.length` | that of the headers |
 //! | other fields of the IP header, `meta.mark`, `ct.mark` | 0 |

@@ -442,3 +442,22 @@ fn a_failed_step_is_a_diagnostic() {
     assert_eq!(compilation.sources.position(found.labels[1].span).0, 3);
     assert!(found.help.unwrap().contains("> allow `ssh`"));
 }
+
+#[test]
+fn a_flow_has_64_hops_as_it_comes() {
+    let policy = "
+        zone wan = eth0
+        zone lan = eth1
+        guard on wan { deny when ip.ttl == 63 as early  default allow }
+        from wan to lan { allow when ip.ttl == 63 as through  default deny }
+        to host { allow when ip.ttl == 64 as here  default deny }
+        from host { allow when ip.ttl == 64 as own  default deny }
+        default deny";
+    passes(
+        policy,
+        "allow tcp 192.0.2.5 -> 203.0.113.9:22 in eth0 out eth1 rule through
+         allow tcp [2001:db8::5] -> [2001:db8:1::9]:22 in eth0 out eth1 rule through
+         allow tcp 192.0.2.5 -> host:22 in eth0 rule here
+         allow tcp host -> 192.0.2.5:22 out eth0 rule own",
+    );
+}

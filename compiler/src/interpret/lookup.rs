@@ -8,7 +8,7 @@ use super::decision::{Fact, Outcome};
 use super::facts;
 use super::flow::Found;
 use super::packet::Place;
-use super::view::{Towards, Track};
+use super::view::{Towards, Track, View};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE};
 use crate::ir::{Down, Stage};
 
@@ -243,13 +243,17 @@ impl Passage<'_> {
             .any(|rule| rule.cubes.iter().any(here))
     }
 
-    /// Whether the packet is in a section whose packets are judged one by one.
+    /// Whether the packet is, as filter sees it, in a section whose packets are judged one by one.
     pub(super) fn is_stateless(&self) -> bool {
+        let view = View {
+            stage: Stage::Filter,
+            ..self.view.clone()
+        };
         let blocks = self.ir.blocks.iter();
         let mut sections = blocks.filter(|b| b.stateless && b.stage == Stage::Filter);
         sections.any(|b| {
             let scope = &mut b.scope.iter();
-            scope.any(|c| check_here(c, &self.view, self.state).is_ok())
+            scope.any(|c| check_here(c, &view, self.state).is_ok())
         })
     }
 }

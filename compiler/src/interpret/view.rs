@@ -105,6 +105,7 @@ impl<'a> View<'a> {
     /// * Marks and what the flow lookup found are the view's own, not the packet's.
     /// * Only what this host sends has a sender, and it has no Ethernet header yet.
     /// * After guard, packets are whole: none is a fragment.
+    /// * Filter and egress see what this host sends on when its time to live is one less.
     /// * A packet that does not say when it came came at [`View::now`], UTC.
     pub fn field(&self, field: Field) -> Option<u64> {
         let own = || self.packet.field(field);
@@ -122,12 +123,20 @@ impl<'a> View<'a> {
             }
             ("ip.fragment", _) if self.stage == Stage::Guard => Some(own().unwrap_or(0)),
             ("ip.fragment", _) => Some(0),
+            ("ip.ttl", _) if self.is_sent_on() => own().map(|ttl| ttl.saturating_sub(1)),
             ("dport", _) => own().map(|port| self.dport.map_or(port, u64::from)),
             ("time.hour", _) => Some(own().unwrap_or(self.now / HOUR % 24)),
             // The epoch was a Thursday.
             ("time.day", _) => Some(own().unwrap_or((self.now / (24 * HOUR) + 4) % 7)),
             _ => own(),
         }
+    }
+
+    /// Whether routing has found that the packet comes in by an interface and leaves by one.
+    fn is_sent_on(&self) -> bool {
+        matches!(self.stage, Stage::Filter | Stage::Egress)
+            && self.packet.arrives()
+            && matches!(self.egress, Towards::Iface(_))
     }
 }
 

@@ -403,3 +403,42 @@ fn nothing_is_claimed_of_tokens_that_cannot_be_followed() {
          never allow ssh to host      # unknown",
     );
 }
+
+#[test]
+fn a_time_to_live_is_that_of_the_packet_as_it_came() {
+    check(
+        "zone wan = eth0
+         zone lan = eth1
+         guard on wan { deny when ip.ttl == 7  default allow }
+         from wan to lan { deny when ip.ttl < 5  default allow }
+         from wan to host { deny when ip.ttl < 5  default allow }
+         from host to lan { deny when ip.ttl < 5  default allow }
+         default deny
+         ensure deny from wan to lan when ip.ttl <= 5         # proven
+         never deny from wan to lan when ip.ttl in { 6, 255 } # proven
+         never allow from wan to lan when ip.ttl == 7         # proven
+         ensure deny from wan to host when ip.ttl < 5         # proven
+         never deny from wan to host when ip.ttl == 5         # proven
+         never deny from host to lan when ip.ttl == 5         # proven
+         ensure deny from host to lan when ip.ttl <= 5        # fails: tcp",
+    );
+}
+
+#[test]
+fn what_dnat_brings_here_or_elsewhere_loses_a_hop_only_elsewhere() {
+    check(
+        "zone wan = eth0
+         zone dmz = eth1
+         steer { dnat tcp/80 from wan to 192.0.2.80 => 10.1.0.80 }
+         from wan { deny when ip.ttl == 4  default allow }
+         egress { masquerade to dmz when ip.ttl == 8 }
+         default deny
+         ensure deny tcp/80 from wan to dmz to original 192.0.2.80 when ip.ttl == 5        # proven
+         never deny tcp/80 from wan to dmz to original 192.0.2.80 when ip.ttl == 4         # proven
+         ensure deny tcp/80 from wan to host to original 192.0.2.80 when ip.ttl == 4       # proven
+         never deny tcp/80 from wan to host to original 192.0.2.80 when ip.ttl == 5        # proven
+         ensure masquerade tcp/80 from wan to dmz to original 192.0.2.80 when ip.ttl == 9  # proven
+         never masquerade from wan when ip.ttl == 8                                        # proven
+         ensure masquerade from wan to dmz when ip.ttl == 9                                # proven",
+    );
+}

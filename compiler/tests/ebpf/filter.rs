@@ -2,7 +2,7 @@
 //! flows come into being and go on.
 
 use fastrand::Rng;
-use polc_compiler::field::{ICMP_TYPE, IP_FRAGMENT, META_PKTTYPE, TCP_FLAGS};
+use polc_compiler::field::{ICMP_TYPE, IP_FRAGMENT, IP_TTL, META_PKTTYPE, TCP_FLAGS};
 use polc_compiler::interpret::frame::{Frame, Link, Parsed, parse};
 use polc_compiler::interpret::{Decision, Outcome, Packet, Place, State, judge, judge_related};
 use polc_compiler::ir::Ir;
@@ -110,7 +110,12 @@ impl<'b> Bench<'b> {
         match *way {
             Way::In(class) => parsed.packet(iface(class), Place::Host),
             Way::Out(class) => parsed.packet(Place::Host, iface(class)),
-            Way::Through(from, to) => parsed.packet(iface(from), iface(to)),
+            Way::Through(from, to) => {
+                let mut packet = parsed.packet(iface(from), iface(to));
+                // The frame is as it leaves: it came with one hop more.
+                packet.fields.entry(IP_TTL).and_modify(|ttl| *ttl += 1);
+                packet
+            }
         }
     }
 

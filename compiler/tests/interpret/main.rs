@@ -12,6 +12,7 @@ mod dynamic;
 mod egress;
 mod facts;
 mod flows;
+mod hops;
 mod machine;
 mod marks;
 mod matching;

@@ -109,6 +109,20 @@ fn an_earlier_rule_that_decides_nothing_of_it_is_no_opposite() {
 }
 
 #[test]
+fn what_this_host_sends_on_has_lost_a_hop() {
+    let text = "zone wan = eth0
+                zone lan = eth1
+                from wan to lan { deny when ip.ttl == 255 as whole  deny when ip.ttl == 254 as near  default allow }
+                from wan to host { deny when ip.ttl == 255 as here  default allow }
+                from host to lan { deny when ip.ttl == 255 as own  default allow }
+                default deny";
+    assert_eq!(of(text, "whole").0, Status::Unmatchable);
+    for name in ["near", "here", "own"] {
+        assert_eq!(of(text, name).0, Status::Reached, "{name}");
+    }
+}
+
+#[test]
 fn rates_hide_only_what_they_take() {
     let text = "bucket b = 10/s
                 to host {

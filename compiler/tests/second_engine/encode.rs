@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use biodivine_lib_bdd::{Bdd, BddVariable, BddVariableSet};
 use polc_compiler::field::{
-    CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT,
+    CT_DIRECTION, CT_MARK, CT_STATE, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, IP_TTL,
 };
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::ir::{
@@ -421,6 +421,12 @@ impl Encoder {
                 states = states.or(&self.equal(state, 3));
             }
             out = out.and(&states);
+        }
+        if matches!(self.stage, Stage::Filter | Stage::Egress) {
+            // What this machine sends on has lost one of its hops, of 255 at most.
+            let ttl = self.field_bits(IP_TTL);
+            let lowered = self.range(ttl, 0, 254);
+            out = out.and(&local.or(&here).or(&lowered));
         }
         for header in [Header::Ethernet, Header::Vlan] {
             out = out.and(&local.imp(&self.header(header).not()));

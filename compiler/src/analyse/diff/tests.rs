@@ -428,3 +428,22 @@ fn marks_and_keys_are_followed_from_rule_to_rule() {
     let d = keys("match ssh from not 10.0.0.1 add @s");
     assert_eq!(summary(&d, &c), [(Kind::Allowed, TCP)]);
 }
+
+#[test]
+fn what_this_host_sends_on_has_a_hop_less_in_filter() {
+    let policy = |rules: &str| {
+        format!(
+            "zone wan = eth0\nzone lan = eth1\n\
+             steer {{ deny tcp from wan when ip.ttl in {{ 0, 1, 9 }} }}\n\
+             from wan to lan {{ {rules} default allow }}\ndefault deny"
+        )
+    };
+    let same = |rules: &str| difference(&policy(""), &policy(rules)).is_equal();
+    // Steer has denied these already.
+    assert!(same("deny tcp when ip.ttl in { 0, 8 }"));
+    assert!(!same("deny tcp when ip.ttl == 9"));
+    assert!(!same("deny tcp when ip.ttl == 1"));
+    // None of 256 hops comes.
+    assert!(same("deny when ip.ttl == 255"));
+    assert!(!same("deny when ip.ttl == 254"));
+}

@@ -60,6 +60,11 @@ impl Classes {
         Values::Range(HOST, self.largest())
     }
 
+    /// Every class.
+    pub(super) fn interfaces(&self) -> Values {
+        Values::Range(HOST + 1, self.largest())
+    }
+
     /// The numbers of a side; `None` when it is empty.
     pub(crate) fn values(&self, side: &Side) -> Option<Values> {
         let host = side.host.then_some((HOST, HOST));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Model;
 use super::space::Space;
 use super::view::View;
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, IP_FRAGMENT, META_MARK};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, IP_FRAGMENT, IP_TTL, META_MARK};
 use crate::interpret::RuleId;
 use crate::ir::{Atom, Cube, DynamicId, Ir, KeyKind, Mark, Rule, Stage, Verdict};
 use crate::packet::cover::{Budget, OutOfBudget, subtract};
@@ -364,6 +364,7 @@ fn lasting(cube: &Cube, stage: Stage) -> Cube {
         .retain(|atom, _| matches!(atom, Atom::Principal(..)));
     if matches!(stage, Stage::Filter | Stage::Egress) {
         out.fields.remove(&DPORT);
+        out.fields.remove(&IP_TTL);
         out.daddr = std::mem::replace(&mut out.original, Cube::any().original);
     }
     out

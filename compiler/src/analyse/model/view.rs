@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use super::memory::Memory;
 use super::space::{Dim, Space, V4, V6};
 use super::ways::{self, Spoken};
-use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT, META_MARK};
+use crate::field::{
+    CT_DIRECTION, CT_MARK, CT_STATE, DPORT, Field, Header, IP_FRAGMENT, IP_TTL, META_MARK,
+    ttl_before_forwarding,
+};
 use crate::interpret::{Decision, Steered};
 use crate::ir::cube::PrincipalKind;
 use crate::ir::{Atom, Cube, Ir, KeyKind, NatTarget, Rule, Side, Stage, Verdict};
@@ -109,13 +112,13 @@ impl Tables<'_> {
     }
 
     /// The packets that a cube means when it asks the packet, as it enters the machine, whether it
-    /// is a fragment.
+    /// is a fragment and for its time to live.
     pub(crate) fn meant(self, cube: &Cube, view: View) -> Vec<Region> {
         let mut out = Vec::new();
         for family in [V4, V6] {
             let hull = self.space.all(family);
             if Self::is_of(cube, view, family)
-                && let Some(body) = self.body(cube, view, &hull, Fragments::Seen)
+                && let Some(body) = self.body(cube, view, &hull, Looks::AsItCame)
             {
                 ways::ways(self.space, named(cube), view, &body, &mut out);
             }
@@ -127,7 +130,7 @@ impl Tables<'_> {
     pub(crate) fn wherever(self, cube: &Cube, view: View) -> Vec<Region> {
         let families = [V4, V6].into_iter().filter(|f| Self::is_of(cube, view, *f));
         families
-            .filter_map(|f| self.body(cube, view, &self.space.all(f), Fragments::Seen))
+            .filter_map(|f| self.body(cube, view, &self.space.all(f), Looks::AsItCame))
             .collect()
     }
 
@@ -142,9 +145,7 @@ impl Tables<'_> {
         if !Self::is_of(cube, view, family) || self.misses(cube, view, hull, family) {
             return;
         }
-        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
-            ways::ways(self.space, named(cube), view, &body, out);
-        }
+        self.between(cube, named(cube), view, hull, out);
     }
 
     /// The packets of `hull` that come from and go to these sides, loopback traffic or not.
@@ -154,8 +155,36 @@ impl Tables<'_> {
             egress: &cube.egress,
             named: None,
         };
-        if let Some(body) = self.body(cube, view, hull, Fragments::of(view)) {
-            ways::ways(self.space, spoken, view, &body, out);
+        self.between(cube, spoken, view, hull, out);
+    }
+
+    /// The packets of `hull` between these sides of which everything else holds that a cube asks.
+    fn between(
+        self,
+        cube: &Cube,
+        spoken: Spoken,
+        view: View,
+        hull: &Region,
+        out: &mut Vec<Region>,
+    ) {
+        let mut add = |hull: &Region, looks| {
+            if let Some(body) = self.body(cube, view, hull, looks) {
+                ways::ways(self.space, spoken, view, &body, out);
+            }
+        };
+        let whole = match view.stage {
+            Stage::Guard => Looks::AsItCame,
+            _ => Looks::Whole,
+        };
+        if cube.field(IP_TTL).is_none() {
+            return add(hull, whole);
+        }
+        let (sent_on, others) = ways::sent_on(self.space, view, hull);
+        if let Some(part) = sent_on {
+            add(&part, Looks::SentOn);
+        }
+        for part in others {
+            add(&part, whole);
         }
     }
 
@@ -189,7 +218,7 @@ impl Tables<'_> {
     }
 
     /// Everything that a cube asks but where packets come from and go to.
-    fn body(self, cube: &Cube, view: View, hull: &Region, fragments: Fragments) -> Option<Region> {
+    fn body(self, cube: &Cube, view: View, hull: &Region, looks: Looks) -> Option<Region> {
         let family = self.space.family(hull);
         let mut dims = hull.dims().to_vec();
         let mut ask = |at: usize, values: &Values| -> Option<()> {
@@ -211,7 +240,7 @@ impl Tables<'_> {
         }
         ask(at.protocol, &Values::of(&cube.proto)?)?;
         for (field, set) in &cube.fields {
-            match constant(*field, view, fragments, self.memory) {
+            match constant(*field, view, looks, self.memory) {
                 // The header must be there all the same.
                 Seen::Always(value) if set.contains(value) => {}
                 Seen::Always(_) | Seen::Never => return None,
@@ -220,6 +249,10 @@ impl Tables<'_> {
                     ask(self.space.at(&Dim::Field(*field))?, &Values::of(&set)?)?;
                 }
                 Seen::Anything => {}
+                Seen::OneLess => {
+                    let own = Values::of(&ttl_before_forwarding(set))?;
+                    ask(self.space.at(&Dim::Field(*field))?, &own)?;
+                }
                 Seen::Own => {
                     ask(self.space.at(&Dim::Field(*field))?, &Values::of(set)?)?;
                 }
@@ -297,23 +330,15 @@ enum Remembered {
     Unknown,
 }
 
-/// How fragments look.
+/// How a packet looks to a stage.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fragments {
-    /// As they are.
-    Seen,
-    /// Like whole packets.
+enum Looks {
+    /// As it came.
+    AsItCame,
+    /// Whole: behind guard, fragments are put together.
     Whole,
-}
-
-impl Fragments {
-    /// Behind guard they are put together.
-    fn of(view: View) -> Self {
-        match view.stage {
-            Stage::Guard => Self::Seen,
-            _ => Self::Whole,
-        }
-    }
+    /// Whole, and its time to live is one less: routing has found that this host sends it on.
+    SentOn,
 }
 
 /// The sides that a cube speaks of.
@@ -329,6 +354,8 @@ fn named(cube: &Cube) -> Spoken<'_> {
 enum Seen {
     /// The packet's own value.
     Own,
+    /// That less one; 0 stays.
+    OneLess,
     /// This value, whatever the packet's own is.
     Always(u64),
     /// Any value.
@@ -339,7 +366,7 @@ enum Seen {
 
 /// What a stage sees of a field. Fragments are put together before steer, and a packet that opens a
 /// flow is a new one of the original direction.
-fn constant(field: Field, view: View, fragments: Fragments, memory: Memory) -> Seen {
+fn constant(field: Field, view: View, looks: Looks, memory: Memory) -> Seen {
     const NEW: u64 = 0;
     const UNTRACKED: u64 = 3;
     let tracking = [CT_STATE, CT_DIRECTION, CT_MARK].contains(&field);
@@ -348,7 +375,8 @@ fn constant(field: Field, view: View, fragments: Fragments, memory: Memory) -> S
             Some(port) => Seen::Always(port.into()),
             None => Seen::Own,
         },
-        f if f == IP_FRAGMENT && fragments == Fragments::Whole => Seen::Always(0),
+        f if f == IP_FRAGMENT && looks != Looks::AsItCame => Seen::Always(0),
+        f if f == IP_TTL && looks == Looks::SentOn => Seen::OneLess,
         _ if tracking && view.stage == Stage::Guard => Seen::Never,
         f if f == CT_STATE && view.untracked => Seen::Always(UNTRACKED),
         _ if tracking && view.untracked => Seen::Never,

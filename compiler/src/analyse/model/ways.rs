@@ -30,6 +30,22 @@ pub(super) fn groups(family: u128) -> Values {
     }
 }
 
+/// The packets of `hull` that this host sends on when they come to a stage, and the others: those that
+/// nobody has routed yet, this host's own, and what is for it. As regions that do not overlap.
+pub(super) fn sent_on(space: &Space, view: View, hull: &Region) -> (Option<Region>, Vec<Region>) {
+    let at = space.at_fixed();
+    let egress = match (view.stage, view.moved) {
+        (Stage::Guard | Stage::Steer, _) | (_, Moved::Here) => return (None, vec![hull.clone()]),
+        (_, Moved::No) => at.egress,
+        (_, Moved::Routed | Moved::To(_)) => at.detour,
+    };
+    let (host, ifaces) = (Values::one(HOST), space.ifaces.interfaces());
+    let arriving = hull.narrowed(at.ingress, &ifaces);
+    let part = |values| arriving.as_ref()?.narrowed(egress, values);
+    let own = hull.narrowed(at.ingress, &host);
+    (part(&ifaces), own.into_iter().chain(part(&host)).collect())
+}
+
 /// The packets of `body` that take such a way.
 pub(super) fn ways(
     space: &Space,

@@ -124,10 +124,14 @@ impl Machine<'_> {
         if away {
             journey.place = Place::Iface(to);
             let at = (Hook::Egress, to, self.index(to));
+            shift_hops(&mut journey.packet, Hops::Less);
+            let before = journey.packet.clone();
             self.step(rng, journey, (Steer, at), ingress)?;
             assert_eq!(before, journey.packet, "it was steered where it came in");
             self.step(rng, journey, (Filter, at), ingress)?;
             self.step(rng, journey, (Egress, at), ingress)?;
+            // What it is compared with has not been routed.
+            shift_hops(&mut journey.packet, Hops::More);
         } else {
             self.step(rng, journey, (Egress, at), ingress)?;
         }
@@ -263,5 +267,33 @@ impl Machine<'_> {
             journey.packet = sent.frame[header..].to_vec();
         }
         sent
+    }
+}
+
+/// What happens to the time to live of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hops {
+    /// Routing lowers it by one.
+    Less,
+    /// That is undone.
+    More,
+}
+
+/// Changes the time to live, or the hop limit, and the checksum for it.
+fn shift_hops(packet: &mut [u8], hops: Hops) {
+    let v4 = packet[0] >> 4 == 4;
+    let at = if v4 { 8 } else { 7 };
+    let (ttl, difference) = match hops {
+        Hops::Less => (packet[at] - 1, 0x0100),
+        Hops::More => (packet[at] + 1, !0x0100),
+    };
+    packet[at] = ttl;
+    if v4 {
+        let old = u16::from_be_bytes([packet[10], packet[11]]);
+        let (sum, carry) = old.overflowing_add(difference);
+        let sum = sum + u16::from(carry);
+        // All ones are zero, too, and no right checksum of a header.
+        let sum = if sum == u16::MAX { 0 } else { sum };
+        packet[10..12].copy_from_slice(&sum.to_be_bytes());
     }
 }

@@ -3,6 +3,9 @@
 use super::{
     FORWARD, INPUT, OUTPUT, base, finish, invalid, judge, loopback, strict_tcp, unconditional_icmp,
 };
+use crate::field::{IP_TTL, ttl_before_forwarding};
+use crate::ir::{Cube, Side};
+use crate::packet::IfaceSet;
 use crate::target::Capability;
 use crate::target::netfilter::Role;
 use crate::target::netfilter::check::{self, refuses};
@@ -104,11 +107,40 @@ fn admitted(build: &Build) -> Option<Line> {
 /// The conditions of packets that are judged one by one.
 pub(super) fn stateless(build: &mut Build, place: Place) -> Vec<Vec<Match>> {
     let mut out = Vec::new();
-    for scope in check::stateless_scopes(build.ir) {
+    for mut scope in check::stateless_scopes(build.ir) {
+        if place.hook == Hook::Lookup {
+            scope.cubes = scope.cubes.iter().flat_map(before_routing).collect();
+        }
         let alts = build.alternatives(&scope, place, false).list;
         out.extend(alts.into_iter().map(|a| a.matches));
     }
     out
+}
+
+/// A cube of filter, to be asked before routing: the time to live of what will be sent on is not lowered yet.
+fn before_routing(cube: &Cube) -> Vec<Cube> {
+    let Some(ttl) = cube.field(IP_TTL) else {
+        return vec![cube.clone()];
+    };
+    let host = Side {
+        ifaces: IfaceSet::empty(),
+        ..cube.egress.clone()
+    };
+    let away = Side::ifaces(cube.egress.ifaces.clone());
+    let parts = [(host, ttl.clone()), (away, ttl_before_forwarding(ttl))];
+    let parts = parts
+        .into_iter()
+        .filter(|(egress, ttl)| !egress.is_empty() && !ttl.is_empty());
+    parts
+        .map(|(egress, ttl)| {
+            let mut part = Cube {
+                egress,
+                ..cube.clone()
+            };
+            part.fields.insert(IP_TTL, ttl);
+            part
+        })
+        .collect()
 }
 
 /// A line that refuses packets, but for those that are judged one by one: these get another verdict.

@@ -246,6 +246,37 @@ fn stateless_sections_are_told_before_routing_too() {
 }
 
 #[test]
+fn before_routing_what_is_sent_on_has_a_hop_more() {
+    let mut ir = input(vec![default(Stage::Filter, Verdict::Deny)]);
+    ir.governs.forward = true;
+    ir.blocks[2].stateless = true;
+    ir.blocks[2].scope = vec![any().value(IP_TTL, &[4, 255])];
+    let mut mark = at(Stage::Steer, "mark", vec![any()], Verdict::Direct);
+    mark.effects.mark = Some(Mark { value: 1, mask: 15 });
+    ir.steer.push(mark);
+    let text = text(&ir);
+    let asked = |chain: &str| -> Vec<&str> {
+        let lines = text.split_once(chain).unwrap().1.lines();
+        let lines = lines.take_while(|line| line.trim() != "}");
+        lines
+            .filter(|line| line.contains("ip ttl"))
+            .map(str::trim)
+            .collect()
+    };
+    assert_eq!(
+        asked("chain judge_invalid {"),
+        [
+            "ip ttl { 4, 255 } fib daddr type { local, broadcast, multicast, anycast } accept",
+            "ip ttl 5 fib daddr type != { local, broadcast, anycast } accept",
+        ]
+    );
+    assert_eq!(
+        asked("chain forward {"),
+        ["ip ttl { 4, 255 } goto forward_rules"]
+    );
+}
+
+#[test]
 fn senders_are_asked_for_output_only() {
     let mut ir = input(vec![
         filter(
