@@ -39,6 +39,7 @@ pub fn compile(path: &str, text: &str, files: &dyn Files, options: &Options) -> 
         pass::limits::check(&ir, &mut diagnostics);
         pass::tests::check(&policy, &ir, &mut diagnostics);
     }
+    pass::proxies::drop_unnamed(&mut ir);
     if !diagnostic::has_errors(&diagnostics) {
         ir::verify::verify(&ir, &mut diagnostics);
     }

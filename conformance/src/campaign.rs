@@ -185,19 +185,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Shapes in turn: of all there is; where packets are judged one by one; and twice of what all targets know.
-/// Where packets are judged one by one there is no steer: what targets do with `to original`, `strict` and
-/// steered flows there is not compared.
 fn shape(seed: u64) -> Shape {
     match seed % 4 {
         0 => Shape::default(),
-        1 => {
-            let without = [Feature::Original, Feature::Strict];
-            let shape = Shape {
-                steer: 0,
-                ..Shape::default().with(Feature::Stateless)
-            };
-            without.into_iter().fold(shape, Shape::without)
-        }
+        1 => Shape::default().with(Feature::Stateless),
         _ => Shape::default().without(Feature::Uncommon),
     }
 }

@@ -5,6 +5,7 @@ pub mod flatten;
 pub mod limits;
 pub mod marks;
 pub mod nat;
+pub mod proxies;
 mod settle;
 pub mod tests;
 mod verb;

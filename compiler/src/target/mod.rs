@@ -8,6 +8,7 @@ pub mod iptables;
 mod netfilter;
 pub mod nftables;
 mod routing;
+mod strict;
 
 use polc_bundle::{Bundle, Hook};
 
@@ -119,6 +120,10 @@ pub enum Capability {
     MovedEgress,
     /// DNAT of forwarded IPv6 traffic to the loopback address.
     Ipv6LoopbackNat,
+    /// Asking for a SYN by the section that a packet was in before steer sent it elsewhere.
+    StrictMoved,
+    /// Asking for a SYN before rules of steer that leave something behind.
+    StrictAsked,
     /// More limited rules before the last NAT rule than a flow has labels.
     ManyLimitedNat,
     /// A target port for protocols without ports.
@@ -184,6 +189,14 @@ impl Capability {
                  that ask by which interface these leave"
             }
             Self::Ipv6LoopbackNat => "DNAT of forwarded IPv6 traffic to `::1`",
+            Self::StrictMoved => {
+                "`dnat`, `route` and marks without `and allow` beside `strict tcp` and `stateless` \
+                 sections that see what these have changed"
+            }
+            Self::StrictAsked => {
+                "`strict tcp` before rules with a memory, or where filter does not decide all that \
+                 comes in, beside `stateless` sections"
+            }
             Self::ManyLimitedNat => "more than 100 limited rules before the last NAT rule",
             Self::PortWithoutPorts => "a target port for protocols that have no ports",
             Self::HugeRate => "a rate above one token a nanosecond or a burst above 4 G",
@@ -239,6 +252,7 @@ impl Capability {
                 | Self::DownDirect
                 | Self::UdpLiteNat
                 | Self::ManyTargets
+                | Self::StrictAsked
         )
     }
 
@@ -251,6 +265,8 @@ impl Capability {
             Self::StaleMark => Some("ask about the mark before it is set"),
             Self::MovedEgress => Some("say `and allow`, or name the zone that the flows come from"),
             Self::Ipv6LoopbackNat => Some("send it to an address of one of the interfaces"),
+            Self::StrictMoved => Some("say `and allow`, or leave out `strict tcp`"),
+            Self::StrictAsked => Some("deny in filter what has no SYN, or leave out `strict tcp`"),
             Self::PacketLength => Some("ask for `ip.length`"),
             Self::ByteBurst => Some("set `burst` to what may come in a second"),
             Self::FullNoted => Some("use a rate without a key, or one rule that decides"),

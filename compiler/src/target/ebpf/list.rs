@@ -91,7 +91,7 @@ pub(super) struct Maker<'m, 's> {
     pub(super) own: bool,
     /// The classes of interfaces, by whose numbers cubes are asked for the way in.
     pub(super) classes: &'m Classes,
-    /// Whether packets can have had another destination before.
+    /// Whether the flows of packets can have been opened to another destination than theirs.
     pub(super) opened: bool,
     /// A rule's counter.
     pub(super) counter: &'m dyn Fn(usize) -> Option<u32>,

@@ -68,8 +68,9 @@ impl Target for Ebpf {
 
     fn has(&self, capability: Capability) -> bool {
         // A driver may take the VLAN tag out of the frame before a program sees it, and behind guard a
-        // frame may have another Ethernet header.
-        capability.is_beyond_iptables() && capability != Capability::DestEther
+        // frame may have another Ethernet header. Programs before routing know no sections.
+        let lacks = [Capability::DestEther, Capability::StrictAsked];
+        capability.is_beyond_iptables() && !lacks.contains(&capability)
     }
 
     fn emit(

@@ -1,20 +1,32 @@
 //! What programs cannot do yet, or never can: an error at the rule that asks for it.
 
-use super::{Hook, limit, parse, rate};
+use super::{Ebpf, Hook, limit, parse, rate};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::Field;
 use crate::ir::{Atom, BucketId, Cube, Down, DynamicId, Ir, Rate, Rule, Side, Stage, Verdict};
+use crate::target::{Capability, strict, unsupported};
 
 /// One error for each thing in a policy that no program can be made for.
 pub(super) fn policy(ir: &Ir) -> Vec<Diagnostic> {
     let mut errors = guard(ir, super::guard_hook(ir));
     errors.extend(filter(ir));
     errors.extend(steered(ir));
+    errors.extend(strict(ir));
     errors.extend(ir.raw.iter().map(|raw| {
         let title = format!("target `ebpf` has no place for text for `{}`", raw.target);
         Diagnostic::error(Code::Unsupported, title, raw.span).help("build for `nftables`")
     }));
     errors
+}
+
+/// One error for each rule of steer that `strict tcp` would have to look before.
+fn strict(ir: &Ir) -> Vec<Diagnostic> {
+    let moves = strict::moves(ir).map(|rule| (Capability::StrictMoved, rule));
+    let remembers = strict::remembers(ir).map(|rule| (Capability::StrictAsked, rule));
+    let refused = moves.chain(remembers);
+    refused
+        .map(|(capability, rule)| unsupported(&Ebpf, capability, rule.span))
+        .collect()
 }
 
 /// One error for each rule of steer and egress that no program can be made for.

@@ -100,7 +100,7 @@ pub(super) struct Rows<'r> {
     pub(super) v6: bool,
     /// The classes of interfaces that packets come in by.
     pub(super) classes: &'r Classes,
-    /// Whether packets can have had another destination before.
+    /// Whether the flows of packets can have been opened to another destination than theirs.
     pub(super) opened: bool,
     /// The sets that have tables of their own.
     pub(super) sets: &'r Known,

@@ -13,6 +13,7 @@ use crate::ir::{Atom, Cube, Rule, Verdict};
 use crate::packet::addr::prefixes;
 use crate::packet::{AddrSet, IntervalSet};
 use crate::target::Capability;
+use crate::target::netfilter::check;
 use crate::target::netfilter::sides::{Hook, Place, Receiver, principals, sides};
 use crate::target::netfilter::text::quotable;
 
@@ -265,23 +266,33 @@ impl Build<'_> {
     }
 
     fn addresses(&mut self, rule: &Rule, cube: &Cube) -> Vec<Ways> {
-        let mut out = Vec::new();
-        for (source, set) in [(true, &cube.saddr), (false, &cube.daddr)] {
-            let test = match self.family {
-                Family::V4 => self.address(source, &set.v4, set),
-                Family::V6 => self.address(source, &set.v6, set),
-            };
-            out.extend(test.map(|t| vec![vec![t]]));
+        match self.family {
+            Family::V4 => self.addresses_of(rule, cube, |set| &set.v4),
+            Family::V6 => self.addresses_of(rule, cube, |set| &set.v6),
         }
-        let original = match self.family {
-            Family::V4 => originals(&cube.original.v4),
-            Family::V6 => originals(&cube.original.v6),
+    }
+
+    fn addresses_of<T: Addr>(
+        &mut self,
+        rule: &Rule,
+        cube: &Cube,
+        part: fn(&AddrSet) -> &IntervalSet<T>,
+    ) -> Vec<Ways> {
+        let source = self.address(true, part(&cube.saddr), &cube.saddr);
+        let dest = self.address(false, part(&cube.daddr), &cube.daddr);
+        let Some(originals) = originals(part(&cube.original)) else {
+            self.unsupported(Capability::ManyOriginals, rule.span);
+            return vec![];
         };
-        match original {
-            Some(ways) => out.push(ways),
-            None => self.unsupported(Capability::ManyOriginals, rule.span),
+        let mut dests = combined(&[vec![dest.into_iter().collect()], originals]);
+        let own = cube.daddr.intersection(&cube.original);
+        if check::may_lack_flow(self.ir, cube, self.family) && !part(&own).is_empty() {
+            // A packet without a flow was sent to where it says.
+            let none = Test::Text("-m conntrack --ctstate INVALID,UNTRACKED".to_owned());
+            let test = self.address(false, part(&own), &own);
+            dests.push([none].into_iter().chain(test).collect());
         }
-        out
+        vec![vec![source.into_iter().collect()], dests]
     }
 
     /// The test that an address is in `set`; `None` when every one is.

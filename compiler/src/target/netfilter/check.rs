@@ -1,7 +1,10 @@
 //! What no target of netfilter can say, whatever the words.
 
+use polc_bundle::Family;
+
 use super::sides::{Hook, Place, applies};
-use crate::ir::{BlockId, Cube, Effects, Ir, Rule, Stage, Verdict};
+use crate::field::{ICMP_TYPE, ICMPV6};
+use crate::ir::{Block, BlockId, Cube, Effects, Ir, Rule, Stage, Verdict};
 use crate::packet::IfaceSet;
 
 /// Rules that would see a mark as an earlier rule of their stage has left it.
@@ -46,11 +49,29 @@ pub(crate) fn moved_egress(ir: &Ir) -> Vec<&Rule> {
     ir.steer.iter().filter(moves).collect()
 }
 
+/// Whether packets of the cube may belong to no flow that has an original destination, where rules ask for it: these
+/// are not tracked, or fit no flow and are judged all the same.
+pub(crate) fn may_lack_flow(ir: &Ir, cube: &Cube, family: Family) -> bool {
+    let (asks, v6) = match family {
+        Family::V4 => (!cube.original.v4.is_full(), false),
+        Family::V6 => (!cube.original.v6.is_full(), true),
+    };
+    let notrack = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Notrack));
+    let judged = |block: &Block| block.stateless && block.stage == Stage::Filter;
+    let never_tracked = || {
+        let types = cube.field(ICMP_TYPE);
+        let kinds = (130..=136).chain([143, 151]);
+        let mut kinds = kinds.filter(|kind| types.is_none_or(|types| types.contains(*kind)));
+        v6 && cube.proto.contains(ICMPV6) && kinds.next().is_some()
+    };
+    asks && (ir.guard.iter().any(notrack) || ir.blocks.iter().any(judged) || never_tracked())
+}
+
 /// What each stateless section is about, as a rule of its own.
 pub(crate) fn stateless_scopes(ir: &Ir) -> Vec<Rule> {
     let stateless =
-        |(_, block): &(BlockId, &crate::ir::Block)| block.stateless && block.stage == Stage::Filter;
-    let scope = |(id, block): (BlockId, &crate::ir::Block)| Rule {
+        |(_, block): &(BlockId, &Block)| block.stateless && block.stage == Stage::Filter;
+    let scope = |(id, block): (BlockId, &Block)| Rule {
         name: block.label.clone(),
         named: true,
         span: block.span,

@@ -61,12 +61,13 @@ pub(crate) fn plan<'a>(ir: &'a Ir, pair: &Pair, labels: &mut Labels, restores: b
     };
     let here: Vec<bool> = rules.iter().map(here).collect();
     let used = |i: usize| here.get(i).copied().unwrap_or(false);
+    // What `strict tcp` refuses comes to no rule.
     let mangle = restores
         || !ir.proxies.is_empty()
         || rules
             .iter()
             .enumerate()
-            .any(|(i, r)| used(i) && needs_mangle(r));
+            .any(|(i, r)| used(i) && (ir.strict_tcp || needs_mangle(r)));
     let last_nat = rules
         .iter()
         .enumerate()

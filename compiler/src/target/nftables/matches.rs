@@ -13,6 +13,7 @@ use crate::ir::cube::{PrincipalKind, protocols};
 use crate::ir::{Atom, Cube, Rule, Verdict};
 use crate::packet::{Families, IntervalSet};
 use crate::target::Capability;
+use crate::target::netfilter::check;
 use crate::target::netfilter::sides::{Hook, Place, Receiver, principals, sides};
 use crate::target::netfilter::text::quotable;
 
@@ -83,8 +84,13 @@ impl Build<'_> {
             let test = self.principal(test);
             if answer { &mut tests } else { &mut excludes }.push(test);
         }
-        for family in families(cube, split) {
-            let Some(body) = self.body(rule, piece, family) else {
+        let each = families(cube, split).into_iter().flat_map(|family| {
+            let lacks = |family| check::may_lack_flow(self.ir, cube, family);
+            let flowless = family.is_some_and(lacks).then_some((family, false));
+            [(family, true)].into_iter().chain(flowless)
+        });
+        for (family, flow) in each.collect::<Vec<_>>() {
+            let Some(body) = self.body(rule, piece, (family, flow)) else {
                 continue;
             };
             for side in &sides {
@@ -112,8 +118,14 @@ impl Build<'_> {
         }
     }
 
-    /// The conditions beside the sides, senders and family; `None` when no packet satisfies them.
-    fn body(&mut self, rule: &Rule, piece: &Piece, family: Option<Family>) -> Option<Vec<Match>> {
+    /// The conditions beside the sides, senders and family, of packets with a flow or, if rules ask where that was
+    /// opened to, without one; `None` when no packet satisfies them.
+    fn body(
+        &mut self,
+        rule: &Rule,
+        piece: &Piece,
+        (family, flow): (Option<Family>, bool),
+    ) -> Option<Vec<Match>> {
         let cube = &piece.cube;
         let protocol = cube.proto.single();
         let (mut transport, mut other, mut implied) = (Vec::new(), Vec::new(), false);
@@ -158,7 +170,7 @@ impl Build<'_> {
         out.append(&mut transport);
         out.append(&mut other);
         if let Some(family) = family {
-            self.addresses(&mut out, cube, family);
+            self.addresses(&mut out, cube, (family, flow))?;
         }
         for (atom, answer) in &cube.atoms {
             if let (Atom::Dynamic { set, dest }, Some(family)) = (atom, family) {
@@ -168,15 +180,29 @@ impl Build<'_> {
         Some(out)
     }
 
-    fn addresses(&mut self, out: &mut Vec<Match>, cube: &Cube, family: Family) {
-        let ends = [
-            (Address::Source, &cube.saddr),
-            (Address::Dest, &cube.daddr),
-            (Address::Original, &cube.original),
-        ];
+    /// What addresses there are; `None` when there are none. A packet without a flow was sent to where it says.
+    fn addresses(
+        &mut self,
+        out: &mut Vec<Match>,
+        cube: &Cube,
+        (family, flow): (Family, bool),
+    ) -> Option<()> {
+        let own = cube.daddr.intersection(&cube.original);
+        let ends = if flow {
+            vec![
+                (Address::Source, &cube.saddr),
+                (Address::Dest, &cube.daddr),
+                (Address::Original, &cube.original),
+            ]
+        } else {
+            out.push(Match::Text("ct state invalid,untracked".to_owned()));
+            vec![(Address::Source, &cube.saddr), (Address::Dest, &own)]
+        };
         for (which, set) in ends {
             let label = set.label.as_deref();
             match family {
+                Family::V4 if set.v4.is_empty() => return None,
+                Family::V6 if set.v6.is_empty() => return None,
                 Family::V4 if !set.v4.is_full() => {
                     out.push(self.pool.among(&mut self.names, which, &set.v4, label));
                 }
@@ -186,6 +212,7 @@ impl Build<'_> {
                 _ => {}
             }
         }
+        Some(())
     }
 
     /// Ports of several protocols as one lookup.

@@ -162,6 +162,44 @@ fn what_strict_refuses_takes_no_tokens_of_steer() {
 }
 
 #[test]
+fn sections_that_judge_each_packet_leave_alone_what_steer_has_admitted() {
+    let (own, other) = (("10.0.0.1", 80), ("10.0.0.7", 2000));
+    let forth = (From::Outside, segment(other, own, SYN));
+    let back = (From::Host, segment(own, other, SYN | ACK));
+    let refused = (From::Outside, segment(other, ("10.0.0.1", 81), SYN));
+    let policy =
+        |steer: &str| format!("steer {{ {steer} }} stateless from any {{ deny }} default deny");
+    agree(
+        &policy("direct tcp/80 and allow"),
+        &[forth.clone(), forth.clone(), back, refused.clone()],
+    );
+    agree(
+        &policy("redirect tcp/80 => :8080"),
+        &[forth.clone(), forth, refused],
+    );
+}
+
+#[test]
+fn answers_belong_to_flows_that_were_opened_to_where_they_come_from() {
+    let (own, other) = (("10.0.0.1", 80), ("10.0.0.7", 2000));
+    for address in ["10.0.0.1", "10.0.0.7"] {
+        agree(
+            &format!(
+                "stateless from any {{
+                   allow to original {address} when ct.state == established
+                   allow to 10.0.0.1
+                 }}
+                 default deny"
+            ),
+            &[
+                (From::Outside, segment(other, own, SYN)),
+                (From::Host, segment(own, other, SYN | ACK)),
+            ],
+        );
+    }
+}
+
+#[test]
 fn a_destination_that_stays_the_same_leaves_the_port_alone() {
     agree(
         "steer { dnat tcp/80 from host only v4 => 10.0.0.7 }

@@ -151,6 +151,12 @@ pub(super) fn translates(ir: &Ir) -> bool {
     !ir.steer.is_empty() || !ir.egress.is_empty()
 }
 
+/// Whether sections judge answers, whose flows were opened to where they come from.
+fn judges_answers(ir: &Ir) -> bool {
+    let mut blocks = ir.blocks.iter();
+    blocks.any(|block| block.stateless && block.stage == Stage::Filter)
+}
+
 /// Whether there is something to do at a hook.
 pub(super) fn is_needed(ir: &Ir, hook: Hook) -> bool {
     let governs = ir.governs;
@@ -167,7 +173,7 @@ pub(super) fn program(state: &mut State, asked: &Asked) -> Result<Made, ListErro
         name: String::new(),
         own: false,
         classes: asked.classes,
-        opened: translates,
+        opened: translates || judges_answers(ir),
         counter: asked.counter,
         actions: Actions::default(),
         line: asked.line_of,

@@ -127,7 +127,8 @@ impl Filter<'_> {
         asm.part("classify");
         if stateless {
             asm.bind(known);
-            stack.kind.set(&mut asm, Kind::Known as i32);
+            stack.kind.get(&mut asm, R1);
+            asm.jump_if(Eq, R1, Kind::Admitted as i32, exit.admitted);
         }
         asm.bind(unknown);
         self.classify(&mut asm, &begun, decided, exit);

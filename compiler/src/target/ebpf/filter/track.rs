@@ -4,11 +4,11 @@ use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Lt, Ne, Set};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use polc_bpf::insn::Width::{DW, W};
-use polc_bpf::insn::{AluOp, AtomicOp, Bits};
+use polc_bpf::insn::{AluOp, AtomicOp, Bits, Reg};
 
 use super::super::hook::Hook;
 use super::super::noted;
-use super::super::record::Item;
+use super::super::record::{Item, Record};
 use super::decision::{DECISION, DNAT, OPENED_TO, PENDING};
 use super::flows::{
     BY_HIGHER, FILTERED, FLAGS, Flows, MARK, REJECTED, REPLIED, UNTIL, key, number,
@@ -37,6 +37,8 @@ pub(in super::super) enum Kind {
     Known = 5,
     /// It has left by the loopback interface and comes in by it, and nobody has answered its flow yet.
     Returned = 6,
+    /// It belongs to a flow that steer has admitted: no section judges it.
+    Admitted = 7,
 }
 
 /// Where a packet goes from the lookup.
@@ -156,17 +158,18 @@ impl Lookup<'_> {
         }
     }
 
-    /// Notes where the flow in `R7` was opened to, if rules ask.
+    /// Notes where the flow in `R7` was opened to, if rules ask and steer has made another destination of it. Changes
+    /// `R0` and `R1`.
     pub(in super::super) fn opened(&self, asm: &mut Assembler) {
         let record = &self.stack.record;
-        if record.has(Item::Opened) {
+        if record.has(Item::Opened) && self.flows.decides() {
             let same = asm.label("opened_here");
             asm.load(W, R1, R7, DECISION);
             asm.alu(AluOp::And, R1, DNAT);
             asm.jump_if(Eq, R1, 0, same);
-            asm.load(DW, R1, R7, OPENED_TO);
-            asm.load(DW, R2, R7, OPENED_TO + 8);
-            record.put_address(asm, Item::Opened, Some(R2), R1);
+            asm.load(DW, R0, R7, OPENED_TO);
+            asm.load(DW, R1, R7, OPENED_TO + 8);
+            record.put_address(asm, Item::Opened, Some(R1), R0);
             asm.bind(same);
         }
     }
@@ -332,6 +335,34 @@ impl Lookup<'_> {
             state.set(asm, R1);
             asm.load(W, R1, R7, MARK);
             self.stack.mark.set(asm, R1);
+            asm.mov(R1, R4);
+            self.tell_who(asm);
+            let record = &self.stack.record;
+            self.tell_opened(asm, R3, (record, Item::Source));
+        }
+    }
+
+    /// Notes whether the filter or steer has admitted the flow whose flags are in `R1`.
+    fn tell_who(&self, asm: &mut Assembler) {
+        let filtered = asm.label("filtered");
+        self.stack.kind.set(asm, Kind::Known as i32);
+        asm.jump_if(Set, R1, FILTERED, filtered);
+        self.stack.kind.set(asm, Kind::Admitted as i32);
+        asm.bind(filtered);
+    }
+
+    /// Notes where the flow in `R7` was opened to, if rules ask. If the packet goes against the way of the first one
+    /// (`reply` is 1), that is the address at `far`, unless steer has made another of it. Changes `R0` and `R1`.
+    fn tell_opened(&self, asm: &mut Assembler, reply: Reg, (record, far): (&Record, Item)) {
+        let own = &self.stack.record;
+        if own.has(Item::Opened) {
+            let forth = asm.label("goes_forth");
+            asm.jump_if(Eq, reply, 0, forth);
+            record.get_half(asm, R0, far, false);
+            record.get_half(asm, R1, far, true);
+            own.put_address(asm, Item::Opened, Some(R1), R0);
+            asm.bind(forth);
+            self.opened(asm);
         }
     }
 
@@ -343,9 +374,13 @@ impl Lookup<'_> {
             asm.alu(AluOp::Xor, R1, R9);
             asm.alu(AluOp::Xor, R1, 1);
             reply.set(asm, R1);
+            let quoted = &self.stack.quoted;
+            self.tell_opened(asm, R1, (quoted, Item::Destination));
             state.set(asm, 2);
             asm.load(W, R1, R7, MARK);
             self.stack.mark.set(asm, R1);
+            asm.load(W, R1, R7, FLAGS);
+            self.tell_who(asm);
         }
     }
 

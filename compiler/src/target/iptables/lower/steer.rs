@@ -3,7 +3,6 @@
 
 use super::{finish, for_protocols, goto};
 use crate::ir::Mark;
-use crate::target::Capability;
 use crate::target::iptables::Build;
 use crate::target::iptables::action::set_mark;
 use crate::target::iptables::tree::{Line, Table, Test, Then};
@@ -13,11 +12,18 @@ use crate::target::netfilter::sides::Hook;
 use crate::target::netfilter::steer::{
     Labels, OUT, PRE, Plan, Restored, marks, of_host, plan, protocols,
 };
+use crate::target::{Capability, strict};
 
 pub(super) fn chains(build: &mut Build) {
     let marks = marks(build.ir);
     build.table = Table::Mangle;
     build.proxy_chains();
+    for rule in strict::moves(build.ir) {
+        build.unsupported(Capability::StrictMoved, rule.span);
+    }
+    for rule in strict::remembers(build.ir) {
+        build.unsupported(Capability::StrictAsked, rule.span);
+    }
     if !build.ir.steer.is_empty() || build.notes_own {
         build.features.add("connlabel", "3.9");
     }
@@ -173,7 +179,7 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     lines.extend(restore(marks, true));
     lines.push(Line::text("-m conntrack --ctstatus CONFIRMED", Then::Leave));
     // Filter refuses what sections that judge each packet do not want.
-    if check::stateless_scopes(ir).is_empty() || !ir.governs.output {
+    if check::stateless_scopes(ir).is_empty() && ir.governs.output {
         lines.extend(build.strict_tcp(&[]));
     }
     lines.extend(build.unconditional_icmp());

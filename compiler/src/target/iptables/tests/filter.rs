@@ -52,6 +52,23 @@ fn stateless_sections_skip_the_flow_lookup() {
 }
 
 #[test]
+fn a_packet_without_flow_was_sent_to_where_it_says() {
+    let rule = "allow udp to 192.0.2.0/24 to original 192.0.2.0/25";
+    assert_eq!(
+        lines(&to_host(rule), "x"),
+        ["-p udp -d 192.0.2.0/24 -m conntrack --ctorigdst 192.0.2.0/25 -j ACCEPT"]
+    );
+    let untracked = format!("guard {{ notrack }} {}", to_host(rule));
+    assert_eq!(
+        lines(&untracked, "x"),
+        [
+            "-p udp -d 192.0.2.0/24 -m conntrack --ctorigdst 192.0.2.0/25 -j ACCEPT",
+            "-p udp -m conntrack --ctstate INVALID,UNTRACKED -d 192.0.2.0/25 -j ACCEPT"
+        ]
+    );
+}
+
+#[test]
 fn rules_that_name_loopback_judge_it_apart() {
     insta::assert_snapshot!(text(
         "to host { deny tcp/22 in lo as lo  allow tcp/22 as ssh  default deny }"

@@ -12,7 +12,6 @@ use super::{
     unconditional_icmp,
 };
 use crate::ir::{Down, Mark, Rule};
-use crate::target::Capability;
 use crate::target::netfilter::Role;
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
@@ -24,6 +23,7 @@ use crate::target::nftables::action::set_mark;
 use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
+use crate::target::{Capability, strict};
 
 /// After connection tracking (-200), before destination NAT.
 const MANGLE: i32 = -150;
@@ -33,6 +33,9 @@ pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     let marks = marks(build.ir);
     proxy_chains(build);
     check_down(build);
+    for rule in strict::moves(build.ir) {
+        build.unsupported(Capability::StrictMoved, rule.span);
+    }
     let mut labels = Labels::new();
     let mut chains = Vec::new();
     for pair in [PRE, OUT] {
@@ -266,7 +269,7 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     }
     rules.extend(restore(marks, true));
     rules.push(Line::text("ct status confirmed", Then::Accept));
-    if let Some(strict) = strict_tcp(build, "") {
+    if let Some(strict) = strict_tcp(build, "").filter(|_| ir.governs.output) {
         let place = Place {
             hook: Hook::SteerOut,
             loopback: false,

@@ -277,6 +277,32 @@ fn before_routing_what_is_sent_on_has_a_hop_more() {
 }
 
 #[test]
+fn a_packet_without_flow_was_sent_to_where_it_says() {
+    let original = |rule: Cube| Cube {
+        original: addrs(&["192.0.2.0/25", "2001:db8::1"]),
+        ..rule
+    };
+    let mut ir = input(vec![
+        // Neighbour and listener discovery alone have no flow.
+        filter(
+            "tcp",
+            vec![original(any()).with_proto(&numbers(&[TCP]))],
+            Verdict::Allow,
+        ),
+        filter(
+            "all",
+            vec![original(any().to(&["192.0.2.0/24", "2001:db8::/32"]))],
+            Verdict::Allow,
+        ),
+        default(Stage::Filter, Verdict::Deny),
+    ]);
+    insta::assert_snapshot!("original_without_flow", text(&ir));
+    // Where packets are not tracked, every rule may see some.
+    ir.guard = vec![at(Stage::Guard, "out", vec![any()], Verdict::Notrack)];
+    insta::assert_snapshot!("original_not_tracked", text(&ir));
+}
+
+#[test]
 fn senders_are_asked_for_output_only() {
     let mut ir = input(vec![
         filter(
