@@ -180,12 +180,7 @@ fn judge(
     rng: &mut Rng,
     totals: &Totals,
 ) -> Option<String> {
-    let model = |ir| {
-        let mut model = Model::new(policy, ir);
-        model.space = diff.space.clone();
-        model
-    };
-    let (left, right) = (model(a), model(b));
+    let (left, right) = Model::pair_in(&diff.space, (policy, a), (policy, b));
     let points = points::Points::new(&left, &right, diff);
     let none = BTreeMap::new();
     for n in 0..PACKETS {

@@ -1,12 +1,12 @@
 //! Which rules two policies have in common: a longest common subsequence of each stage, as long as
 //! the lists do not differ too much to look for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use crate::analyse::model::{alike, same, same_set};
-use crate::ir::{Atom, Bucket, BucketId, Cube, Effects, Ir, Rule, Stage, Verdict};
+use crate::analyse::model::{alike, same_set};
+use crate::ir::{Atom, BucketId, Cube, Effects, Ir, Rule, Stage, Verdict};
 
 /// Past so many edits of a list, nothing between its first and its last edit counts as common.
 const MOST_EDITS: usize = 1500;
@@ -30,8 +30,9 @@ pub(super) struct Alignment<'a> {
     irs: [&'a Ir; 2],
     /// The rules of each stage.
     pub(super) steps: BTreeMap<Stage, Vec<Step>>,
-    /// Buckets that are the same under another name: those of rules that were renamed.
-    pub(super) alike: Vec<(&'a Bucket, &'a Bucket)>,
+    /// Which buckets of the first policy those of the second are, as far as rules tell that both
+    /// have.
+    pub(super) alike: BTreeMap<BucketId, BucketId>,
 }
 
 impl<'a> Alignment<'a> {
@@ -39,53 +40,54 @@ impl<'a> Alignment<'a> {
         let mut out = Self {
             irs: [a, b],
             steps: BTreeMap::new(),
-            alike: Vec::new(),
+            alike: BTreeMap::new(),
         };
         for stage in Stage::ALL {
             let (left, right) = (a.stage(stage), b.stage(stage));
             // Most edits leave the rules before them where they are.
             let pairs = left.par_iter().zip(right);
             let same: Vec<bool> = pairs.map(|(x, y)| out.equal(x, y)).collect();
-            let common = common(left.len(), right.len(), &|i, j| match same.get(i) {
+            let equal = |i: usize, j: usize| match same.get(i) {
                 Some(same) if i == j => *same,
                 _ => {
                     let rules = (left.get(i), right.get(j));
                     matches!(rules, (Some(x), Some(y)) if out.equal(x, y))
                 }
-            });
+            };
+            let mut common = common(left.len(), right.len(), &equal);
+            pull_forward(&mut common, &equal);
             out.steps
                 .insert(stage, steps(left.len(), right.len(), &common));
         }
-        out.name_buckets();
+        out.pair_buckets();
         out
     }
 
-    /// Finds buckets that only got another name, and parts the rules whose buckets are not the same.
-    fn name_buckets(&mut self) {
+    /// Finds out which buckets are the same, and parts the rules whose buckets are not.
+    fn pair_buckets(&mut self) {
         let [from, to] = self.irs;
         if from.buckets.is_empty() || to.buckets.is_empty() {
             return;
         }
-        let mut alike: Vec<(&Bucket, &Bucket)> = Vec::new();
-        let lone =
-            |bucket: &Bucket, other: &Ir| !other.buckets.iter().any(|o| o.name == bucket.name);
-        for (_, x, y) in self.common_rules() {
-            for (i, j) in x.buckets().zip(y.buckets()) {
-                let (Some(old), Some(new)) = (from.buckets.get(i), to.buckets.get(j)) else {
-                    continue;
-                };
-                let taken = alike.iter().any(|(o, n)| same(o, old) || same(n, new));
-                if !taken && old.name != new.name && lone(old, to) && lone(new, from) {
-                    alike.push((old, new));
+        let rules = self.common_rules();
+        let asked: Vec<(BucketId, BucketId)> = rules
+            .flat_map(|(_, x, y)| x.buckets().zip(y.buckets()))
+            .collect();
+        let named_alike = |(i, j): (BucketId, BucketId)| matches!((from.buckets.get(i), to.buckets.get(j)), (Some(x), Some(y)) if x.name == y.name);
+        let (mut taken, mut alike) = (BTreeSet::new(), BTreeMap::new());
+        // What a rule calls its own bucket goes with its number: the rule tells more than the name. But a
+        // bucket that keeps its name at one of its rules is no other bucket for the rest of them.
+        for keeps in [true, false] {
+            for (i, j) in asked.iter().copied() {
+                if named_alike((i, j)) == keeps && !taken.contains(&i) && !alike.contains_key(&j) {
+                    taken.insert(i);
+                    alike.insert(j, i);
                 }
             }
         }
         let agree = |x: &Rule, y: &Rule| {
-            x.buckets().zip(y.buckets()).all(|(i, j)| {
-                let pair = (from.buckets.get(i), to.buckets.get(j));
-                matches!(pair, (Some(old), Some(new)) if same(old, new)
-                    || alike.iter().any(|(o, n)| same(o, old) && same(n, new)))
-            })
+            let mut asked = x.buckets().zip(y.buckets());
+            asked.all(|(i, j)| alike.get(&j) == Some(&i))
         };
         for (stage, steps) in &mut self.steps {
             let mut out = Vec::with_capacity(steps.len());
@@ -263,6 +265,21 @@ fn common(left: usize, right: usize, equal: &impl Fn(usize, usize) -> bool) -> V
     out.extend(inner.into_iter().map(|(i, j)| (head + i, head + j)));
     out.extend((1..=tail).rev().map(|k| (left - k, right - k)));
     out
+}
+
+/// Pairs the first of several equal neighbours: the others have nothing left to decide, and a rule that
+/// is written twice keeps its name and its bucket at the first place.
+fn pull_forward(common: &mut [(usize, usize)], equal: &impl Fn(usize, usize) -> bool) {
+    let (mut least_i, mut least_j) = (0, 0);
+    for (i, j) in common {
+        while *i > least_i && equal(*i - 1, *j) {
+            *i -= 1;
+        }
+        while *j > least_j && equal(*i, *j - 1) {
+            *j -= 1;
+        }
+        (least_i, least_j) = (*i + 1, *j + 1);
+    }
 }
 
 /// The pairs of a shortest edit script (E. Myers, 1986); none when it is too long.

@@ -244,6 +244,44 @@ fn a_rate_is_the_same_when_its_rule_is_renamed() {
 }
 
 #[test]
+fn a_rate_is_the_same_when_other_rules_get_its_number() {
+    let rules =
+        "allow tcp/80 from 10.0.0.1 within 10/s  allow tcp/443 within 10/s  deny udp log at 10/s";
+    let (a, b) = (filter(rules), filter(&format!("deny ssh  {rules}")));
+    assert!(difference(&a, &b).is_equal());
+    assert!(difference(&b, &a).is_equal());
+    // The one that goes leaves its number, and not its tokens, to the next.
+    let c = filter(&rules.replace("allow tcp/80 from 10.0.0.1 within 10/s", ""));
+    assert_eq!(summary(&a, &c), [(Kind::Denied, TCP)]);
+    // A rule that is written twice has its bucket at the first place.
+    let rule = "deny udp log at 10/s as x";
+    let (once, twice) = (
+        filter(rule),
+        filter(&format!("deny ssh  {rule}  {}", &rule[..20])),
+    );
+    assert!(difference(&once, &twice).is_equal());
+    // Two buckets of one rate exchange their names.
+    let named = |x: &str, y: &str| {
+        let rules = filter(&format!(
+            "allow tcp/80 within {x}  allow tcp/443 within {y}"
+        ));
+        format!("bucket x = 10/s\nbucket y = 10/s\n{rules}")
+    };
+    assert!(difference(&named("x", "y"), &named("y", "x")).is_equal());
+    // One bucket is not two.
+    let twice = |x: &str| {
+        let rules = format!(
+            "allow tcp/80 within x  match tcp/80 within {x} log \"seen\"  allow udp within x"
+        );
+        format!(
+            "bucket x = 10/s burst 1\nbucket y = 10/s burst 1\n{}",
+            filter(&format!("match tcp/80 within x  {rules}"))
+        )
+    };
+    assert!(!difference(&twice("x"), &twice("y")).is_equal());
+}
+
+#[test]
 fn strict_words_count() {
     let a = filter("allow tcp/80 from 10.0.0.1");
     assert_eq!(

@@ -372,11 +372,10 @@ impl<'w, 'm, 'a> Walk<'w, 'm, 'a> {
                 let known = self.renamed.get(&id).filter(|_| side == 1);
                 known.cloned().unwrap_or_else(|| rule.name.to_string())
             };
-            let bucket = log.at.and_then(|at| model.ir.buckets.get(at));
             fate.logged.push(Entry {
                 text: log.text.clone().unwrap_or_else(name),
                 is_name: log.text.is_none(),
-                at: bucket.and_then(|b| model.space.bucket(b)),
+                at: log.at.and_then(|at| model.bucket(at)),
             });
             fate.effects_by.push(id);
         }

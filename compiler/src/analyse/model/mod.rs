@@ -47,12 +47,12 @@ pub(crate) use memory::{Asks, Memory};
 pub(crate) use outline::{Extent, Outline};
 pub(crate) use phase::{Ending, FactLine, Phase};
 pub use space::{Dim, Space, V4, V6};
-pub(crate) use space::{alike, same, same_set};
+pub(crate) use space::{alike, same_set};
 pub use view::{Moved, View};
 pub use witness::Witness;
 
 use crate::interpret::Ask;
-use crate::ir::{Bucket, Ir};
+use crate::ir::{BucketId, Ir};
 use crate::policy::Policy;
 
 /// A policy as sets of packets.
@@ -64,6 +64,8 @@ pub struct Model<'a> {
     pub policy: &'a Policy,
     /// Its normal form.
     pub ir: &'a Ir,
+    /// Which of the policies of the space it is, from 0.
+    side: usize,
     /// Which of the places that ask a shared bucket one is, from 0.
     places: BTreeMap<Ask, u128>,
 }
@@ -76,6 +78,7 @@ impl<'a> Model<'a> {
             space,
             policy,
             ir,
+            side: 0,
             places: BTreeMap::new(),
         };
         model.number_places();
@@ -85,24 +88,34 @@ impl<'a> Model<'a> {
     /// The models of two policies, whose packets are the same.
     pub fn pair(a: (&'a Policy, &'a Ir), b: (&'a Policy, &'a Ir)) -> (Self, Self) {
         let asked = [a, b].map(|(policy, ir)| Asked::of(policy, ir));
-        Self::pair_with_alike(a, b, &asked, &[])
+        Self::pair_with_alike(a, b, &asked, &BTreeMap::new())
     }
 
-    /// As [`Model::pair`], with what the two ask; the second bucket of each pair of buckets is the
-    /// first one under another name.
+    /// The models of two policies that have been compared, in the space of the comparison.
+    pub fn pair_in(
+        space: &Arc<Space>,
+        a: (&'a Policy, &'a Ir),
+        b: (&'a Policy, &'a Ir),
+    ) -> (Self, Self) {
+        let of = |side, (policy, ir)| Self {
+            space: Arc::clone(space),
+            policy,
+            ir,
+            side,
+            places: BTreeMap::new(),
+        };
+        (of(0, a), of(1, b))
+    }
+
+    /// As [`Model::pair`], with what the two ask. `alike` says of buckets of the second policy which
+    /// ones of the first they are.
     pub(crate) fn pair_with_alike(
         a: (&'a Policy, &'a Ir),
         b: (&'a Policy, &'a Ir),
         [from, to]: &[Asked; 2],
-        alike: &[(&Bucket, &Bucket)],
+        alike: &BTreeMap<BucketId, BucketId>,
     ) -> (Self, Self) {
         let space = Arc::new(Space::with_alike(&[(a.1, from), (b.1, to)], alike));
-        let of = |(policy, ir): (&'a Policy, &'a Ir)| Self {
-            space: Arc::clone(&space),
-            policy,
-            ir,
-            places: BTreeMap::new(),
-        };
-        (of(a), of(b))
+        Self::pair_in(&space, a, b)
     }
 }

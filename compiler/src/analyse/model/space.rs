@@ -1,14 +1,13 @@
 //! The dimensions in which packets differ, as far as some policies can tell.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::asked::Asked;
 use super::ifaces::Classes;
 use super::supply::{Counting, Supply};
 use crate::field::{DPORT, Field, Header, ICMP_CODE, ICMP_TYPE, IP_FRAGMENT, SPORT, TCP_FLAGS};
 use crate::ir::cube::PrincipalKind;
-use crate::ir::{Atom, Bucket, DynamicSet, Ir, NatTarget, Verdict};
+use crate::ir::{Atom, Bucket, BucketId, DynamicSet, Ir, NatTarget, Verdict};
 use crate::packet::{Region, Values};
 use crate::policy::{Policy, Value, Zone};
 
@@ -79,8 +78,8 @@ pub struct Space {
     /// The buckets. Those that are the same in two policies are here once.
     pub buckets: Vec<Bucket>,
     pub(super) supply: Supply,
-    /// The buckets that each name means, as indices into [`Space::buckets`].
-    by_name: BTreeMap<Arc<str>, Vec<(Bucket, usize)>>,
+    /// Where the buckets of each policy are in [`Space::buckets`].
+    numbers: Vec<Vec<usize>>,
     /// Dynamic sets. A second one of the same name that is not the same has another label.
     dynamic: Vec<(DynamicSet, String)>,
     /// Targets of NAT among which one is chosen, of one family each.
@@ -90,12 +89,15 @@ pub struct Space {
 impl Space {
     /// The space of a policy.
     pub fn of(policy: &Policy, ir: &Ir) -> Self {
-        Self::with_alike(&[(ir, &Asked::of(policy, ir))], &[])
+        Self::with_alike(&[(ir, &Asked::of(policy, ir))], &BTreeMap::new())
     }
 
-    /// The space of some policies, in which the second bucket of each pair, that of a rule that got
-    /// another name, is the first one.
-    pub(crate) fn with_alike(policies: &[(&Ir, &Asked)], alike: &[(&Bucket, &Bucket)]) -> Self {
+    /// The space of one policy, or of two. `alike` says of buckets of the second policy which ones of
+    /// the first they are; of those of which it says nothing, names do.
+    pub(crate) fn with_alike(
+        policies: &[(&Ir, &Asked)],
+        alike: &BTreeMap<BucketId, BucketId>,
+    ) -> Self {
         let patterns = policies.iter().flat_map(|(_, asked)| &asked.patterns);
         let mut space = Self {
             dims: Vec::new(),
@@ -111,17 +113,18 @@ impl Space {
                 asks: Vec::new(),
                 names: Vec::new(),
             },
-            by_name: BTreeMap::new(),
+            numbers: Vec::new(),
             dynamic: Vec::new(),
             choices: Vec::new(),
             fixed: Fixed::default(),
         };
         let mut dims = BTreeSet::new();
+        let irs: Vec<&Ir> = policies.iter().map(|(ir, _)| *ir).collect();
+        space.share_buckets(&irs, alike);
         for (ir, asked) in policies {
-            space.share(ir, alike);
+            space.share(ir);
             space.ask(asked, ir, &mut dims);
         }
-        let irs: Vec<&Ir> = policies.iter().map(|(ir, _)| *ir).collect();
         space.count_asks(&irs);
         dims.extend((0..space.buckets.len()).map(Dim::Tokens));
         dims.extend((0..space.choices.len()).map(Dim::Choice));
@@ -174,22 +177,32 @@ impl Space {
         }
     }
 
-    /// Adds the buckets, dynamic sets and choices of a policy to those that are known.
-    fn share(&mut self, ir: &Ir, alike: &[(&Bucket, &Bucket)]) {
-        for bucket in &ir.buckets {
-            if self.bucket(bucket).is_some() {
-                continue;
-            }
-            let known = alike.iter().find(|(_, other)| same(other, bucket));
-            let at = known
-                .and_then(|(first, _)| self.bucket(first))
-                .unwrap_or_else(|| {
+    /// Numbers the buckets of each policy. One of the second that is one of the first has its number.
+    fn share_buckets(&mut self, irs: &[&Ir], alike: &BTreeMap<BucketId, BucketId>) {
+        let mut named: BTreeMap<&str, (&Bucket, usize)> = BTreeMap::new();
+        for ir in irs {
+            let mut numbers = Vec::with_capacity(ir.buckets.len());
+            for (id, bucket) in ir.buckets.iter().enumerate() {
+                let told = alike.get(&id).and_then(|first| self.bucket(0, *first));
+                let by_name = || {
+                    let (first, at) = named.get(&*bucket.name)?;
+                    same(first, bucket).then_some(*at)
+                };
+                numbers.push(told.or_else(by_name).unwrap_or_else(|| {
                     self.buckets.push(bucket.clone());
                     self.buckets.len() - 1
-                });
-            let named = self.by_name.entry(Arc::clone(&bucket.name)).or_default();
-            named.push((bucket.clone(), at));
+                }));
+            }
+            let taken: BTreeSet<BucketId> = alike.values().copied().collect();
+            let free = ir.buckets.iter().zip(&numbers).enumerate();
+            let free = free.filter(|(id, _)| !taken.contains(id));
+            named = free.map(|(_, (b, at))| (&*b.name, (b, *at))).collect();
+            self.numbers.push(numbers);
         }
+    }
+
+    /// Adds the dynamic sets and choices of a policy to those that are known.
+    fn share(&mut self, ir: &Ir) {
         for set in &ir.dynamic {
             let mut label = set.name.to_string();
             if self.dynamic.iter().any(|(known, _)| same_set(known, set)) {
@@ -214,11 +227,9 @@ impl Space {
         }
     }
 
-    /// The index of a bucket that is the same but for its place.
-    pub fn bucket(&self, bucket: &Bucket) -> Option<usize> {
-        let named = self.by_name.get(&bucket.name)?;
-        let found = named.iter().find(|(known, _)| same(known, bucket));
-        found.map(|(_, at)| *at)
+    /// Where a bucket of the first (0) or second (1) policy is in [`Space::buckets`].
+    pub(super) fn bucket(&self, policy: usize, bucket: BucketId) -> Option<usize> {
+        self.numbers.get(policy)?.get(bucket).copied()
     }
 
     /// The number of a dynamic set that is the same but for its place.

@@ -56,10 +56,10 @@ impl Space {
     /// Counts who asks each bucket.
     pub(super) fn count_asks(&mut self, irs: &[&Ir]) {
         let mut most = vec![0; self.buckets.len()];
-        for ir in irs {
+        for (policy, ir) in irs.iter().enumerate() {
             let mut own = vec![0u32; self.buckets.len()];
             for (_, bucket) in asks(ir) {
-                let at = ir.buckets.get(bucket).and_then(|b| self.bucket(b));
+                let at = self.bucket(policy, bucket);
                 if let Some(count) = at.and_then(|at| own.get_mut(at)) {
                     *count += 1;
                 }
@@ -73,9 +73,9 @@ impl Space {
             return;
         }
         let mut names = vec![Vec::new(); self.buckets.len()];
-        for ir in irs {
+        for (policy, ir) in irs.iter().enumerate() {
             for (ask, bucket) in asks(ir) {
-                let at = ir.buckets.get(bucket).and_then(|b| self.bucket(b));
+                let at = self.bucket(policy, bucket);
                 let names = at.and_then(|at| names.get_mut(at));
                 if let (Some(names), Some(rule)) = (names, ask.rule.of(ir)) {
                     names.push(Arc::clone(&rule.name));
@@ -136,11 +136,7 @@ impl Model<'_> {
         let mut places = BTreeMap::new();
         let mut next = vec![0u128; self.space.buckets.len()];
         for (ask, bucket) in asks(self.ir) {
-            let at = self
-                .ir
-                .buckets
-                .get(bucket)
-                .and_then(|b| self.space.bucket(b));
+            let at = self.bucket(bucket);
             let Some(at) = at.filter(|at| self.space.is_shared(*at)) else {
                 continue;
             };
@@ -154,10 +150,7 @@ impl Model<'_> {
 
     /// The index of a bucket of the policy in the space.
     pub(crate) fn bucket(&self, bucket: BucketId) -> Option<usize> {
-        self.ir
-            .buckets
-            .get(bucket)
-            .and_then(|b| self.space.bucket(b))
+        self.space.bucket(self.side, bucket)
     }
 
     /// Whether what a rule means depends on how many tokens a packet has taken before: then its
@@ -219,8 +212,8 @@ impl Model<'_> {
                 return Some("a rate by destination is asked before and behind `dnat`");
             }
         }
-        for bucket in &self.ir.buckets {
-            let at = self.space.bucket(bucket);
+        for (id, bucket) in self.ir.buckets.iter().enumerate() {
+            let at = self.bucket(id);
             let places = at.map_or(0, |at| self.space.places(at));
             let short = bucket
                 .most_asks()
