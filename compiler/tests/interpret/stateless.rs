@@ -65,7 +65,7 @@ fn flows_that_steer_has_admitted_are_not_judged() {
 #[test]
 fn a_packet_without_flow_was_sent_to_where_it_says() {
     let mut m = Machine::new(
-        "steer { dnat tcp/80 => 10.0.0.2 }
+        "steer { dnat tcp/80 only v4 => 10.0.0.2 }
          stateless only v4 from any { allow tcp to original 198.51.100.1 as original  default deny as rest }
          default deny",
     );
@@ -83,7 +83,7 @@ fn a_packet_without_flow_was_sent_to_where_it_says() {
 fn strict_tcp_asks_where_a_packet_was_sent_to() {
     let mut m = Machine::new(
         "strict tcp
-         steer { dnat tcp/80 => 10.0.0.2  direct tcp/81 and allow }
+         steer { dnat tcp/80 only v4 => 10.0.0.2  direct tcp/81 and allow }
          stateless to 198.51.100.1 { allow as apart }
          from any { allow as rest }
          default deny",
