@@ -65,25 +65,25 @@ fn flows_that_steer_has_admitted_are_not_judged() {
 #[test]
 fn a_packet_without_flow_was_sent_to_where_it_says() {
     let mut m = Machine::new(
-        "steer { dnat tcp/80 => 10.0.0.2 }
-         stateless only v4 from any { allow tcp to original 198.51.100.1 as original  default deny as rest }
+        "steer { dnat tcp/80 only v4 => 10.0.0.2 }
+         stateless only v4 from any { allow tcp to original 198.51.100.1 as sent  default deny as rest }
          default deny",
     );
     let stray = tcp("192.0.2.1:1", "198.51.100.1:80").flags(RST);
-    assert_eq!(m.says(&stray), "allow original");
+    assert_eq!(m.says(&stray), "allow sent");
     let stray = tcp("192.0.2.1:1", "198.51.100.2:80").flags(RST);
     assert_eq!(m.says(&stray), "deny rest");
     // An answer belongs to a flow, and that was opened to where the answer comes from.
     let packet = tcp("192.0.2.1:1", "198.51.100.1:81").flags(SYN);
-    assert_eq!(m.says(&packet), "allow original");
-    assert_eq!(m.says(&packet.answer()), "allow original");
+    assert_eq!(m.says(&packet), "allow sent");
+    assert_eq!(m.says(&packet.answer()), "allow sent");
 }
 
 #[test]
 fn strict_tcp_asks_where_a_packet_was_sent_to() {
     let mut m = Machine::new(
         "strict tcp
-         steer { dnat tcp/80 => 10.0.0.2  direct tcp/81 and allow }
+         steer { dnat tcp/80 only v4 => 10.0.0.2  direct tcp/81 and allow }
          stateless to 198.51.100.1 { allow as apart }
          from any { allow as rest }
          default deny",
@@ -92,7 +92,7 @@ fn strict_tcp_asks_where_a_packet_was_sent_to() {
     assert_eq!(m.says(&ack(79)), "allow apart");
     // It has left the section, and is not asked again.
     assert_eq!(m.says(&ack(80)), "allow rest");
-    assert_eq!(m.says(&ack(81)), "deny (notsyn)");
+    assert_eq!(m.says(&ack(81)), "deny steer#2");
     let other = tcp("192.0.2.1:1", "198.51.100.2:80").flags(ACK);
     assert_eq!(m.says(&other), "deny (notsyn)");
 }

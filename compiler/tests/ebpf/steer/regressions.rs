@@ -173,9 +173,22 @@ fn sections_that_judge_each_packet_leave_alone_what_steer_has_admitted() {
         &policy("direct tcp/80 and allow"),
         &[forth.clone(), forth.clone(), back, refused.clone()],
     );
+    agree(&policy("redirect tcp/80 => :8080"), &[forth, refused]);
+}
+
+#[test]
+fn a_flow_outlives_its_packets_that_a_section_refuses() {
+    let (own, other) = (("10.0.0.1", 80), ("10.0.0.7", 2000));
     agree(
-        &policy("redirect tcp/80 => :8080"),
-        &[forth.clone(), forth, refused],
+        "steer { deny gre }
+         stateless to host { allow tcp when tcp.flags == syn  default reject }
+         from host { allow tcp }
+         default deny",
+        &[
+            (From::Outside, segment(other, own, SYN)),
+            (From::Outside, segment(other, own, ACK)),
+            (From::Host, segment(own, other, SYN | ACK)),
+        ],
     );
 }
 
@@ -185,7 +198,8 @@ fn answers_belong_to_flows_that_were_opened_to_where_they_come_from() {
     for address in ["10.0.0.1", "10.0.0.7"] {
         agree(
             &format!(
-                "stateless from any {{
+                "steer {{ deny gre }}
+                 stateless from any {{
                    allow to original {address} when ct.state == established
                    allow to 10.0.0.1
                  }}

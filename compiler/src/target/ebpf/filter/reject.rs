@@ -17,7 +17,7 @@ use super::super::noted;
 use super::super::record::Item;
 use super::begin::SKB_PKTTYPE;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
-use super::flows::{Flows, REJECTED, name, number};
+use super::flows::{FLAGS, Flows, REJECTED, name, number};
 use super::stack::Stack;
 use super::track::Kind;
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
@@ -143,12 +143,31 @@ impl Answer<'_> {
             name(asm, self.hook, self.stack);
             asm.bind(tracked);
         }
+        let known = asm.label("flow_lives_on");
+        if self.stack.told.is_some() {
+            self.has_flow(asm, known);
+        }
         self.stack.now.get(asm, R1);
         asm.load_wide(R2, ANSWER);
         asm.add(R1, R2);
         self.stack.way.get(asm, R2);
         asm.alu(AluOp::Or, R2, REJECTED);
         self.flows.open(asm, self.stack, self.drop);
+        asm.bind(known);
+    }
+
+    /// Goes to `known` with a packet of a live flow, or of the same ends, that a section has judged by itself: the flow
+    /// goes on without it.
+    fn has_flow(&self, asm: &mut Assembler, known: Label) {
+        let [found, new] = ["found", "rejected_flow"].map(|name| asm.label(name));
+        self.stack.kind.get(asm, R1);
+        asm.jump_if(Eq, R1, Kind::New as i32, new);
+        self.flows.find(asm, self.stack, found, new);
+        asm.bind(found);
+        asm.load(W, R1, R7, FLAGS);
+        asm.alu(AluOp::And, R1, REJECTED);
+        asm.jump_if(Eq, R1, 0, known);
+        asm.bind(new);
     }
 
     /// Makes the packet a reset.
