@@ -52,19 +52,24 @@ pub(crate) fn moved_egress(ir: &Ir) -> Vec<&Rule> {
 /// Whether packets of the cube may belong to no flow that has an original destination, where rules ask for it: these
 /// are not tracked, or fit no flow and are judged all the same.
 pub(crate) fn may_lack_flow(ir: &Ir, cube: &Cube, family: Family) -> bool {
-    let (asks, v6) = match family {
-        Family::V4 => (!cube.original.v4.is_full(), false),
-        Family::V6 => (!cube.original.v6.is_full(), true),
+    let asks = match family {
+        Family::V4 => !cube.original.v4.is_full(),
+        Family::V6 => !cube.original.v6.is_full(),
     };
+    asks && may_be_untracked(ir, cube, family)
+}
+
+/// Whether packets of the cube may belong to no flow.
+pub(crate) fn may_be_untracked(ir: &Ir, cube: &Cube, family: Family) -> bool {
     let notrack = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Notrack));
     let judged = |block: &Block| block.stateless && block.stage == Stage::Filter;
     let never_tracked = || {
         let types = cube.field(ICMP_TYPE);
         let kinds = (130..=136).chain([143, 151]);
         let mut kinds = kinds.filter(|kind| types.is_none_or(|types| types.contains(*kind)));
-        v6 && cube.proto.contains(ICMPV6) && kinds.next().is_some()
+        family == Family::V6 && cube.proto.contains(ICMPV6) && kinds.next().is_some()
     };
-    asks && (ir.guard.iter().any(notrack) || ir.blocks.iter().any(judged) || never_tracked())
+    ir.guard.iter().any(notrack) || ir.blocks.iter().any(judged) || never_tracked()
 }
 
 /// What each stateless section is about, as a rule of its own.

@@ -19,6 +19,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
 use crate::target::Capability;
 use crate::target::netfilter::Role;
+use crate::target::netfilter::check::may_be_untracked;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::text::quotable;
 
@@ -294,7 +295,22 @@ impl Build<'_> {
             });
         }
         if let Some(mark) = effects.mark {
-            statements.extend(set_mark(mark, hook != Hook::Guard));
+            let flow = hook != Hook::Guard;
+            let untracked = rule.cubes.iter().any(|cube| {
+                let mut families = [Family::V4, Family::V6].into_iter();
+                families.any(|family| may_be_untracked(self.ir, cube, family))
+            });
+            statements.push(mark_packet(mark));
+            if flow && untracked && mark.mask != u32::MAX {
+                // Where there is no flow, no mark of it can be read, and nothing behind that holds.
+                lines.push(Line {
+                    statements: vec![mark_flow(mark)],
+                    comment: Some(comment(&rule.name)),
+                    ..Line::default()
+                });
+            } else if flow {
+                statements.push(mark_flow(mark));
+            }
         }
         Some(())
     }
@@ -344,18 +360,23 @@ fn joined(mut matches: Vec<Match>, line: Line) -> Line {
     Line { matches, ..line }
 }
 
-/// The statements that set bits of a packet's mark, and of its flow's.
-pub(crate) fn set_mark(mark: Mark, flow: bool) -> Vec<String> {
-    let set = |what: &str| match mark.mask {
+/// The statement that sets bits of a packet's mark.
+pub(crate) fn mark_packet(mark: Mark) -> String {
+    set_mark("meta", mark)
+}
+
+/// The statement that sets bits of a flow's mark. For a packet of no flow, nothing that stands behind it in its line
+/// is done if it has a mask.
+pub(crate) fn mark_flow(mark: Mark) -> String {
+    set_mark("ct", mark)
+}
+
+fn set_mark(what: &str, mark: Mark) -> String {
+    match mark.mask {
         u32::MAX => format!("{what} mark set {:#x}", mark.value),
         own => {
             let (keep, value) = (!own, mark.value & own);
             format!("{what} mark set {what} mark & {keep:#010x} | {value:#x}")
         }
-    };
-    let mut out = vec![set("meta")];
-    if flow {
-        out.push(set("ct"));
     }
-    out
 }

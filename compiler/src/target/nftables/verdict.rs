@@ -3,7 +3,7 @@
 use polc_bundle::Family;
 
 use super::Build;
-use super::action::set_mark;
+use super::action::{mark_flow, mark_packet};
 use super::fields::{L4PROTO, among};
 use super::tree::{Match, Rule as Line, Verdict as Then};
 use crate::field::{DPORT, TCP};
@@ -85,8 +85,11 @@ impl Build<'_> {
                 then: Then::Goto(chain),
             });
         }
-        let mut statements = set_mark(proxy.mark, true);
-        statements.push(format!("ct label set {ADMITTED}"));
+        let statements = vec![
+            mark_packet(proxy.mark),
+            mark_flow(proxy.mark),
+            format!("ct label set {ADMITTED}"),
+        ];
         Some(Decided {
             matches: vec![],
             statements,

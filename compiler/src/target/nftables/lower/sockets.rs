@@ -5,7 +5,7 @@ use polc_bundle::Family;
 use crate::ir::Proxy;
 use crate::packet::IntervalSet;
 use crate::target::netfilter::steer::protocols;
-use crate::target::nftables::action::set_mark;
+use crate::target::nftables::action::mark_packet;
 use crate::target::nftables::fields::{Address, L4PROTO, TH_DPORT, address, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::tree::{Match, Rule as Line, Values, Verdict as Then};
@@ -19,7 +19,7 @@ pub(super) fn divert(proxies: &[Proxy]) -> Vec<Line> {
     let (v4, v6) = (first(|p| p.v4.is_some()), first(|p| p.v6.is_some()));
     let owned = "meta l4proto tcp socket transparent 1 socket wildcard 0";
     let line = |proxy: &Proxy| Line {
-        statements: set_mark(proxy.mark, false),
+        statements: vec![mark_packet(proxy.mark)],
         ..Line::text(owned, Then::Accept)
     };
     match (v4, v6) {

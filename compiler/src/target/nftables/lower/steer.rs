@@ -11,15 +11,16 @@ use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
 };
-use crate::ir::{Down, Mark, Rule};
+use crate::ir::{Cube, Down, Mark, Rule};
 use crate::target::netfilter::Role;
+use crate::target::netfilter::check::may_be_untracked;
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::steer::{
     Labels, OUT, PRE, Plan, Restored, marks, of_host, plan, protocols,
 };
 use crate::target::nftables::Build;
-use crate::target::nftables::action::set_mark;
+use crate::target::nftables::action::{mark_flow, mark_packet};
 use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
@@ -96,7 +97,7 @@ fn restore(marks: &[Restored], original: bool) -> Vec<Line> {
         };
         Line {
             matches: vec![Match::Text(format!("{direction}{}", flow_mark(r.mark)))],
-            statements: set_mark(r.mark, false),
+            statements: vec![mark_packet(r.mark)],
             ..Line::default()
         }
     };
@@ -119,6 +120,7 @@ fn flow_mark(Mark { value, mask }: Mark) -> String {
 /// `tproxy` does not hold when there is no socket, and the packet goes on to its real destination:
 /// the last line is what makes `down deny` true.
 fn proxy_chains(build: &mut Build) {
+    let untracked = may_be_untracked(build.ir, &Cube::any(), Family::V4);
     for proxy in &build.ir.proxies {
         build.features.add("tproxy", "4.19");
         if proxy.tcp {
@@ -132,11 +134,21 @@ fn proxy_chains(build: &mut Build) {
             .map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
         let mut rules = Vec::new();
         for (family, socket) in v4.into_iter().chain(v6) {
-            let mut statements = vec![format!("tproxy {socket}")];
-            statements.extend(set_mark(proxy.mark, true));
+            let matches = vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)];
+            let mut statements = vec![format!("tproxy {socket}"), mark_packet(proxy.mark)];
+            if untracked && proxy.mark.mask != u32::MAX {
+                // Where there is no flow, nothing behind its mark is done.
+                rules.push(Line {
+                    matches: matches.clone(),
+                    statements: vec![mark_flow(proxy.mark)],
+                    ..Line::default()
+                });
+            } else {
+                statements.push(mark_flow(proxy.mark));
+            }
             statements.push(format!("ct label set {ADMITTED}"));
             rules.push(Line {
-                matches: vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)],
+                matches,
                 statements,
                 verdict: Some(Then::Accept),
                 ..Line::default()
@@ -262,7 +274,7 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
                 among(L4PROTO, &protocols(proxy), 255),
                 Match::Text(flow_mark(proxy.mark)),
             ],
-            statements: set_mark(proxy.mark, false),
+            statements: vec![mark_packet(proxy.mark)],
             verdict: Some(Then::Accept),
             ..Line::default()
         });
