@@ -45,6 +45,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TARGET", value_delimiter = ',')]
     target: Vec<String>,
 
+    /// How many policies at once; most of their time they wait for the kernel (default: three for each processor)
+    #[arg(long, value_name = "N", conflicts_with = "paths")]
+    jobs: Option<usize>,
+
+    /// How many smaller policies are tried where a mismatch is found; 0 leaves it as it is
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 150,
+        conflicts_with = "paths"
+    )]
+    smaller: usize,
+
     /// Print how often policies used each word of the language
     #[arg(long)]
     coverage: bool,
@@ -57,8 +70,8 @@ pub(crate) struct Args {
     compile: CompileArgs,
 }
 
-/// How many smaller policies are tried where a mismatch is found: about a minute's worth.
-const CALLS: usize = 150;
+/// Policies at once for each processor.
+const JOBS: usize = 3;
 
 const DIFFERENCES: [(Difference, &str); 6] = [
     (Difference::FalseAllow, "false allow"),
@@ -80,8 +93,10 @@ pub(crate) fn run(args: &Args) -> Result {
         policies: args.policies,
         packets: args.packets,
         seed: args.seed,
-        calls: CALLS,
-        workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        calls: args.smaller,
+        workers: args.jobs.unwrap_or_else(|| {
+            JOBS * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        }),
     };
     let report = if args.paths.is_empty() {
         random(&settings)?

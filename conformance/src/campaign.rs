@@ -28,9 +28,9 @@ pub struct Settings {
     pub packets: u64,
     /// The seed of the first policy; the others follow.
     pub seed: u64,
-    /// How many smaller policies are tried where a mismatch is found.
+    /// How many smaller policies are tried where a mismatch is found; with 0 it is told as it is.
     pub calls: usize,
-    /// How many policies at once, each on a processor of its own.
+    /// How many policies at once, on the processors in turn.
     pub workers: usize,
 }
 
@@ -207,6 +207,15 @@ fn one(
     } in &tried
     {
         if let Some(mismatch) = mismatch {
+            if settings.calls == 0 {
+                found.push(Found {
+                    of: Origin::Seed(seed),
+                    backend: *backend,
+                    mismatch: mismatch.clone(),
+                    smaller: Some(subject.text.clone()),
+                });
+                continue;
+            }
             let policy = smaller(
                 subject,
                 (*backend, mismatch.difference),
