@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use aya::programs::Program as Loaded;
+use aya::programs::{Program as Loaded, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
@@ -42,19 +42,47 @@ pub(crate) fn load(
         .map_err(|error| EbpfError::Object(Box::new(error)))?;
     sets::fill(&mut loaded, bundle)?;
     for name in names(manifest) {
-        let verified = match program(&mut loaded, manifest, name)? {
+        verify(program(&mut loaded, manifest, name)?, name)?;
+    }
+    Ok(loaded)
+}
+
+/// How often the kernel is asked to verify a program.
+const ATTEMPTS: usize = 10;
+
+/// Has the kernel verify a program. It gives up with `EAGAIN` when a signal arrives meanwhile
+/// (`do_check` in `kernel/bpf/verifier.c`), and can be asked again.
+fn verify(program: &mut Loaded, name: &str) -> Result<(), EbpfError> {
+    let mut attempts = 1;
+    loop {
+        let verified = match program {
             Loaded::Xdp(program) => program.load(),
             Loaded::SchedClassifier(program) => program.load(),
             Loaded::CgroupSock(program) => program.load(),
             Loaded::CgroupSockopt(program) => program.load(),
             _ => return Err(EbpfError::NoProgram(name.to_owned())),
         };
-        verified.map_err(|error| EbpfError::Refused {
-            program: name.to_owned(),
-            refusal: Refusal::new(&error),
-        })?;
+        let error = match verified {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if attempts == ATTEMPTS || !was_interrupted(&error) {
+            return Err(EbpfError::Refused {
+                program: name.to_owned(),
+                refusal: Refusal::new(&error),
+            });
+        }
+        attempts += 1;
     }
-    Ok(loaded)
+}
+
+fn was_interrupted(error: &ProgramError) -> bool {
+    let error = match error {
+        ProgramError::LoadError { io_error, .. } => io_error,
+        ProgramError::SyscallError(error) => &error.io_error,
+        _ => return false,
+    };
+    error.kind() == std::io::ErrorKind::WouldBlock
 }
 
 /// The object of a bundle that has programs.
