@@ -212,7 +212,7 @@ impl<'d> Duel<'d> {
         }
         let table = &self.table;
         let clear = match &attempt.part {
-            Some(part) => table.get(part.flow).is_some(),
+            Some(of) => table.get(of.flow).is_some(),
             None => table.is_free(shot.pair()),
         };
         if !clear {

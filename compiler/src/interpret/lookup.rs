@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::cube::{check_here, names_loopback};
 use super::decide::Passage;
-use super::decision::{Fact, Outcome};
+use super::decision::{Fact, Outcome, Steered};
 use super::facts;
 use super::flow::Found;
 use super::packet::Place;
@@ -96,6 +96,9 @@ impl Passage<'_> {
         self.restore(flow.mark, found.reply);
         self.rewrite(&flow, found.reply);
         if !found.reply {
+            if matches!(flow.steered, Some(Steered::Route { .. })) {
+                self.view.egress = self.after_detour();
+            }
             self.decision.steered = flow.steered;
             self.decision.sourced = flow.sourced;
             if let Some(id) = flow.proxy {

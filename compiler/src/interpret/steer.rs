@@ -101,7 +101,7 @@ impl<'a> Passage<'a> {
 
     /// Where a packet goes by another address or table. What this host sends and is led back by
     /// `lo` is judged as what leaves by its first way: it is loopback traffic when it comes in.
-    fn after_detour(&self) -> Towards<'a> {
+    pub(super) fn after_detour(&self) -> Towards<'a> {
         let packet = self.packet;
         let first = !packet.arrives() && (packet.detour.is_loopback() || packet.is_loopback());
         Towards::from(if first {

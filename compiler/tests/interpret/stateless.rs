@@ -96,3 +96,17 @@ fn strict_tcp_asks_where_a_packet_was_sent_to() {
     let other = tcp("192.0.2.1:1", "198.51.100.2:80").flags(ACK);
     assert_eq!(m.says(&other), "deny (notsyn)");
 }
+
+#[test]
+fn later_packets_go_by_the_table_of_their_flow() {
+    let mut m = Machine::new(
+        "steer { route tcp via table 100 mark 0x10/0xf0 as other-way }
+         stateless from host out eth1 { allow tcp as there  default deny as rest }
+         default deny as closed",
+    );
+    let packet = tcp("198.51.100.1:1", "203.0.113.1:22")
+        .way("host", "eth0")
+        .detour("eth1");
+    assert_eq!(m.says(&packet), "allow there");
+    assert_eq!(m.says(&packet.flags(ACK)), "allow there");
+}
