@@ -263,16 +263,17 @@ impl<'d> Duel<'d> {
     }
 
     /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
-    /// lose its packets: where there are no ports, and with eBPF where both go to one end from one. Nor does eBPF
-    /// take a flow that translation makes go from an address to itself.
+    /// lose its packets: where there are no ports, and with eBPF where both go to one end from one, or go
+    /// opposite ways between ports of one address.
     fn collides(&self, flow: &Flow) -> bool {
         let first = &flow.first;
         let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
         let ported = first.is_icmp() || has_ports(first.proto);
         let steered = flow.inner.1 != first.dest && !first.is_icmp();
-        let alone = flow.outer.0.addr == flow.outer.1.addr && flow.outer.0 != first.source;
+        let alone = flow.outer.0.addr == flow.outer.1.addr;
         (!ported && taken(flow.outer))
-            || (self.backend == Backend::Ebpf && (alone || steered && taken(flow.inner)))
+            || (self.backend == Backend::Ebpf
+                && (alone && taken(flow.outer) || steered && taken(flow.inner)))
     }
 
     /// Counts it, and keeps what may explain what comes later.
