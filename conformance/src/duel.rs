@@ -21,7 +21,7 @@ use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
 use crate::totals::Totals;
-use crate::traffic::{Attempt, Kind, Maker};
+use crate::traffic::{Attempt, Kind, Maker, Part};
 
 /// How many packets are sent together.
 const SALVO: u16 = 200;
@@ -211,7 +211,13 @@ impl<'d> Duel<'d> {
             *self.held.entry(*rule).or_default() += 1;
         }
         let table = &self.table;
+        let translated = |of: &Part| of.expected != *shot || self.oracle.detours;
         let clear = match &attempt.part {
+            // What is not tracked is not translated, and goes where its own destination leads.
+            Some(of) if judged.decision.notrack && translated(of) => {
+                self.totals.unclear += 1;
+                return Ok(());
+            }
             Some(of) => table.get(of.flow).is_some(),
             None => table.is_free(shot.pair()),
         };

@@ -43,7 +43,7 @@ pub(crate) struct Oracle<'o> {
     pub(crate) net: &'o Net,
     pub(crate) state: State,
     /// Whether steer sends some flows elsewhere than their destination.
-    detours: bool,
+    pub(crate) detours: bool,
     /// Milliseconds since the Unix epoch.
     pub(crate) now: u64,
     /// Whether answers are judged like any other packet, and may be denied.

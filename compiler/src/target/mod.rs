@@ -10,10 +10,12 @@ pub mod nftables;
 mod routing;
 mod strict;
 
+use std::borrow::Cow;
+
 use polc_bundle::{Bundle, Hook};
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::Ir;
+use crate::ir::{Ir, Stage};
 use crate::source::{SourceMap, Span};
 
 pub use ebpf::Ebpf;
@@ -82,6 +84,22 @@ pub struct Options {
     /// From how many ranges of addresses on a set has a table of its own where the target is made of
     /// programs, so that other contents need no other program.
     pub large_set: usize,
+}
+
+impl Options {
+    /// The policy with its counters, those that were chosen for a build too.
+    pub(crate) fn counted<'i>(&self, ir: &'i Ir) -> Cow<'i, Ir> {
+        if !self.count_all {
+            return Cow::Borrowed(ir);
+        }
+        let mut counting = ir.clone();
+        for stage in Stage::ALL {
+            for rule in counting.stage_mut(stage) {
+                rule.effects.count = true;
+            }
+        }
+        Cow::Owned(counting)
+    }
 }
 
 impl Default for Options {

@@ -84,12 +84,7 @@ impl Target for Ebpf {
             sort(&mut refused);
             return Err(refused);
         }
-        let mut counting = ir.clone();
-        for stage in Stage::ALL {
-            for rule in counting.stage_mut(stage) {
-                rule.effects.count |= options.count_all;
-            }
-        }
+        let counting = options.counted(ir);
         let mut build = Build::new(&counting, sources, options);
         build.guard(guard_hook(ir))?;
         build.flows()?;

@@ -159,7 +159,7 @@ impl Build<'_> {
             // With one effect, its line counts; else a line that does nothing else.
             match lines.as_mut_slice() {
                 [only] if !asks(only) => only.comment = Some(counting(rule)),
-                [] if !rule.effects.count && !self.options.count_all => return None,
+                [] if !rule.effects.count => return None,
                 _ => lines.insert(
                     0,
                     Line {

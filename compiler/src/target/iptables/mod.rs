@@ -87,6 +87,7 @@ impl Target for Iptables {
         sources: &SourceMap,
         options: &Options,
     ) -> Result<Bundle, Vec<Diagnostic>> {
+        let ir = &*options.counted(ir);
         let mut build = Build::new(ir, options);
         let families = [build.lower(Family::V4), build.lower(Family::V6)];
         build.check_flows();

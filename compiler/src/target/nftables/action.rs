@@ -256,7 +256,7 @@ impl Build<'_> {
         statements: &mut Vec<String>,
     ) -> Option<()> {
         let effects = &rule.effects;
-        if effects.count || self.options.count_all {
+        if effects.count {
             let name = self.counter(rule);
             statements.push(format!("counter name \"{name}\""));
         }

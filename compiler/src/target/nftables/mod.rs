@@ -64,6 +64,7 @@ impl Target for Nftables {
         sources: &SourceMap,
         options: &Options,
     ) -> Result<Bundle, Vec<Diagnostic>> {
+        let ir = &*options.counted(ir);
         let mut build = Build::new(ir, options);
         let mut table = build.lower();
         if !build.errors.is_empty() {
