@@ -221,13 +221,19 @@ impl<'d> Duel<'d> {
             Some(of) => table.get(of.flow).is_some(),
             None => table.is_free(shot.pair()),
         };
+        let fate = self.oracle.fate(attempt, &judged, port, table);
         if !clear {
             // A packet sent with it has put its flow in doubt, or opened one that it looks like.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
+            if let Fate::Passed(exit, expected) = &fate {
+                let flow = self.flow(attempt, &judged, (*exit, expected));
+                for pair in flow.pairs() {
+                    self.table.confuse(pair);
+                }
+            }
             return Ok(());
         }
-        let fate = self.oracle.fate(attempt, &judged, port, table);
         if let Fate::Passed(exit, expected) = &fate
             && judged.opened
             && let flow = self.flow(attempt, &judged, (*exit, expected))

@@ -121,7 +121,7 @@ impl Flow {
     }
 
     /// What packets of it look like anywhere.
-    fn pairs(&self) -> [Pair; 3] {
+    pub(crate) fn pairs(&self) -> [Pair; 3] {
         let pair = |(one, other): (End, End)| self.first.between(one, other).pair();
         [self.first.pair(), pair(self.inner), pair(self.outer)]
     }
