@@ -8,7 +8,7 @@ use polc_bundle::Bundle;
 use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{RuleId, State, Steered};
-use polc_compiler::ir::{Cube, Ir, Rule, Stage};
+use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
@@ -222,7 +222,7 @@ impl<'d> Duel<'d> {
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        if !clear {
+        if !clear || self.takes_unknown_turn(&judged) {
             // A packet sent with it has put its flow in doubt, or opened one that it looks like.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
@@ -286,6 +286,19 @@ impl<'d> Duel<'d> {
         (!ported && taken(flow.outer))
             || (self.backend == Backend::Ebpf
                 && (alone && taken(flow.outer) || steered && taken(flow.inner)))
+    }
+
+    /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
+    /// about which nothing was; and with eBPF packets without flow take turns, too.
+    fn takes_unknown_turn(&self, judged: &Judged) -> bool {
+        let ir = self.oracle.ir;
+        let rule = judged.decision.steered_by.and_then(|id| id.of(ir));
+        let nat = match rule.and_then(|rule| rule.verdict.as_ref()) {
+            Some(Verdict::Dnat(nat)) if judged.opened => nat,
+            _ => return false,
+        };
+        let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
+        !known && nat.balance == Some(Balance::RoundRobin)
     }
 
     /// Counts it, and keeps what may explain what comes later.
