@@ -339,9 +339,8 @@ impl Build<'_> {
 }
 
 fn takes_turns(rule: &Rule) -> bool {
-    let nat = match &rule.verdict {
-        Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) => nat,
-        _ => return false,
+    let Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) = &rule.verdict else {
+        return false;
     };
     nat.balance == Some(Balance::RoundRobin)
 }
