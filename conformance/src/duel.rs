@@ -275,12 +275,13 @@ impl<'d> Duel<'d> {
     }
 
     /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
-    /// lose its packets: where there are no ports, and with eBPF where both go to one end from one, or go
-    /// opposite ways between ports of one address.
+    /// lose its packets: where there are no ports, or they are kept, and with eBPF where both go to one end
+    /// from one, or go opposite ways between ports of one address.
     fn collides(&self, flow: &Flow) -> bool {
         let first = &flow.first;
         let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
-        let ported = first.is_icmp() || has_ports(first.proto);
+        let kept = self.backend == Backend::Ebpf && first.proto == SCTP;
+        let ported = first.is_icmp() || has_ports(first.proto) && !kept;
         let steered = flow.inner.1 != first.dest && !first.is_icmp();
         let alone = flow.outer.0.addr == flow.outer.1.addr;
         (!ported && taken(flow.outer))
@@ -363,6 +364,11 @@ impl<'d> Duel<'d> {
         let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
         // A source port that another one's was in the way of is unknown to the interpreter.
         let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();
+        if moved {
+            // The interpreter takes the answers of the one for packets of the other.
+            let unmoved = shot.between(shot.source, expected.dest);
+            self.table.confuse(unmoved.pair());
+        }
         // Netfilter asks for more of an association of SCTP than packets here have.
         if home || moved || shot.proto == SCTP {
             self.table.avoid(shot.pair());

@@ -8,10 +8,10 @@ use polc_runtime_loader::lab::{EchoServer, FrameBuilder, Outcome, TcpFlags, Tran
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
-    iptables_legacy: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
-    iptables_nft: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
-    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    nftables: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_limit_without_live_flows_holds_always, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    iptables_legacy: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_limit_without_live_flows_holds_always, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    iptables_nft: a_source_gets_exactly_its_burst, over_takes_what_within_leaves, live_flows_are_limited, a_limit_without_live_flows_holds_always, a_flow_that_ends_makes_room, networks_are_limited, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
+    ebpf: a_source_gets_exactly_its_burst, one_bucket_for_all_is_one_bucket, over_takes_what_within_leaves, a_full_table_counts_as_over, live_flows_are_limited, a_limit_without_live_flows_holds_always, a_flow_that_ends_makes_room, networks_are_limited, a_full_table_of_live_flows_counts_as_over, who_opens_a_flow_cannot_reset_it_away, the_second_datagram_of_a_flow_costs_nothing, offenders_are_remembered;
 }
 
 fn a_source_gets_exactly_its_burst(target: &'static str) {
@@ -143,6 +143,22 @@ fn live_flows_are_limited(target: &'static str) {
                 .all(|session| session.exchange().is_connected())
         );
     }
+}
+
+/// The kernel collects counters of no live flow once a second.
+fn a_limit_without_live_flows_holds_always(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "from lan to wan {
+           deny udp/80 within 3 flows
+           default allow
+         }
+         default deny",
+    );
+    let _server = bench.serve("wan", 80);
+    let gap = Duration::from_millis(5);
+    let burst = bench.client().udp_burst(bench.server()[0], 80, 600, gap);
+    assert_eq!((burst.sent, burst.passed), (600, 0), "{}", bench.ruleset());
 }
 
 fn a_flow_that_ends_makes_room(target: &'static str) {

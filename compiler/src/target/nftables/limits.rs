@@ -31,6 +31,11 @@ use crate::target::netfilter::text::short_hash;
 /// The key that every packet has.
 const ONE: &str = "meta mark & 0x0";
 
+/// How many elements fit into the set of a bucket of live flows that all packets share. When its flows have ended, the
+/// kernel collects the element, once a second, and the dead one takes room for some milliseconds beside
+/// the one that the next packet makes (`nft_rhash_gc`): without room for it the limit would not hold then.
+const ONE_AND_DEAD: u32 = 16;
+
 /// A question and the answer wanted.
 pub(crate) struct Ask {
     pub(crate) question: Match,
@@ -119,7 +124,7 @@ impl Build<'_> {
             ty: "mark",
             elements: Elements::None,
             dynamic: Some(Dynamic {
-                size: 1,
+                size: ONE_AND_DEAD,
                 timeout: None,
             }),
         });
