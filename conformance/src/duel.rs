@@ -16,7 +16,7 @@ use crate::Error;
 use crate::backend::Backend;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless};
+use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless, is_stateless};
 use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
@@ -55,6 +55,9 @@ pub struct Mismatch {
     /// What was sent and seen, for people.
     pub text: String,
 }
+
+/// So many events are kept at least, to explain what comes later.
+const HISTORY: usize = 50_000;
 
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
@@ -129,15 +132,15 @@ impl<'d> Duel<'d> {
         Ok(None)
     }
 
-    /// Compares what rules have counted. Of packets that were not compared it is not known which they met, nor
-    /// of answers to refused ones.
-    pub(crate) fn count(&self) -> Result<Option<Mismatch>, Error> {
+    /// Compares what rules have counted; `all` says that every rule counts. Of packets that were not compared it is
+    /// not known which they met, nor of answers to refused ones.
+    pub(crate) fn count(&self, all: bool) -> Result<Option<Mismatch>, Error> {
         let ir = self.oracle.ir;
-        if is_flowless(ir) {
-            return Ok(None);
-        }
-        let counts = self.machine.counts()?;
         let refused = self.totals.refused > 0;
+        // What the kernel answers by itself belongs to no flow there.
+        let flowless = is_flowless(ir);
+        let answers = |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
+        let counts = self.machine.counts()?;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
             Stage::Steer | Stage::Egress => refused,
@@ -153,7 +156,9 @@ impl<'d> Duel<'d> {
             let counted = counts.get(&*rule.name).copied();
             let most = held + unclear + self.reports(rule);
             let may_be = held.saturating_sub(unclear)..=most;
-            if counted.is_some_and(|counted| !may_be.contains(&counted)) {
+            let counts = (all || rule.effects.count) && !answers(rule);
+            // A rule without counter may be one that no packet can match.
+            if counts && !may_be.contains(&counted.unwrap_or(0)) {
                 let text = format!(
                     "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
                     rule.name
@@ -249,7 +254,9 @@ impl<'d> Duel<'d> {
             text: self.describe(attempt, &judged, &fate, seen, &what),
         };
         let found = match (&fate, seen.passed.as_slice()) {
-            (Fate::Refused(_), []) if seen.answers.is_empty() && self.oracle.judges_answers => {
+            (Fate::Refused(_), [])
+                if seen.answers.is_empty() && self.may_lose_answer(attempt, &judged) =>
+            {
                 Ok(())
             }
             (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
@@ -289,6 +296,15 @@ impl<'d> Duel<'d> {
                 && (alone && taken(flow.outer) || steered && taken(flow.inner)))
     }
 
+    /// Whether the answer to a refused packet may be refused itself: it belongs to no flow where packets are judged one
+    /// by one, and with eBPF that to a packet of this host's own comes in by the interface, where guard is.
+    fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let ir = self.oracle.ir;
+        let own = matches!(attempt.way, Way::Out(..));
+        let meets_guard = own && self.backend == Backend::Ebpf && !ir.guard.is_empty();
+        is_stateless(ir) || judged.decision.notrack || meets_guard
+    }
+
     /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
     /// about which nothing was; and with eBPF packets without flow take turns, too.
     fn takes_unknown_turn(&self, judged: &Judged) -> bool {
@@ -322,8 +338,8 @@ impl<'d> Duel<'d> {
             _ => {}
         }
         totals.flows += u64::from(judged.opened);
-        if self.history.len() >= 4_000 {
-            self.history.drain(..2_000);
+        if self.history.len() >= 2 * HISTORY {
+            self.history.drain(..HISTORY);
         }
         self.history.push(Event {
             shot: shot.clone(),
@@ -399,11 +415,16 @@ impl<'d> Duel<'d> {
     ) -> String {
         let shot = &attempt.shot;
         let quoted = shot.quote.as_ref().map(|(quoted, _)| quoted.pair());
-        let about = |event: &&Event| {
-            let pair = event.shot.pair();
-            pair == shot.pair() || Some(pair) == quoted
+        let looks = |shot: &Shot, fate: &Fate| match fate {
+            Fate::Passed(_, expected) => vec![shot.pair(), expected.pair()],
+            _ => vec![shot.pair()],
         };
-        let before = self.history.iter().rev().filter(about).take(8);
+        let own: Vec<_> = looks(shot, fate).into_iter().chain(quoted).collect();
+        let about = |event: &&Event| {
+            let pairs = looks(&event.shot, &event.fate);
+            pairs.iter().any(|pair| own.contains(pair))
+        };
+        let before = self.history.iter().rev().filter(about).take(12);
         let before: Vec<String> = before
             .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
             .collect();

@@ -332,7 +332,7 @@ fn internal(error: &dyn std::fmt::Display) -> Diagnostic {
         end: 0,
     };
     Diagnostic::error(
-        Code::Unsupported,
+        Code::Internal,
         format!("cannot write the bundle: {error}"),
         span,
     )
