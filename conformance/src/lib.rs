@@ -23,6 +23,7 @@ mod tag;
 mod totals;
 mod traffic;
 mod trial;
+mod values;
 
 pub use backend::Backend;
 pub use campaign::{Found, Origin, Report, Settings, campaign, campaign_of};

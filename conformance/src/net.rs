@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use fastrand::Rng;
-use polc_compiler::field::{DPORT, GID, SPORT, UID};
+use polc_compiler::field::{DPORT, Field, GID, SPORT, UID};
 use polc_compiler::interpret::Place;
 use polc_compiler::ir::{Cube, Ir, NatTarget, Verdict};
 use polc_compiler::packet::{AddrSet, IntervalSet, Pattern};
+
+use crate::values::Values;
 
 /// The routing table of everything that no rule sends elsewhere.
 pub(crate) const MAIN: u32 = 254;
@@ -44,6 +46,8 @@ pub(crate) struct Net {
     pub(crate) ports: Vec<u16>,
     /// Users and groups that send.
     pub(crate) senders: Vec<(u32, u32)>,
+    /// What else headers hold.
+    pub(crate) values: Values,
     /// Whether there are packets of IPv6, or of IPv4, alone.
     pub(crate) only: Option<bool>,
     all: Vec<IpAddr>,
@@ -98,6 +102,7 @@ impl Net {
             hosts,
             ports: ports(ir, rng),
             senders: senders(ir, rng),
+            values: Values::around(ir, rng),
             only: None,
             all,
         }
@@ -150,6 +155,26 @@ fn cubes(ir: &Ir) -> impl Iterator<Item = &Cube> {
     rules
         .chain(ir.blocks.iter().flat_map(|block| &block.scope))
         .chain(ir.proxies.iter().flat_map(|proxy| &proxy.bypass))
+}
+
+/// The ends of the ranges of a field's values that the policy asks about, and what is beside them, as far as they
+/// are from `first` to `last`.
+pub(crate) fn ends(ir: &Ir, field: &str, (first, last): (u64, u64)) -> BTreeSet<u64> {
+    let within = IntervalSet::range(first, last);
+    let mut ends = BTreeSet::new();
+    let fields = cubes(ir).flat_map(|cube| &cube.fields);
+    for (_, asked) in fields.filter(|(asked, _)| asked.name() == field) {
+        for (first, last) in asked.intersection(&within).ranges() {
+            ends.extend([
+                first.saturating_sub(1),
+                *first,
+                *last,
+                last.saturating_add(1),
+            ]);
+        }
+    }
+    ends.retain(|end| within.contains(*end));
+    ends
 }
 
 /// An interface of most kinds that the policy names, and one that it does not. (Each costs eBPF a tenth of a second
@@ -247,35 +272,18 @@ fn is_plain(addr: IpAddr) -> bool {
 
 /// The ports that the policy asks about, and what is beside them.
 fn ports(ir: &Ir, rng: &mut Rng) -> Vec<u16> {
-    let mut ports = BTreeSet::new();
-    for cube in cubes(ir) {
-        for field in [SPORT, DPORT] {
-            let ranges = cube
-                .fields
-                .get(&field)
-                .into_iter()
-                .flat_map(IntervalSet::ranges);
-            for (first, last) in ranges {
-                ports.extend([
-                    first.saturating_sub(1),
-                    *first,
-                    *last,
-                    last.saturating_add(1),
-                ]);
-            }
-        }
-    }
+    let of = |field: Field| ends(ir, field.name(), (0, field.largest()));
+    let ports = of(SPORT).into_iter().chain(of(DPORT));
     let taken: Vec<u16> = ir
         .proxies
         .iter()
         .flat_map(|p| [p.v4.map(|(_, port)| port), p.v6.map(|(_, port)| port)])
         .flatten()
         .collect();
-    let ports = ports
-        .into_iter()
-        .filter_map(|port| u16::try_from(port).ok());
+    let ports = ports.filter_map(|port| u16::try_from(port).ok());
     let free = |port: &u16| *port != 0 && !taken.contains(port);
-    let mut ports: Vec<u16> = ports.filter(free).collect();
+    let ports: BTreeSet<u16> = ports.filter(free).collect();
+    let mut ports: Vec<u16> = ports.into_iter().collect();
     rng.shuffle(&mut ports);
     ports.truncate(MOST_PORTS);
     let others = PORTS.iter().filter(|port| free(port));

@@ -15,6 +15,12 @@ use crate::table::{Exit, Flow, Table, Way, told};
 const OTHERS: [u8; 3] = [GRE, ESP, NOBODY];
 const NOBODY: u8 = 99;
 
+/// The error over IPv4 that a packet was too long for a link.
+const TOO_LONG: [u8; 2] = [3, 4];
+
+/// The fewest bytes behind the header of a packet's protocol: there is room for its number, and for a checksum.
+const LEAST_PAYLOAD: usize = 8;
+
 /// A packet to be judged.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -105,6 +111,7 @@ impl Maker<'_> {
             Way::Out(uid, gid)
         };
         let end = |addr| End { addr, port: 0 };
+        let values = &self.net.values;
         let mut shot = Shot {
             number,
             source: end(source),
@@ -113,14 +120,18 @@ impl Maker<'_> {
             kind: [0; 2],
             flags: SYN,
             mss: None,
-            ttl: *rng.choice(&[64, 64, 64, 255, 128, 5, 4, 3, 2])?,
-            service: *rng.choice(&[0, 0, 0, 0xb8, 0x28, 0x48, 0xa0, 1, 2, 3])?,
+            ttl: values.ttl(rng, !arrives || self.net.is_own(dest)),
+            service: values.service(rng),
             options: if rng.u8(..) < 20 { rng.u8(1..4) } else { 0 },
             unsummed: rng.u8(..) < 40,
             payload: *rng.choice(&[16, 17, 24, 30, 31, 64, 80, 81, 100, 200])?,
             quote: None,
         };
         self.transport(rng, &mut shot);
+        if let Some(length) = values.length(rng) {
+            let headers = shot.bytes().len().saturating_sub(shot.payload);
+            shot.payload = length.saturating_sub(headers).max(LEAST_PAYLOAD);
+        }
         Some(Attempt {
             shot,
             way,
@@ -154,7 +165,7 @@ impl Maker<'_> {
     fn transport(&self, rng: &mut Rng, shot: &mut Shot) {
         let port = |rng: &mut Rng| rng.choice(&self.net.ports).copied().unwrap_or(80);
         if shot.is_icmp() {
-            Self::message(rng, shot);
+            self.message(rng, shot);
         } else if has_ports(shot.proto) {
             shot.dest.port = port(rng);
             shot.source.port = if rng.u8(..) < 60 {
@@ -165,13 +176,14 @@ impl Maker<'_> {
         }
         if shot.proto == TCP {
             shot.flags = match rng.u8(..) {
-                0..210 => SYN,
+                0..160 => SYN,
+                160..210 => self.net.values.flags(rng).unwrap_or(SYN),
                 210..235 => ACK,
                 235..245 => SYN | ACK,
-                _ => rng.u8(..64),
+                _ => rng.u8(..),
             };
-            if shot.flags & SYN != 0 && rng.u8(..) < 60 {
-                shot.mss = rng.choice(&[499, 500, 536, 1220, 1460]).copied();
+            if shot.flags & SYN != 0 {
+                shot.mss = self.net.values.mss(rng);
             }
         }
         if shot.proto == SCTP {
@@ -181,13 +193,8 @@ impl Maker<'_> {
     }
 
     /// A message of ICMP that is no error.
-    fn message(rng: &mut Rng, shot: &mut Shot) {
-        let kinds: &[u8] = if shot.is_v6() {
-            &[128, 128, 128, 128, 129, 133, 135, 136, 200]
-        } else {
-            &[8, 8, 8, 8, 0, 9, 10, 200]
-        };
-        shot.kind = [rng.choice(kinds).copied().unwrap_or(8), 0];
+    fn message(&self, rng: &mut Rng, shot: &mut Shot) {
+        shot.kind = self.net.values.message(rng, shot.is_v6());
         // The interpreter tells no identifiers apart.
         let last = |end: End| match end.addr {
             std::net::IpAddr::V4(addr) => u16::from(addr.octets()[3]),
@@ -265,13 +272,21 @@ impl Maker<'_> {
         } else {
             &[[3, 0], [3, 1], [3, 3], [3, 13], [11, 0], [12, 0], [3, 4]]
         };
+        let mut kind = *rng.choice(kinds)?;
+        if let Some(code) = self.net.values.code(rng).filter(|_| rng.u8(..) < 60) {
+            kind[1] = code;
+        }
+        if kind == TOO_LONG && self.net.is_own(original.source.addr) {
+            // This host would believe it, and send no long packets there.
+            kind[1] = 0;
+        }
         let size = *rng.choice(&[8, 12, 20, 200])?;
         let shot = Shot {
             number,
             source: none(source),
             dest: none(quoted.source.addr),
             proto: icmp_of(source),
-            kind: *rng.choice(kinds)?,
+            kind,
             flags: 0,
             mss: None,
             options: 0,
