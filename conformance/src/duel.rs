@@ -211,6 +211,12 @@ impl<'d> Duel<'d> {
     fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
+        let net = self.net;
+        let known = self
+            .oracle
+            .follow((attempt, port), &self.table, |judged, fate| {
+                fits(net, shot, (judged, fate), seen)
+            });
         let judged = self.oracle.judge(attempt, &self.table, port);
         for rule in &judged.decision.held {
             *self.held.entry(*rule).or_default() += 1;
@@ -227,7 +233,7 @@ impl<'d> Duel<'d> {
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        if !clear || self.takes_unknown_turn(&judged) {
+        if !clear || !known || self.takes_unknown_turn(&judged) {
             // A packet sent with it has put its flow in doubt, or opened one that it looks like.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
@@ -439,6 +445,18 @@ impl<'d> Duel<'d> {
             seen.answers,
             before.join("\n    "),
         )
+    }
+}
+
+/// Whether what was seen of a packet may be this.
+fn fits(net: &Net, sent: &Shot, (judged, fate): (&Judged, &Fate), seen: &Seen<'_>) -> bool {
+    match (fate, seen.passed.as_slice()) {
+        (Fate::Gone, []) => seen.answers.is_empty(),
+        (Fate::Refused(_), []) => true,
+        (Fate::Passed(exit, expected), [catch]) => {
+            form(net, (sent, expected), *exit, judged.decision.mark, catch).is_ok()
+        }
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod backend;
 mod campaign;
+mod chance;
 mod duel;
 mod error;
 pub mod fault;

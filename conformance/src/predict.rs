@@ -10,6 +10,7 @@ use polc_compiler::interpret::{
 };
 use polc_compiler::ir::{Ir, Stage, Verdict};
 
+use crate::chance::gambles;
 use crate::net::{MAIN, Net};
 use crate::shot::{End, RST, Shot, TCP};
 use crate::table::{Exit, Table, Way};
@@ -44,6 +45,8 @@ pub(crate) struct Oracle<'o> {
     pub(crate) state: State,
     /// Whether steer sends some flows elsewhere than their destination.
     pub(crate) detours: bool,
+    /// Whether the policy leaves choices to chance.
+    pub(crate) gambles: bool,
     /// Milliseconds since the Unix epoch.
     pub(crate) now: u64,
 }
@@ -59,6 +62,7 @@ impl<'o> Oracle<'o> {
         };
         Self {
             detours: ir.steer.iter().any(|rule| elsewhere(&rule.verdict)),
+            gambles: gambles(ir),
             ir,
             net,
             state,

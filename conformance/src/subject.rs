@@ -9,6 +9,7 @@ use polc_compiler::target::{self, Options};
 use polc_compiler::{Compilation, Files, compile};
 
 use crate::backend::Backend;
+use crate::chance::is_blind;
 use crate::fault::Fault;
 use crate::predict::is_flowless;
 
@@ -38,6 +39,9 @@ pub enum Unplayable {
     /// hold for others.
     #[error("it counts answers to refused packets")]
     Answers,
+    /// Which of several targets a packet got cannot be told from what is seen of it.
+    #[error("`balance random` stands beside rates, sets, or several targets of other rules")]
+    Chance,
 }
 
 /// More live flows than packets open.
@@ -154,6 +158,9 @@ fn check(ir: &Ir) -> Result<(), Unplayable> {
     }
     if counts_answers(ir) {
         return Err(Unplayable::Answers);
+    }
+    if is_blind(ir, remembers) {
+        return Err(Unplayable::Chance);
     }
     Ok(())
 }

@@ -87,13 +87,12 @@ impl Writer<'_> {
             text = format!("{text} {service}");
         }
         let prefix_map = matches!(verb, "dnat" | "snat") && self.dice.chance(15);
-        let target = if prefix_map {
-            scope.family = Family::V4;
-            prefix_target(verb, &mut scope)
+        let (mapped, target) = if prefix_map {
+            self.prefix_map(&mut scope)
         } else {
-            self.target(verb, proto)
+            ("", self.target(verb, proto))
         };
-        text.push_str(&self.conditions_of(&mut scope, proto, prefix_map));
+        text.push_str(&self.conditions_of(&mut scope, proto, mapped));
         text.push_str(&target);
         text.push_str(&self.limits(verb, scope.stage));
         text.push_str(&self.effects(verb, scope));
@@ -175,7 +174,7 @@ impl Writer<'_> {
     }
 
     /// What stands between the service and the target.
-    fn conditions_of(&mut self, scope: &mut Scope, proto: Proto, mapped: bool) -> String {
+    fn conditions_of(&mut self, scope: &mut Scope, proto: Proto, mapped: &str) -> String {
         let mut text = String::new();
         let by = self.uses(Feature::Senders, 8)
             && scope.stage != Stage::Guard
@@ -193,9 +192,12 @@ impl Writer<'_> {
             ]));
             scope.ingress = End::Host;
         }
-        let (from, to) = if mapped { (20, 20) } else { (50, 45) };
-        let prefix = if mapped { prefix_match(scope) } else { "" };
-        text.push_str(prefix);
+        let (from, to) = if mapped.is_empty() {
+            (50, 45)
+        } else {
+            (20, 20)
+        };
+        text.push_str(mapped);
         let again = |asked: bool, percent: u32| if asked { percent / 5 } else { percent };
         if self.dice.chance(again(scope.from, from)) {
             text.push_str(&self.from(scope));
@@ -228,6 +230,38 @@ impl Writer<'_> {
         text
     }
 
+    /// One prefix, and the one that it is mapped to; with some, the other family has targets in turn.
+    fn prefix_map(&mut self, scope: &mut Scope) -> (&'static str, String) {
+        let leaves = scope.stage == Stage::Egress;
+        let (family, from, to) = match self.dice.between(0, 3) {
+            0 => (Family::V6, " from fd00::/126", " to fd00::/126"),
+            1 => (
+                Family::Both,
+                " from 10.0.0.0/30, fd00::1",
+                " to 10.0.0.0/30, fd00::1",
+            ),
+            _ => (Family::V4, " from 10.0.0.0/30", " to 10.0.0.0/30"),
+        };
+        scope.family = family;
+        let v4 = if leaves {
+            "192.0.2.0/30"
+        } else {
+            "10.0.1.0/30"
+        };
+        let target = match family {
+            Family::V4 => format!(" => net {v4}"),
+            Family::V6 => " => net fd00:1::/126".to_owned(),
+            Family::Both => format!(" => net {v4}, fd00:1::1, fd00:1::2 balance roundrobin"),
+        };
+        if leaves {
+            scope.from = true;
+            (from, target)
+        } else {
+            scope.to = true;
+            (to, target)
+        }
+    }
+
     fn target(&mut self, verb: &str, proto: Proto) -> String {
         let ported = matches!(proto, Proto::Tcp | Proto::Udp | Proto::Other);
         let text = match verb {
@@ -241,10 +275,13 @@ impl Writer<'_> {
                 " => 10.0.0.1, 10.0.0.2, fd00::1",
                 " => 10.0.0.1, 10.0.0.2, fd00::1, fd00::2 balance roundrobin",
                 " => 10.0.0.5:443, 10.0.0.6:80, [fd00::5]:443 balance source",
+                " => 10.0.0.1, 10.0.0.2, 10.0.0.5, fd00::1, fd00::2 balance random",
+                " => 10.0.0.5:443, 10.0.0.6:80, [fd00::5]:443, [fd00::2]:80 balance random",
             ]),
             "snat" => self.dice.word(&[
                 " => 192.0.2.1, fd00:1::1",
                 " => 192.0.2.1, 192.0.2.2, fd00:1::1",
+                " => 192.0.2.1, 192.0.2.2, fd00:1::1, fd00:1::2 balance random",
             ]),
             "reject" if self.dice.chance(40) => {
                 if proto == Proto::Tcp {
@@ -274,24 +311,6 @@ impl Writer<'_> {
             _ => "",
         };
         text.to_owned()
-    }
-}
-
-/// A prefix map goes with the one prefix that it maps.
-fn prefix_target(verb: &str, scope: &mut Scope) -> String {
-    if verb == "dnat" {
-        scope.to = true;
-        " => net 10.0.1.0/30".to_owned()
-    } else {
-        scope.from = true;
-        " => net 192.0.2.0/30".to_owned()
-    }
-}
-
-fn prefix_match(scope: &Scope) -> &'static str {
-    match scope.stage {
-        Stage::Egress => " from 10.0.0.0/30",
-        _ => " to 10.0.0.0/30",
     }
 }
 
