@@ -119,6 +119,7 @@ impl<'d> Duel<'d> {
         let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
         while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
+            self.table.settle(self.oracle.now);
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
             let mut seen = Self::sort(&attempts, &caught);
@@ -371,7 +372,7 @@ impl<'d> Duel<'d> {
                 (self.table.get_mut(part.flow), part.kind)
                 && !judged.decision.notrack
             {
-                flow.had(shot.flags, part.kind == Kind::Answer);
+                flow.had(shot.flags, part.kind == Kind::Answer, self.oracle.now);
                 if flow.is_over() {
                     self.table.doubt(part.flow);
                 }
@@ -404,7 +405,8 @@ impl<'d> Duel<'d> {
     /// The flow that a packet has opened.
     fn flow(&self, attempt: &Attempt, judged: &Judged, (exit, expected): (Exit, &Shot)) -> Flow {
         let shot = &attempt.shot;
-        let mut flow = Flow::new(shot.clone(), attempt.way, exit, judged.detour.clone());
+        let (ends, now) = ((attempt.way, exit), self.oracle.now);
+        let mut flow = Flow::new(shot.clone(), ends, judged.detour.clone(), now);
         flow.inner = (shot.source, self.oracle.steered(attempt, &judged.decision));
         flow.outer = (expected.source, expected.dest);
         flow.captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));

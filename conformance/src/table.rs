@@ -6,6 +6,10 @@ use polc_compiler::interpret::Place;
 
 use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP};
 
+/// How long a flow may be idle, in milliseconds: kernels and programs forget some that were so for half a minute,
+/// and packets of a salvo are sent some time after it is made up.
+const IDLE: u64 = 20_000;
+
 /// Who sends a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -38,6 +42,8 @@ pub(crate) struct Flow {
     pub(crate) detour: Place,
     /// Whether a proxy has taken it.
     pub(crate) captured: bool,
+    /// When its last packet was sent, in milliseconds since the Unix epoch.
+    last: u64,
     /// Whether TCP's first question has no answer yet.
     asked: bool,
     /// Which ends have finished: the one that has opened it, and the other.
@@ -46,7 +52,8 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(first: Shot, there: Way, exit: Exit, detour: Place) -> Self {
+    /// A flow that has begun now, in milliseconds since the Unix epoch.
+    pub(crate) fn new(first: Shot, (there, exit): (Way, Exit), detour: Place, now: u64) -> Self {
         let ends = (first.source, first.dest);
         let asked = first.flags & SYN != 0;
         Self {
@@ -57,6 +64,7 @@ impl Flow {
             exit,
             detour,
             captured: false,
+            last: now,
             asked,
             finished: [false; 2],
             reset: false,
@@ -109,8 +117,9 @@ impl Flow {
         (answer, expected)
     }
 
-    /// A packet with such flags was part of it.
-    pub(crate) fn had(&mut self, flags: u8, answer: bool) {
+    /// A packet with such flags was part of it now, in milliseconds since the Unix epoch.
+    pub(crate) fn had(&mut self, flags: u8, answer: bool, now: u64) {
+        self.last = now;
         if self.first.proto == TCP {
             self.asked &= !answer;
             let [forth, back] = &mut self.finished;
@@ -164,7 +173,18 @@ impl Table {
         self.flows.len()
     }
 
-    /// Some flow: the one at this place among all that were known.
+    /// Nothing more comes of flows that were idle for long before now, in milliseconds since the Unix epoch.
+    pub(crate) fn settle(&mut self, now: u64) {
+        let idle = |flow: &Flow| flow.last.saturating_add(IDLE) < now;
+        let idle = self.flows.iter().filter(|(_, flow)| idle(flow));
+        let idle: Vec<u64> = idle.map(|(id, _)| *id).collect();
+        for id in idle {
+            self.doubt(id);
+        }
+        self.known.retain(|id| self.flows.contains_key(id));
+    }
+
+    /// Some flow: the one at this place among all that are known, and some that were.
     pub(crate) fn at(&self, place: usize) -> Option<u64> {
         let id = self.known.get(place % self.known.len().max(1))?;
         self.flows.contains_key(id).then_some(*id)
@@ -238,5 +258,50 @@ impl Table {
     pub(crate) fn avoid(&mut self, pair: Pair) {
         self.unclear.insert(told(pair));
         self.left.insert(pair);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shot::UDP;
+
+    fn flow(port: u16, now: u64) -> Flow {
+        let end = |addr: &str, port| End {
+            addr: addr.parse().unwrap(),
+            port,
+        };
+        let first = Shot {
+            number: 1,
+            source: end("192.0.2.1", port),
+            dest: end("198.51.100.7", 53),
+            proto: UDP,
+            kind: [0; 2],
+            flags: 0,
+            mss: None,
+            ttl: 64,
+            service: 0,
+            options: 0,
+            unsummed: false,
+            payload: 16,
+            quote: None,
+        };
+        Flow::new(first, (Way::In(0), Exit::Here), Place::Host, now)
+    }
+
+    #[test]
+    fn idle_flows_have_no_more_packets() {
+        let mut table = Table::default();
+        table.insert(flow(1000, 5_000));
+        table.insert(flow(2000, 5_000));
+        let busy = table.at(1).unwrap();
+        table.get_mut(busy).unwrap().had(0, true, 15_000);
+        table.settle(25_000);
+        assert_eq!(table.len(), 2);
+        table.settle(30_000);
+        let left: BTreeSet<Option<u64>> = (0..9).map(|place| table.at(place)).collect();
+        assert_eq!(left, [Some(busy)].into());
+        // The kernel may know the other one still.
+        assert!(!table.is_free(flow(1000, 0).first.pair()));
     }
 }
