@@ -216,7 +216,7 @@ impl<'d> Duel<'d> {
         let known = self
             .oracle
             .follow((attempt, port), &self.table, |judged, fate| {
-                fits(net, shot, (judged, fate), seen)
+                fits(net, attempt, (judged, fate), seen)
             });
         let judged = self.oracle.judge(attempt, &self.table, port);
         for rule in &judged.decision.held {
@@ -273,7 +273,7 @@ impl<'d> Duel<'d> {
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
             (Fate::Passed(exit, expected), [catch]) => form(
                 self.net,
-                (shot, expected),
+                (attempt, expected),
                 *exit,
                 judged.decision.mark,
                 catch,
@@ -451,7 +451,7 @@ impl<'d> Duel<'d> {
 }
 
 /// Whether what was seen of a packet may be this.
-fn fits(net: &Net, sent: &Shot, (judged, fate): (&Judged, &Fate), seen: &Seen<'_>) -> bool {
+fn fits(net: &Net, sent: &Attempt, (judged, fate): (&Judged, &Fate), seen: &Seen<'_>) -> bool {
     match (fate, seen.passed.as_slice()) {
         (Fate::Gone, []) => seen.answers.is_empty(),
         (Fate::Refused(_), []) => true,
@@ -478,7 +478,7 @@ fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, St
 /// Compares a packet that passed with what it should be.
 fn form(
     net: &Net,
-    (sent, expected): (&Shot, &Shot),
+    (sent, expected): (&Attempt, &Shot),
     exit: Exit,
     mark: u32,
     seen: &Catch,
@@ -493,8 +493,7 @@ fn form(
         return wrong("it passed elsewhere");
     }
     let mut expected = expected.clone();
-    let arrived = net.is_own(sent.source.addr);
-    if exit != Exit::Here && !arrived {
+    if exit != Exit::Here && matches!(sent.way, Way::In(_)) {
         expected.ttl = expected.ttl.saturating_sub(1);
     }
     let same = if expected.is_v6() && exit == Exit::Here {

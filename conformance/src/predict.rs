@@ -193,7 +193,7 @@ impl<'o> Oracle<'o> {
             }
             Outcome::Allow => {}
         }
-        let exit = self.exit(attempt, verdict);
+        let exit = self.exit(attempt, verdict, table);
         let expected = match &attempt.part {
             Some(of) => of.expected.clone(),
             None if verdict.opened => self.opened(attempt, verdict, exit, port, table),
@@ -203,7 +203,7 @@ impl<'o> Oracle<'o> {
     }
 
     /// Where a packet that passes is seen.
-    fn exit(&self, attempt: &Attempt, verdict: &Judged) -> Exit {
+    fn exit(&self, attempt: &Attempt, verdict: &Judged, table: &Table) -> Exit {
         let decision = &verdict.decision;
         let shot = &attempt.shot;
         let there = |place: &Place| match place {
@@ -214,8 +214,14 @@ impl<'o> Oracle<'o> {
             }
             _ => Exit::Here,
         };
-        if attempt.part.as_ref().is_some_and(|p| p.kind != Kind::Forth) {
-            return there(&verdict.detour);
+        match &attempt.part {
+            Some(of) if of.kind == Kind::Error(true) => {
+                // Where the flow's packets go.
+                let flow = table.get(of.flow);
+                return flow.map_or_else(|| there(&verdict.detour), |flow| flow.exit);
+            }
+            Some(of) if of.kind != Kind::Forth => return there(&verdict.detour),
+            _ => {}
         }
         match decision.steered {
             Some(Steered::Redirect { .. } | Steered::Proxy(_)) => Exit::Here,

@@ -216,8 +216,6 @@ impl Maker<'_> {
         };
         let (kind, (shot, expected), way) = match rng.u8(..100) {
             0..40 => (Kind::Forth, flow.forth(number, flags), flow.there),
-            // The machine never answers in a proxy's place.
-            _ if flow.captured => return None,
             40..85 => (Kind::Answer, flow.answer(number, flags), flow.back()),
             _ => {
                 let (error, way, forth) = self.error(rng, number, flow)?;
@@ -238,11 +236,9 @@ impl Maker<'_> {
     /// An error about a packet of a flow: what it is and is to be, who sends it, and whether it goes the way of
     /// the flow's first packet.
     fn error(&self, rng: &mut Rng, number: u16, flow: &Flow) -> Option<((Shot, Shot), Way, bool)> {
-        if flow.exit == Exit::Here {
-            return None;
-        }
         let about = QUOTED | number;
-        let forth = rng.bool();
+        // Of packets that have come here, none is lost on a way.
+        let forth = flow.exit != Exit::Here && rng.bool();
         let (quoted, original, way) = if forth {
             let (sent, left) = flow.forth(about, ACK);
             (left, sent, flow.back())
