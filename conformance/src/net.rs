@@ -270,12 +270,12 @@ fn is_plain(addr: IpAddr) -> bool {
     match addr {
         IpAddr::V4(addr) => {
             let first = addr.octets()[0];
-            !addr.is_loopback() && first != 0 && first < 224 && !addr.is_link_local()
+            !addr.is_loopback() && first != 0 && !addr.is_multicast() && !addr.is_broadcast()
         }
         IpAddr::V6(addr) => {
-            let first = addr.segments()[0];
-            // Global ones, and unique local ones.
-            (0x2000..0x4000).contains(&first) || first >> 9 == 0x7e
+            // The lowest ones are no address, the loopback one, and those of IPv4.
+            let lowest = addr.segments().starts_with(&[0; 5]);
+            !lowest && !addr.is_multicast() && !addr.is_unicast_link_local()
         }
     }
 }
