@@ -497,9 +497,14 @@ fn form(
         expected.ttl = expected.ttl.saturating_sub(1);
     }
     let same = if expected.is_v6() && exit == Exit::Here {
-        let addresses = |bytes: &[u8]| bytes.get(8..40).map(<[u8]>::to_vec);
-        let whole = expected.bytes();
-        addresses(&whole) == addresses(&seen.packet)
+        // Sockets are told neither the flow label nor extension headers.
+        let told = |bytes: &[u8]| {
+            let service = bytes
+                .first_chunk()
+                .map(|[first, second]| [*first, *second & 0xf0]);
+            (service, bytes.get(7..40).map(<[u8]>::to_vec))
+        };
+        told(&expected.bytes()) == told(&seen.packet)
             && seen.packet.get(40..) == Some(&expected.transport())
     } else {
         seen.packet == expected.bytes()

@@ -54,6 +54,9 @@ struct Told {
     interface: usize,
     from: Option<IpAddr>,
     to: Option<IpAddr>,
+    /// Of packets of IPv6 that the machine got: the hop limit, and DSCP and ECN.
+    hops: u8,
+    service: u8,
 }
 
 impl Ears {
@@ -151,6 +154,8 @@ fn raw(v6: bool, protocol: u8) -> io::Result<Raw> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(protocol))))?;
     if v6 {
         setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        socket.set_recv_tclass_v6(true)?;
+        socket.set_recv_hoplimit_v6(true)?;
     }
     ready(&socket)?;
     Ok(Raw {
@@ -168,7 +173,7 @@ fn ready(socket: &Socket) -> io::Result<()> {
 
 /// The next packet that is there.
 fn next(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Told>> {
-    let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32);
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo, u32, i32, i32);
     let mut parts = [IoSliceMut::new(buffer)];
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
@@ -182,11 +187,14 @@ fn next(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Told>> {
         Err(errno) => return Err(errno.into()),
     };
     let (mut mark, mut to) = (0, None);
+    let (mut hops, mut service) = (0, 0);
     for control in message.cmsgs()? {
         match control {
             ControlMessageOwned::Ipv6PacketInfo(info) => {
                 to = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
             }
+            ControlMessageOwned::Ipv6HopLimit(limit) => hops = u8::try_from(limit).unwrap_or(0),
+            ControlMessageOwned::Ipv6TClass(class) => service = u8::try_from(class).unwrap_or(0),
             ControlMessageOwned::Unknown(other) if other.cmsg_header.cmsg_type == libc::SO_MARK => {
                 let bytes = other.data_bytes.first_chunk().copied();
                 mark = bytes.map_or(0, u32::from_ne_bytes);
@@ -203,15 +211,17 @@ fn next(socket: &Socket, buffer: &mut [u8]) -> io::Result<Option<Told>> {
         interface: link.map_or(0, nix::sys::socket::LinkAddr::ifindex),
         from: from.map(|a| a.ip().into()),
         to,
+        hops,
+        service,
     }))
 }
 
 /// The header that sockets of IPv6 do not get, as far as it is known.
 fn with_header(protocol: u8, told: &Told, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap_or(u16::MAX);
-    let mut packet = vec![0x60, 0, 0, 0];
+    let mut packet = vec![0x60 | told.service >> 4, told.service << 4, 0, 0];
     packet.extend(length.to_be_bytes());
-    packet.extend([protocol, 64]);
+    packet.extend([protocol, told.hops]);
     for address in [told.from, told.to] {
         let octets = match address {
             Some(IpAddr::V6(address)) => address.octets(),

@@ -46,8 +46,8 @@ pub struct Catch {
     pub by: Option<Arc<str>>,
     /// Its mark then.
     pub mark: u32,
-    /// The packet, from its IP header on. Of IPv6 packets that the machine got, only addresses,
-    /// protocol and payload are told.
+    /// The packet, from its IP header on. Of IPv6 packets that the machine got, neither the flow label nor extension
+    /// headers are told.
     pub packet: Vec<u8>,
 }
 
