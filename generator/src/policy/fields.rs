@@ -5,10 +5,16 @@ pub(super) type Table = [(&'static str, &'static [&'static str])];
 
 /// Every packet.
 pub(super) const NETWORK: &Table = &[
-    ("ip.ttl", &["< 5", "== 64", "in { 1, 64, 255 }", ">= 3"]),
-    ("ip.dscp", &["== ef", "!= cs0", "in { af11, af21, 40-50 }"]),
+    (
+        "ip.ttl",
+        &["< 5", "== 64", "in { 1, 64, 255 }", ">= 3", "== 32"],
+    ),
+    (
+        "ip.dscp",
+        &["== ef", "!= cs0", "in { af11, af21, 40-50 }", "== cs6"],
+    ),
     ("ip.ecn", &["== ce", "!= not-ect", "in { ect0, ect1 }"]),
-    ("ip.length", &["> 100", "<= 1500"]),
+    ("ip.length", &["> 100", "<= 1500", "in { 600-1000 }"]),
     ("meta.length", &["< 128"]),
     ("meta.mark", &["== 0x10", "!= 0x0", "in { 0x10, 0x20 }"]),
     ("meta.pkttype", &["== broadcast", "in { host, multicast }"]),
@@ -40,9 +46,11 @@ pub(super) const TCP: &Table = &[
             "!= syn+ack",
             "in { none, syn+fin, syn+rst }",
             "has ack",
+            "has ece",
+            "== syn+ece+cwr",
         ],
     ),
-    ("tcp.mss", &["< 500", "!= 1460"]),
+    ("tcp.mss", &["< 500", "!= 1460", "== 900"]),
     ("tcp.sport", &["== 80", ">= 1024"]),
     ("tcp.dport", &["in { 22, 80-90 }", "!= 80", "< 1024"]),
 ];
@@ -59,9 +67,10 @@ pub(super) const ICMP: &Table = &[
             "== echo-request",
             "in { echo-request, echo-reply, 3 }",
             "!= 8",
+            "in { 10-20, 130-140 }",
         ],
     ),
-    ("icmp.code", &["== 0"]),
+    ("icmp.code", &["== 0", "in { 1, 3-9 }"]),
 ];
 
 /// Packets of flows.
