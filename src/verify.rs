@@ -200,6 +200,7 @@ fn table(settings: &Settings, report: &Report) -> String {
     line("  dropped", &|b| totals(b).dropped);
     line("  rejected", &|b| totals(b).refused);
     line("  translated", &|b| totals(b).translated);
+    line("  at a pace", &|b| totals(b).paced);
     line("flows", &|b| totals(b).flows);
     line("  answers", &|b| totals(b).answers);
     line("  errors", &|b| totals(b).errors);

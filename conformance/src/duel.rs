@@ -5,7 +5,6 @@ use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{RuleId, State, Steered};
 use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
@@ -16,10 +15,10 @@ use crate::Error;
 use crate::backend::Backend;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless};
-use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
+use crate::predict::{Fate, Judged, Oracle, is_flowless};
+use crate::seen::{Seen, answers, form, outer_port, sort};
+use crate::shot::{ICMPV6, SCTP, Shot, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
-use crate::tag::{Tag, tag};
 use crate::totals::Totals;
 use crate::traffic::{Attempt, Kind, Maker, Part};
 
@@ -58,11 +57,14 @@ pub struct Mismatch {
 
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
-    net: &'d Net,
+    pub(crate) net: &'d Net,
     backend: Backend,
-    oracle: Oracle<'d>,
+    pub(crate) oracle: Oracle<'d>,
+    /// The interpreter with another clock: what both do not judge alike depends on when a packet went, and is not
+    /// compared.
+    pub(crate) ahead: Option<Oracle<'d>>,
     machine: Machine,
-    table: Table,
+    pub(crate) table: Table,
     pub(crate) totals: Totals,
     /// For how many packets each rule held.
     held: HashMap<RuleId, u64>,
@@ -77,13 +79,6 @@ struct Event {
     way: Way,
     by: Option<RuleId>,
     fate: Fate,
-}
-
-/// What was seen of a packet.
-#[derive(Debug, Default)]
-struct Seen<'c> {
-    passed: Vec<&'c Catch>,
-    answers: Vec<Tag>,
 }
 
 impl<'d> Duel<'d> {
@@ -101,6 +96,7 @@ impl<'d> Duel<'d> {
             net,
             backend,
             oracle: Oracle::new(ir, net, state),
+            ahead: None,
             machine: Machine::new(bundle, (ir, net), backend, up)?,
             table: Table::default(),
             totals: Totals::default(),
@@ -117,8 +113,8 @@ impl<'d> Duel<'d> {
         while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
-            let caught = self.machine.fire(self.net, &attempts)?;
-            let mut seen = Self::sort(&attempts, &caught);
+            let caught = self.fire(&attempts)?;
+            let mut seen = sort(&attempts, &caught);
             for attempt in &attempts {
                 let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
                 if let Err(mismatch) = self.compare(attempt, &seen) {
@@ -127,6 +123,11 @@ impl<'d> Duel<'d> {
             }
         }
         Ok(None)
+    }
+
+    /// Sends packets and sees what becomes of them.
+    pub(crate) fn fire(&mut self, attempts: &[Attempt]) -> Result<Vec<Catch>, Error> {
+        self.machine.fire(self.net, attempts)
     }
 
     /// Compares what rules have counted. Of packets that were not compared it is not known which they met, nor
@@ -180,33 +181,15 @@ impl<'d> Duel<'d> {
         u64::try_from(TIMES * self.net.interfaces.len()).unwrap_or(u64::MAX)
     }
 
-    /// What was seen, by the packet's number.
-    fn sort<'c>(attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
-        let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
-        let connections = attempts.iter().filter(|a| a.shot.proto == TCP);
-        let ends = connections.map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
-        let ends: HashMap<_, u16> = ends.collect();
-        for catch in caught {
-            match tag(catch) {
-                Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
-                answer @ Tag::Answer(number, _) => {
-                    seen.entry(number).or_default().answers.push(answer);
-                }
-                reset @ Tag::Reset(from, to) => {
-                    if let Some(number) = ends.get(&(to, from)) {
-                        seen.entry(*number).or_default().answers.push(reset);
-                    }
-                }
-                Tag::Noise => {}
-            }
-        }
-        seen
-    }
-
-    fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
+    /// Compares what became of a packet with what the interpreter says, or finds that it is not clear.
+    pub(crate) fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
+        let timely = match &mut self.ahead {
+            Some(ahead) => ahead.judge(attempt, &self.table, port).decision == judged.decision,
+            None => true,
+        };
         for rule in &judged.decision.held {
             *self.held.entry(*rule).or_default() += 1;
         }
@@ -222,8 +205,9 @@ impl<'d> Duel<'d> {
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        if !clear || self.takes_unknown_turn(&judged) {
-            // A packet sent with it has put its flow in doubt, or opened one that it looks like.
+        if !clear || !timely || self.takes_unknown_turn(&judged) {
+            // A packet sent with it has put its flow in doubt, or opened one that it looks like, or it came when a
+            // token may have.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
             if let Fate::Passed(exit, expected) = &fate {
@@ -419,71 +403,6 @@ impl<'d> Duel<'d> {
             before.join("\n    "),
         )
     }
-}
-
-/// Compares the answers to a packet that did not pass.
-fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
-    match (fate, seen) {
-        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
-        (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
-        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, _) => wrong("it was answered"),
-        _ => wrong("it was answered in another way"),
-    }
-}
-
-/// Compares a packet that passed with what it should be.
-fn form(
-    net: &Net,
-    (sent, expected): (&Shot, &Shot),
-    exit: Exit,
-    mark: u32,
-    seen: &Catch,
-) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Form, what.to_owned()));
-    let by = seen.by.as_deref();
-    let wanted = match exit {
-        Exit::Here => None,
-        Exit::Left(at) => net.interfaces.get(at).map(|i| &*i.name),
-    };
-    if by != wanted {
-        return wrong("it passed elsewhere");
-    }
-    let mut expected = expected.clone();
-    let arrived = net.is_own(sent.source.addr);
-    if exit != Exit::Here && !arrived {
-        expected.ttl = expected.ttl.saturating_sub(1);
-    }
-    let same = if expected.is_v6() && exit == Exit::Here {
-        let addresses = |bytes: &[u8]| bytes.get(8..40).map(<[u8]>::to_vec);
-        let whole = expected.bytes();
-        addresses(&whole) == addresses(&seen.packet)
-            && seen.packet.get(40..) == Some(&expected.transport())
-    } else {
-        seen.packet == expected.bytes()
-    };
-    if !same {
-        return wrong("it is another packet");
-    }
-    if seen.mark != mark {
-        return wrong("it has another mark");
-    }
-    Ok(())
-}
-
-/// The port, or identifier, of a packet's source as it was seen.
-fn outer_port(shot: &Shot, seen: &Catch) -> Option<u16> {
-    let headless = shot.is_v6() && seen.by.is_none();
-    let header = if headless { 40 } else { shot.header() };
-    let at = match shot.is_icmp() {
-        true if shot.quote.is_none() => header + 4,
-        false if has_ports(shot.proto) => header,
-        _ => return None,
-    };
-    let two = seen.packet.get(at..)?.first_chunk()?;
-    Some(u16::from_be_bytes(*two))
 }
 
 /// Milliseconds since the Unix epoch.

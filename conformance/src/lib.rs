@@ -9,13 +9,16 @@
 
 mod backend;
 mod campaign;
+mod cast;
 mod duel;
 mod error;
 pub mod fault;
 mod machine;
 pub mod minimise;
 mod net;
+mod pace;
 mod predict;
+mod seen;
 mod shot;
 mod subject;
 mod table;

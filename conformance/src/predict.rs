@@ -38,6 +38,7 @@ pub(crate) struct Judged {
 }
 
 /// The interpreter, with what it remembers.
+#[derive(Clone)]
 pub(crate) struct Oracle<'o> {
     pub(crate) ir: &'o Ir,
     pub(crate) net: &'o Net,
@@ -96,7 +97,7 @@ impl<'o> Oracle<'o> {
     }
 
     /// The packet as the language sees it.
-    fn packet(&self, attempt: &Attempt) -> Packet {
+    pub(crate) fn packet(&self, attempt: &Attempt) -> Packet {
         let shot = &attempt.shot;
         let bytes = shot.bytes();
         let (ingress, link) = match attempt.way {
@@ -160,7 +161,7 @@ impl<'o> Oracle<'o> {
     }
 
     /// Where steer sends a packet of no flow.
-    fn detour(&self, attempt: &Attempt, packet: &Packet) -> Place {
+    pub(crate) fn detour(&self, attempt: &Attempt, packet: &Packet) -> Place {
         if !self.detours {
             return packet.egress.clone();
         }

@@ -9,6 +9,7 @@ use polc_compiler::{Compilation, Files, compile};
 
 use crate::backend::Backend;
 use crate::fault::Fault;
+use crate::pace::Pace;
 use crate::predict::is_flowless;
 
 /// The numbers that users and groups get which a policy names.
@@ -107,24 +108,32 @@ impl Subject {
         })
     }
 
-    /// Whether a target does something else than the policy says, as it warns: it counts by family.
-    pub(crate) fn is_approximated(&self, backend: Backend, options: &Options) -> bool {
-        let target = target::find(backend.target());
-        target.is_some_and(|target| !target.remarks(&self.ir, options).is_empty())
+    /// The policy as it is for a trial at a pace.
+    pub(crate) fn at_pace(&self, pace: Pace) -> Ir {
+        let mut ir = self.ir.clone();
+        if let Some(original) = &self.compilation.ir {
+            pace.set(&mut ir, original);
+        }
+        ir
     }
 
-    /// What a target makes of it; none if it cannot express it.
-    pub(crate) fn bundle(&self, backend: Backend, options: &Options) -> Option<Bundle> {
+    /// What a target makes of its normal form; none if it cannot express it.
+    pub(crate) fn bundle(&self, ir: &Ir, backend: Backend, options: &Options) -> Option<Bundle> {
         let target = target::find(backend.target())?;
-        let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
-        let ir = planted.as_ref().unwrap_or(&self.ir);
+        let planted = self.fault.and_then(|fault| fault.plant(ir));
         let sources = &self.compilation.sources;
-        if let Ok(bundle) = target.emit(ir, sources, options) {
+        if let Ok(bundle) = target.emit(planted.as_ref().unwrap_or(ir), sources, options) {
             return Some(bundle);
         }
-        let right = target.emit(&self.ir, sources, options).ok()?;
+        let right = target.emit(ir, sources, options).ok()?;
         self.fault?.patch(&right)
     }
+}
+
+/// Whether a target does something else than a policy says, as it warns: it counts by family.
+pub(crate) fn is_approximated(ir: &Ir, backend: Backend, options: &Options) -> bool {
+    let target = target::find(backend.target());
+    target.is_some_and(|target| !target.remarks(ir, options).is_empty())
 }
 
 /// Whether the language and the laboratory say enough of a policy's packets.

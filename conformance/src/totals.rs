@@ -27,6 +27,8 @@ pub struct Totals {
     pub unclear: u64,
     /// Packets that got another address or port.
     pub translated: u64,
+    /// Packets that were compared while time passed, or that met limits of live flows.
+    pub paced: u64,
 }
 
 impl AddAssign for Totals {
@@ -42,5 +44,6 @@ impl AddAssign for Totals {
         self.errors += other.errors;
         self.unclear += other.unclear;
         self.translated += other.translated;
+        self.paced += other.paced;
     }
 }

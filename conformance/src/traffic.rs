@@ -87,7 +87,7 @@ impl Maker<'_> {
     }
 
     /// A packet of no flow.
-    fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
+    pub(crate) fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
         let either = rng.bool();
         let v6 = self.net.only.unwrap_or(either);
         let arrives = rng.u8(..) < 176;

@@ -124,4 +124,7 @@ deliberate_bugs! {
     deliberate_swapped_ports: "swapped-ports",
     deliberate_wrong_default: "wrong-default",
     deliberate_stale_flow: "stale-flow",
+    deliberate_fast_refill: "fast-refill",
+    deliberate_large_limit: "large-limit",
+    deliberate_lost_timeout: "lost-timeout",
 }

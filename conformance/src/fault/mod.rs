@@ -44,11 +44,17 @@ pub enum Fault {
     WrongDefault,
     /// A TCP packet with an ACK is taken for one of a known flow.
     StaleFlow,
+    /// Tokens of packets or flows come twice as fast.
+    FastRefill,
+    /// One more flow may live at once.
+    LargeLimit,
+    /// What is idle stays in dynamic sets for ever.
+    LostTimeout,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::NegatedFamily,
         Self::ExactFlags,
         Self::LongPrefix,
@@ -59,6 +65,9 @@ impl Fault {
         Self::SwappedPorts,
         Self::WrongDefault,
         Self::StaleFlow,
+        Self::FastRefill,
+        Self::LargeLimit,
+        Self::LostTimeout,
     ];
 
     /// The word for it.
@@ -74,6 +83,9 @@ impl Fault {
             Self::SwappedPorts => "swapped-ports",
             Self::WrongDefault => "wrong-default",
             Self::StaleFlow => "stale-flow",
+            Self::FastRefill => "fast-refill",
+            Self::LargeLimit => "large-limit",
+            Self::LostTimeout => "lost-timeout",
         }
     }
 
@@ -100,6 +112,9 @@ impl Fault {
             Self::SwappedPorts => condition::swapped_ports(&mut mutant),
             Self::WrongDefault => verdict::wrong_default(&mut mutant),
             Self::StaleFlow => state::stale_flow(&mut mutant),
+            Self::FastRefill => state::fast_refill(&mut mutant),
+            Self::LargeLimit => state::large_limit(&mut mutant),
+            Self::LostTimeout => state::lost_timeout(&mut mutant),
         }
         (mutant != *ir).then_some(mutant)
     }

@@ -56,10 +56,15 @@ fn drawn(seed: u64) -> Compilation {
 /// What can be seen of a decision from outside.
 type Seen = (Outcome, Option<Steered>, Option<Sourced>, u32);
 
+/// The milliseconds before each sixth of the packets: so that tokens come, and what is idle leaves.
+const PAUSES: [u64; 6] = [0, 150, 1_500, 10_000, 60_000, 700_000];
+
 /// What becomes of some packets, one after the other. In the second half, no proxy listens.
 fn decisions(ir: &Ir, packets: &[Packet]) -> Vec<Seen> {
     let mut state = State::new(ir);
     let seen = |(at, packet): (usize, &Packet)| {
+        let pauses = PAUSES.iter().take(1 + at * PAUSES.len() / packets.len());
+        let now = at as u64 / 50 + pauses.sum::<u64>();
         if at == packets.len() / 2 {
             (0..ir.proxies.len()).for_each(|id| state.set_proxy(id, false));
         }
@@ -69,7 +74,7 @@ fn decisions(ir: &Ir, packets: &[Packet]) -> Vec<Seen> {
             sourced,
             mark,
             ..
-        } = judge(ir, packet, &mut state, at as u64 / 50);
+        } = judge(ir, packet, &mut state, now);
         (outcome, steered, sourced, mark)
     };
     packets.iter().enumerate().map(seen).collect()
@@ -85,12 +90,15 @@ fn faults_are_found_by_name() {
 
 const ALL: &str = "\
     bucket few = 10/s burst 5\n\
+    bucket live = 3 flows\n\
+    set seen as source = {} dynamic idle 10m max 9\n\
     proxy box { listen tcp at 127.0.0.1:3128, [::1]:3128 mark 1/0xf table 100 }\n\
     guard on eth0 { deny udp when ip.fragment as pieces\n default allow }\n\
     steer { proxy tcp/80 in eth0 via box }\n\
     to host {\n\
       allow tcp from not 192.0.2.0/24 when tcp.flags has syn as outside\n\
       allow udp/53 from 10.0.0.0/29, fd00::/125 within few as dns\n\
+      allow sctp within live add @seen as streams\n\
       default reject\n\
     }\n\
     default deny\n";
@@ -100,7 +108,7 @@ fn faults_are_what_they_are_called() {
     let right = ir(ALL);
     let before = print(&right);
     // What becomes of the lines that change: the beginning of each, and its end.
-    let wanted: [(Fault, &[(&str, &str)]); 10] = [
+    let wanted: [(Fault, &[(&str, &str)]); 13] = [
         (Fault::NegatedFamily, &[("  outside: allow  [v4 from", "")]),
         (Fault::ExactFlags, &[("  outside: allow", "tcp.flags syn]")]),
         (
@@ -129,6 +137,12 @@ fn faults_are_what_they_are_called() {
         ),
         (Fault::WrongDefault, &[("  to-host#default: deny", "")]),
         (Fault::StaleFlow, &[("  stale-flow#fault: allow", "")]),
+        (Fault::FastRefill, &[("bucket few = 20/s burst 5", "")]),
+        (Fault::LargeLimit, &[("bucket live = 4 flows", "")]),
+        (
+            Fault::LostTimeout,
+            &[("dynamic @seen source", "idle=None max=Some(9)")],
+        ),
     ];
     for (fault, lines) in wanted {
         let after = print(&fault.plant(&right).unwrap());
