@@ -7,7 +7,7 @@ use polc_compiler::interpret::{State, Tokens, judge};
 use polc_compiler::ir::{BucketId, DynamicId, Ir};
 
 use crate::predict::Oracle;
-use crate::shot::{Shot, has_ports};
+use crate::shot::{FIN, RST, Shot, has_ports};
 use crate::table::Table;
 use crate::traffic::{Attempt, Maker};
 
@@ -91,7 +91,7 @@ pub(crate) fn cast(
         if chosen.len() >= MOST || questions.iter().all(|(_, wanted)| *wanted == 0) {
             break;
         }
-        let Some(mut attempt) = maker.fresh(rng, 1).filter(|a| has_ports(a.shot.proto)) else {
+        let Some(mut attempt) = maker.fresh(rng, 1).filter(|a| is_lasting(&a.shot)) else {
             continue;
         };
         attempt.shot.source.port = port(rng);
@@ -118,6 +118,11 @@ pub(crate) fn cast(
     chosen
 }
 
+/// Whether a packet can be the first of many flows between the same ends, none of which it ends.
+fn is_lasting(shot: &Shot) -> bool {
+    has_ports(shot.proto) && shot.flags & (FIN | RST) == 0
+}
+
 /// Each of the packets so many times, in any order.
 pub(crate) fn salvo(rng: &mut Rng, table: &Table, cast: &[Attempt], times: usize) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
@@ -126,10 +131,7 @@ pub(crate) fn salvo(rng: &mut Rng, table: &Table, cast: &[Attempt], times: usize
         .iter()
         .flat_map(|role| std::iter::repeat_n(role, times))
     {
-        let mut shot = Shot {
-            source: role.shot.source,
-            ..role.shot.clone()
-        };
+        let mut shot = role.shot.clone();
         shot.source.port = port(rng);
         if table.is_free(shot.pair()) && pairs.insert(shot.pair()) {
             attempts.push(Attempt {

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use polc_compiler::ir::print::print;
-use polc_compiler::ir::{DynamicSet, Ir, Rate, TimeUnit};
+use polc_compiler::ir::{DynamicSet, Ir, Limit, Rate, Rule, TimeUnit, Verdict};
 
 use crate::Error;
+use crate::backend::Backend;
 use crate::cast::{Memory, cast, salvo};
-use crate::duel::{Duel, Mismatch};
+use crate::duel::{Duel, Mismatch, now};
 use crate::seen::sort;
 use crate::traffic::{Attempt, Maker};
 
@@ -48,11 +49,9 @@ const TIMES: usize = 5;
 /// A salvo that takes longer is not compared: tokens may have come while it was sent.
 const LATE: Duration = Duration::from_millis(200);
 
-/// Between packets that ask limits of live flows: Netfilter counts those that it denied until its clock ticks.
+/// Between packets that ask limits of live flows: Netfilter counts those that it denied until its clock has
+/// ticked.
 const GAP: Duration = Duration::from_millis(25);
-
-/// When the interpreter's clock begins, in milliseconds.
-const BEGIN: u64 = 1_000_000;
 
 /// What such a trial is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +74,22 @@ impl Pace {
         // Of both, one or the other.
         let second = fitting.next().filter(|_| (seed / EVERY) % 2 == 1);
         Some(second.unwrap_or(first))
+    }
+
+    /// Whether a backend is compared. With eBPF, a limit of live flows that steer asks about flows that it translates
+    /// does not hold: their entries in the flow table have other ends than it looks for.
+    pub(crate) fn is_compared(self, ir: &Ir, backend: Backend) -> bool {
+        let asks = |limit: &Limit| {
+            let bucket = ir.buckets.get(limit.bucket);
+            bucket.is_some_and(|bucket| matches!(bucket.rate, Rate::Flows { .. }))
+        };
+        let translates = |rule: &Rule| {
+            let verdict = rule.verdict.as_ref();
+            verdict.is_some_and(|v| matches!(v, Verdict::Dnat(_) | Verdict::Redirect { .. }))
+        };
+        let is_lost = ir.steer.iter().any(|rule| rule.limits.iter().any(asks))
+            && ir.steer.iter().any(translates);
+        !(self == Self::Flows && backend == Backend::Ebpf && is_lost)
     }
 
     /// What is met in a trial.
@@ -127,11 +142,11 @@ impl Pace {
     /// Tries a policy that was made for it, until a packet is judged differently, or one is not clear.
     pub(crate) fn run(self, duel: &mut Duel<'_>, rng: &mut Rng) -> Result<Option<Mismatch>, Error> {
         let oracle = &mut duel.oracle;
-        oracle.now = BEGIN;
+        oracle.now = now();
         let ir = oracle.ir;
         let maker = Maker { net: duel.net };
         let roles = cast(rng, &maker, oracle, &self.memories(ir));
-        let mut clock = Clock::default();
+        let mut clock = Clock::from(oracle.now);
         let mismatch = match self {
             Self::Time => {
                 duel.ahead = Some(oracle.clone());
@@ -224,8 +239,10 @@ fn one_by_one(duel: &mut Duel<'_>, attempts: &[Attempt]) -> Result<Option<Mismat
 }
 
 /// The slow clock and the fast one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Clock {
+    /// When they began, in milliseconds since the Unix epoch.
+    begin: u64,
     slow: Duration,
     fast: Duration,
     /// When the last salvo began and ended.
@@ -235,6 +252,16 @@ struct Clock {
 }
 
 impl Clock {
+    fn from(begin: u64) -> Self {
+        Self {
+            begin,
+            slow: Duration::ZERO,
+            fast: Duration::ZERO,
+            last: None,
+            sent: Vec::new(),
+        }
+    }
+
     /// A salvo began and ended. What the clocks say of it, in milliseconds.
     fn advance(&mut self, (began, ended): (Instant, Instant)) -> (u64, u64) {
         if let Some((last_began, last_ended)) = self.last {
@@ -246,6 +273,7 @@ impl Clock {
         let [slow, fast] = [self.slow, self.fast]
             .map(|clock| u64::try_from(clock.as_millis()).unwrap_or(u64::MAX));
         self.sent.push((slow, fast));
-        (BEGIN + slow, BEGIN.saturating_add(fast))
+        let from = |passed| self.begin.saturating_add(passed);
+        (from(slow), from(fast))
     }
 }

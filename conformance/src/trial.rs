@@ -52,7 +52,9 @@ pub fn trial(
     }
     if let Some(pace) = Pace::of(&subject.ir, seed) {
         let ir = &subject.at_pace(pace);
-        let alike = tried.iter_mut().filter(|tried| tried.mismatch.is_none());
+        let alike = tried
+            .iter_mut()
+            .filter(|tried| tried.mismatch.is_none() && pace.is_compared(ir, tried.backend));
         // Most of the time they wait.
         std::thread::scope(|scope| {
             let threads: Vec<_> = alike
