@@ -92,6 +92,60 @@ fn is_found(name: &str) {
     assert!(found.is_some());
 }
 
+/// Bugs that are seen when time passes, or when limits of live flows are met, and small policies that have them.
+const AT_A_PACE: [(&str, &str); 3] = [
+    (
+        "fast-refill",
+        "to host {
+           allow tcp/80 within 10/s burst 20 per source
+           deny udp over 3/s
+           allow udp
+           default deny
+         }
+         default deny",
+    ),
+    (
+        "large-limit",
+        "to host {
+           allow tcp/80 within 20 flows per source
+           deny udp/53 over 5 flows
+           allow udp/53
+           default deny
+         }
+         default deny",
+    ),
+    (
+        "lost-timeout",
+        "set noisy as source = {} dynamic idle 10m max 100
+         to host {
+           deny from @noisy
+           deny tcp/80 over 1/h burst 3 per source add @noisy
+           allow tcp/80, tcp/81
+           default deny
+         }
+         default deny",
+    ),
+];
+
+#[test]
+fn time_and_limits_of_live_flows_are_compared() {
+    if !possible() {
+        return;
+    }
+    for (name, text) in AT_A_PACE {
+        let fault = Fault::find(name).unwrap();
+        let right = Subject::new(text).unwrap();
+        let wrong = Subject::new(text).unwrap().with(fault).unwrap();
+        for tried in trial(&right, &Backend::ALL, (1, 200)).unwrap() {
+            assert!(tried.totals.paced > 0, "{name} on {}", tried.backend);
+            assert!(tried.mismatch.is_none(), "{name}: {tried:#?}");
+        }
+        for tried in trial(&wrong, &Backend::ALL, (1, 200)).unwrap() {
+            assert!(tried.mismatch.is_some(), "{name} on {}", tried.backend);
+        }
+    }
+}
+
 /// Makes a test of each deliberate bug.
 macro_rules! deliberate_bugs {
     ($($test:ident: $name:literal),+ $(,)?) => {$(
@@ -105,6 +159,7 @@ macro_rules! deliberate_bugs {
         #[test]
         fn every_bug_has_a_test() {
             let mut tested = vec![$($name),+];
+            tested.extend(AT_A_PACE.map(|(name, _)| name));
             let mut all: Vec<&str> = Fault::ALL.into_iter().map(Fault::name).collect();
             tested.sort_unstable();
             all.sort_unstable();
@@ -124,7 +179,4 @@ deliberate_bugs! {
     deliberate_swapped_ports: "swapped-ports",
     deliberate_wrong_default: "wrong-default",
     deliberate_stale_flow: "stale-flow",
-    deliberate_fast_refill: "fast-refill",
-    deliberate_large_limit: "large-limit",
-    deliberate_lost_timeout: "lost-timeout",
 }
