@@ -68,8 +68,8 @@ impl Question {
             let one = judge(ir, &packet, without, oracle.now);
             let other = judge(ir, &packet, with, oracle.now);
             let adds = |set| {
-                let held = one.held.iter().filter_map(|id| id.of(ir));
-                held.into_iter().any(|rule| rule.effects.add == Some(set))
+                let mut held = one.held.iter().filter_map(|id| id.of(ir));
+                held.any(|rule| rule.effects.add == Some(set))
             };
             one != other || matches!(self.about, Memory::Set(set) if adds(set))
         })
