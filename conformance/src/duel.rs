@@ -5,7 +5,6 @@ use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{RuleId, State, Steered};
 use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
@@ -14,9 +13,11 @@ use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
 use crate::backend::Backend;
+use crate::compare::{answers, form, outer_port};
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless};
+use crate::pieces::{Cutter, Guarding, Sighting, join};
+use crate::predict::{Fate, Judged, Oracle, is_flowless};
 use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
@@ -81,8 +82,8 @@ struct Event {
 
 /// What was seen of a packet.
 #[derive(Debug, Default)]
-struct Seen<'c> {
-    passed: Vec<&'c Catch>,
+struct Seen {
+    passed: Vec<Sighting>,
     answers: Vec<Tag>,
 }
 
@@ -100,7 +101,7 @@ impl<'d> Duel<'d> {
         Ok(Self {
             net,
             backend,
-            oracle: Oracle::new(ir, net, state),
+            oracle: Oracle::new(ir, net, state, Guarding::of(ir, backend)),
             machine: Machine::new(bundle, (ir, net), backend, up)?,
             table: Table::default(),
             totals: Totals::default(),
@@ -112,13 +113,18 @@ impl<'d> Duel<'d> {
     /// Sends so many packets, until one is judged differently.
     pub(crate) fn run(&mut self, rng: &mut Rng, packets: u64) -> Result<Option<Mismatch>, Error> {
         let net = self.net;
-        let maker = Maker { net };
+        let (ir, guarding) = (self.oracle.ir, self.oracle.guarding);
+        let clear = guarding.is_clear(ir);
+        let mut maker = Maker {
+            net,
+            cutter: clear.then(|| Cutter::new(LARGE_SALVO + 1, self.backend, ir)),
+        };
         let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
         while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
-            let mut seen = Self::sort(&attempts, &caught);
+            let mut seen = Self::sort(&attempts, join(caught, self.backend != Backend::Ebpf));
             for attempt in &attempts {
                 let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
                 if let Err(mismatch) = self.compare(attempt, &seen) {
@@ -181,13 +187,13 @@ impl<'d> Duel<'d> {
     }
 
     /// What was seen, by the packet's number.
-    fn sort<'c>(attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
-        let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
+    fn sort(attempts: &[Attempt], caught: Vec<Sighting>) -> HashMap<u16, Seen> {
+        let mut seen: HashMap<u16, Seen> = HashMap::new();
         let connections = attempts.iter().filter(|a| a.shot.proto == TCP);
         let ends = connections.map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
         let ends: HashMap<_, u16> = ends.collect();
         for catch in caught {
-            match tag(catch) {
+            match tag(&catch) {
                 Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
                 answer @ Tag::Answer(number, _) => {
                     seen.entry(number).or_default().answers.push(answer);
@@ -203,7 +209,7 @@ impl<'d> Duel<'d> {
         seen
     }
 
-    fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
+    fn compare(&mut self, attempt: &Attempt, seen: &Seen) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
@@ -213,6 +219,7 @@ impl<'d> Duel<'d> {
         let table = &self.table;
         let translated = |of: &Part| of.expected != *shot || self.oracle.detours;
         let clear = match &attempt.part {
+            _ if self.strays(attempt, &judged) => false,
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
@@ -256,14 +263,12 @@ impl<'d> Duel<'d> {
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
+            // The kernel waits for the rest of it.
+            (Fate::Passed(Exit::Here, _), []) if judged.lacks() => Ok(()),
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
-            (Fate::Passed(exit, expected), [catch]) => form(
-                self.net,
-                (shot, expected),
-                *exit,
-                judged.decision.mark,
-                catch,
-            ),
+            (Fate::Passed(exit, expected), [catch]) => {
+                form(self.net, (shot, expected), *exit, &judged, catch)
+            }
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
@@ -272,6 +277,16 @@ impl<'d> Duel<'d> {
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
+    }
+
+    /// Whether its pieces part: with eBPF those behind the first have no marks of steer's, and so go where their own
+    /// destination leads.
+    fn strays(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let marked = matches!(
+            judged.decision.steered,
+            Some(Steered::Proxy(_) | Steered::Route { .. })
+        );
+        self.backend == Backend::Ebpf && attempt.shot.cut.is_some() && marked
     }
 
     /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
@@ -307,6 +322,7 @@ impl<'d> Duel<'d> {
         let shot = &attempt.shot;
         let totals = &mut self.totals;
         totals.packets += 1;
+        totals.pieces += u64::from(shot.cut.is_some());
         match fate {
             Fate::Passed(_, expected) => {
                 totals.passed += 1;
@@ -394,7 +410,7 @@ impl<'d> Duel<'d> {
         attempt: &Attempt,
         judged: &Judged,
         fate: &Fate,
-        seen: &Seen<'_>,
+        seen: &Seen,
         what: &str,
     ) -> String {
         let shot = &attempt.shot;
@@ -408,8 +424,12 @@ impl<'d> Duel<'d> {
             .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
             .collect();
         let passed = seen.passed.iter().map(|c| {
-            let read = parse(&Frame::whole(Link::Raw, &c.packet));
-            format!("{:?} mark {:#x} {:02x?} {read:?}", c.by, c.mark, c.packet)
+            let Catch { by, mark, packet } = &c.caught;
+            let read = parse(&Frame::whole(Link::Raw, packet));
+            format!(
+                "{by:?} mark {mark:#x} {packet:02x?} {:?} {read:?}",
+                c.places
+            )
         });
         format!(
             "{what}\n  sent {attempt:?}\n  interpreter {:?}\n  expected {fate:?}\n  seen {:?} {:?}\n  before\n    {}",
@@ -419,71 +439,6 @@ impl<'d> Duel<'d> {
             before.join("\n    "),
         )
     }
-}
-
-/// Compares the answers to a packet that did not pass.
-fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
-    match (fate, seen) {
-        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
-        (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
-        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, _) => wrong("it was answered"),
-        _ => wrong("it was answered in another way"),
-    }
-}
-
-/// Compares a packet that passed with what it should be.
-fn form(
-    net: &Net,
-    (sent, expected): (&Shot, &Shot),
-    exit: Exit,
-    mark: u32,
-    seen: &Catch,
-) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Form, what.to_owned()));
-    let by = seen.by.as_deref();
-    let wanted = match exit {
-        Exit::Here => None,
-        Exit::Left(at) => net.interfaces.get(at).map(|i| &*i.name),
-    };
-    if by != wanted {
-        return wrong("it passed elsewhere");
-    }
-    let mut expected = expected.clone();
-    let arrived = net.is_own(sent.source.addr);
-    if exit != Exit::Here && !arrived {
-        expected.ttl = expected.ttl.saturating_sub(1);
-    }
-    let same = if expected.is_v6() && exit == Exit::Here {
-        let addresses = |bytes: &[u8]| bytes.get(8..40).map(<[u8]>::to_vec);
-        let whole = expected.bytes();
-        addresses(&whole) == addresses(&seen.packet)
-            && seen.packet.get(40..) == Some(&expected.transport())
-    } else {
-        seen.packet == expected.bytes()
-    };
-    if !same {
-        return wrong("it is another packet");
-    }
-    if seen.mark != mark {
-        return wrong("it has another mark");
-    }
-    Ok(())
-}
-
-/// The port, or identifier, of a packet's source as it was seen.
-fn outer_port(shot: &Shot, seen: &Catch) -> Option<u16> {
-    let headless = shot.is_v6() && seen.by.is_none();
-    let header = if headless { 40 } else { shot.header() };
-    let at = match shot.is_icmp() {
-        true if shot.quote.is_none() => header + 4,
-        false if has_ports(shot.proto) => header,
-        _ => return None,
-    };
-    let two = seen.packet.get(at..)?.first_chunk()?;
-    Some(u16::from_be_bytes(*two))
 }
 
 /// Milliseconds since the Unix epoch.

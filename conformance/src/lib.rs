@@ -9,12 +9,14 @@
 
 mod backend;
 mod campaign;
+mod compare;
 mod duel;
 mod error;
 pub mod fault;
 mod machine;
 pub mod minimise;
 mod net;
+mod pieces;
 mod predict;
 mod shot;
 mod subject;

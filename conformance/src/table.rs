@@ -81,6 +81,7 @@ impl Flow {
             number,
             flags: if self.asked { SYN } else { flags },
             mss: None,
+            cut: None,
             ..self.first.clone()
         };
         let expected = shot.between(self.outer.0, self.outer.1);
@@ -103,6 +104,7 @@ impl Flow {
             kind,
             flags: if self.asked { SYN | ACK } else { flags },
             mss: None,
+            cut: None,
             ..self.first.between(self.outer.1, self.outer.0)
         };
         let expected = answer.between(self.first.dest, self.first.source);

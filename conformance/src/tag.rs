@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polc_compiler::inline::live::Refusal;
-use polc_runtime_loader::lab::Catch;
 
+use crate::pieces::Sighting;
 use crate::shot::{End, GRE, ICMP, ICMPV6, QUOTED, RST, SCTP, TCP, UDP};
 
 /// What was seen.
@@ -30,7 +30,15 @@ struct Header<'p> {
 }
 
 /// Which packet it is.
-pub(crate) fn tag(caught: &Catch) -> Tag {
+pub(crate) fn tag(seen: &Sighting) -> Tag {
+    let caught = &seen.caught;
+    if !seen.is_whole() {
+        // Nothing but the header of IP is known to be there.
+        return match caught.packet.first().map(|byte| byte >> 4) {
+            Some(4) => packet(word(&caught.packet, 4)),
+            _ => packet(word(&caught.packet, 2)),
+        };
+    }
     let Some(header) = header(&caught.packet) else {
         return Tag::Noise;
     };

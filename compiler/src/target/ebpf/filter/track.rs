@@ -65,10 +65,11 @@ pub(in super::super) struct Lookup<'l> {
 }
 
 impl Lookup<'_> {
-    /// The packet is known in the record.
+    /// The packet is known in the record. Fragments behind one that has passed go to `expected`.
     pub(in super::super) fn write(
         &self,
         asm: &mut Assembler,
+        expected: Label,
         quote: impl FnOnce(&mut Assembler, Label, Label),
     ) {
         let [later, related, found, unknown, invalid] =
@@ -82,7 +83,7 @@ impl Lookup<'_> {
 
         asm.bind(later);
         asm.note("later fragment");
-        self.flows.is_expected(asm, self.stack, self.ways.passes);
+        self.flows.is_expected(asm, self.stack, expected);
         self.goes_on(asm, Kind::Orphan);
 
         asm.bind(related);

@@ -13,7 +13,7 @@ mod program;
 mod proxy;
 mod reroute;
 
-pub(super) use self::aliases::Aliases;
+pub(super) use self::aliases::{Aliases, Replaces};
 use self::program::Steer;
 pub(super) use self::program::{ADDRESSES, address_of_interface};
 pub(super) use self::reroute::home;
