@@ -18,8 +18,9 @@ use crate::lab::{LabError, Namespace, Wire};
 use crate::netlink::{RouteConnection, link};
 
 /// Settings of the machine: it forwards, takes packets from anywhere, gives no advice, answers no
-/// pings, and takes a connection's packets in any order.
-const SETTINGS: [(&str, &str); 16] = [
+/// pings, takes a connection's packets in any order, and waits for the rest of a packet in fragments
+/// without telling its sender.
+const SETTINGS: [(&str, &str); 20] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
@@ -40,12 +41,22 @@ const SETTINGS: [(&str, &str); 16] = [
     ("net/ipv4/icmp_msgs_per_sec", "10000000"),
     ("net/ipv4/icmp_msgs_burst", "10000000"),
     ("net/ipv6/icmp/ratemask", ""),
+    ("net/ipv4/ipfrag_time", LONG),
+    ("net/ipv4/ipfrag_high_thresh", ROOMY),
+    ("net/ipv6/ip6frag_time", LONG),
+    ("net/ipv6/ip6frag_high_thresh", ROOMY),
 ];
 
+/// Longer than a machine lives, in seconds, and room for all fragments whose others do not come, in bytes.
+const LONG: &str = "86400";
+const ROOMY: &str = "1073741824";
+
 /// Settings that are there once connections are tracked.
-const TRACKING: [(&str, &str); 2] = [
+const TRACKING: [(&str, &str); 4] = [
     ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     ("net/netfilter/nf_conntrack_tcp_ignore_invalid_rst", "1"),
+    ("net/netfilter/nf_conntrack_frag6_timeout", LONG),
+    ("net/netfilter/nf_conntrack_frag6_high_thresh", ROOMY),
 ];
 
 /// `RT_TABLE_LOCAL`: the routes to the machine's own addresses.
