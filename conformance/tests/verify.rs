@@ -39,6 +39,7 @@ fn random_policies_are_judged_alike() {
     for (backend, totals) in &report.totals {
         eprintln!("{backend}: {totals:?}");
         assert!(totals.policies > 0 && totals.passed > 0 && totals.translated > 0);
+        assert!(totals.pieces > 0);
     }
     for found in &report.found {
         eprintln!("{found:#?}");
