@@ -276,6 +276,13 @@ impl<'d> Duel<'d> {
         if let Err((difference, what)) = found {
             return Err(complain(difference, what));
         }
+        if let Fate::Passed(Exit::Left(_), expected) = &fate
+            && judged.opened
+            && self.table.goes_so(expected)
+        {
+            let what = "it took the place of another flow".to_owned();
+            return Err(complain(Difference::Form, what));
+        }
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
@@ -301,21 +308,27 @@ impl<'d> Duel<'d> {
     fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
         let own = matches!(attempt.way, Way::Out(..));
-        let meets_guard = own && self.backend == Backend::Ebpf && !ir.guard.is_empty();
-        is_stateless(ir) || judged.decision.notrack || meets_guard
+        let ebpf = self.backend == Backend::Ebpf;
+        let meets_guard = ebpf && own && !ir.guard.is_empty();
+        // What an end says to itself has no direction.
+        let steered = self.oracle.steered(attempt, &judged.decision);
+        let returned = ebpf && steered == attempt.shot.source;
+        is_stateless(ir) || judged.decision.notrack || meets_guard || returned
     }
 
     /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
     /// about which nothing was; and with eBPF packets without flow take turns, too.
     fn takes_unknown_turn(&self, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
-        let rule = judged.decision.steered_by.and_then(|id| id.of(ir));
-        let nat = match rule.and_then(|rule| rule.verdict.as_ref()) {
-            Some(Verdict::Dnat(nat)) if judged.opened => nat,
-            _ => return false,
-        };
+        let by = [judged.decision.steered_by, judged.decision.sourced_by];
+        let rules = by.into_iter().flatten().filter_map(|id| id.of(ir));
+        let mut verdicts = rules.filter_map(|rule| rule.verdict.as_ref());
+        let takes_turns = verdicts.any(|verdict| match verdict {
+            Verdict::Dnat(nat) | Verdict::Snat(nat) => nat.balance == Some(Balance::RoundRobin),
+            _ => false,
+        });
         let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
-        !known && nat.balance == Some(Balance::RoundRobin)
+        judged.opened && takes_turns && !known
     }
 
     /// Counts it, and keeps what may explain what comes later.
@@ -355,6 +368,11 @@ impl<'d> Duel<'d> {
             if let Some(part) = &attempt.part {
                 // What becomes of the rest depends on what was refused.
                 self.table.doubt(part.flow);
+            } else if self.backend == Backend::Ebpf {
+                // It was steered before it was refused, and may have taken a place as it was then.
+                let steered = self.oracle.steered(attempt, &judged.decision);
+                let inner = shot.between(shot.source, steered);
+                self.table.confuse(inner.pair());
             }
             // Some backends remember what was rejected for a while, and let nobody else leave so.
             self.table.avoid(shot.pair());

@@ -39,9 +39,7 @@ pub fn trial(
 ) -> Result<Vec<Tried>, Error> {
     let mut rng = Rng::with_seed(seed);
     let mut net = Net::around(&subject.ir, &mut rng);
-    if counts_own_answers(&subject.ir) {
-        net.senders.clear();
-    }
+    let senders = std::mem::take(&mut net.senders);
     let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
     let options = Options {
         flows: 65_536,
@@ -76,6 +74,10 @@ pub fn trial(
         let mut rng = Rng::with_seed(traffic);
         // What a target counts for each family is compared for one.
         let v6 = rng.bool();
+        net.senders = match backend {
+            Backend::Ebpf if counts_own_answers(&subject.ir) => vec![],
+            _ => senders.clone(),
+        };
         net.only = subject.is_approximated(*backend, &options).then_some(v6);
         let duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options));
         let mismatch = match duel {
