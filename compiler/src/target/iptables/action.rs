@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Build;
-use super::matches::{Alt, Alts};
+use super::matches::{Alt, Alts, is_of};
 use super::names::{self, comment};
 use super::tree::{Chain, Comment, Line, Test, Then};
 use crate::ir::{Limit, Log, Mark, Rule, Sense, Stage, Verdict};
@@ -32,6 +32,7 @@ impl Build<'_> {
     /// Writes `rule` into a chain at `place`.
     pub(super) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, duty: Role) {
         let alts = match duty {
+            Role::Nat { label: Some(_) } if !self.is_reached(rule) => return,
             Role::Nat { label: Some(label) } => labelled(label),
             _ => self.alternatives(rule, place),
         };
@@ -43,7 +44,12 @@ impl Build<'_> {
         }
     }
 
-    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, alts: Alts, mut body: Body) {
+    /// Whether packets of the family that is being written can meet a rule.
+    fn is_reached(&self, rule: &Rule) -> bool {
+        rule.cubes.iter().any(|cube| is_of(cube, self.family))
+    }
+
+    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, mut alts: Alts, mut body: Body) {
         let once = body.ends || alts.exclusive;
         let own = alts.list.len() > 1 && body.lines.iter().any(Line::has_own);
         let last = if body.lines.len() == 1 && once && !own {
@@ -79,6 +85,8 @@ impl Build<'_> {
             }
             return;
         }
+        // Who is excluded from all alternatives is asked once: the kernel follows 16 chains into one another at most.
+        let excluded = common(&mut alts.list);
         // From the last on: who is excluded from one alternative goes on to those behind it.
         let mut lines: Vec<Line> = Vec::new();
         for Alt { tests, excludes } in alts.list.into_iter().rev() {
@@ -97,6 +105,8 @@ impl Build<'_> {
                 part(Line::new(vec![], rest)),
             ];
         }
+        let returns = |test| part(Line::new(vec![test], Then::Return));
+        lines.splice(0..0, excluded.into_iter().map(returns));
         let chain = self.chain(&rule.name, lines);
         out.push(part(Line::new(vec![], Then::Jump(chain))));
     }
@@ -276,6 +286,19 @@ fn counting(rule: &Rule) -> Comment {
         rule: comment(&rule.name),
         counts: true,
     }
+}
+
+/// Takes out who is excluded from all alternatives.
+fn common(alts: &mut [Alt]) -> Vec<Test> {
+    let [first, rest @ ..] = &*alts else {
+        return vec![];
+    };
+    let everywhere = |test: &&Test| rest.iter().all(|alt| alt.excludes.contains(test));
+    let common: Vec<Test> = first.excludes.iter().filter(everywhere).cloned().collect();
+    for alt in alts {
+        alt.excludes.retain(|test| !common.contains(test));
+    }
+    common
 }
 
 /// The conditions of a rule that a mangle chain has found to hold.

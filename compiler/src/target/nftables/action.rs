@@ -16,7 +16,9 @@ use super::matches::{Alt, Alts, nfproto};
 use super::names::comment;
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::cube::families_of;
 use crate::ir::{Balance, Limit, Mark, Rule, Sense, Verdict};
+use crate::packet::Families;
 use crate::target::Capability;
 use crate::target::netfilter::Role;
 use crate::target::netfilter::check::may_be_untracked;
@@ -38,7 +40,7 @@ impl Build<'_> {
     pub(crate) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, duty: Role) {
         let split = self.needs_family(rule, duty);
         let alts = match duty {
-            Role::Nat { label: Some(label) } => labelled(label, split),
+            Role::Nat { label: Some(label) } => labelled(rule, label, split),
             _ => self.alternatives(rule, place, split),
         };
         if alts.list.is_empty() {
@@ -346,7 +348,7 @@ fn takes_turns(rule: &Rule) -> bool {
 }
 
 /// The conditions of a rule that a mangle chain has found to hold.
-fn labelled(label: u8, split: bool) -> Alts {
+fn labelled(rule: &Rule, label: u8, split: bool) -> Alts {
     let alt = |family: Option<Family>| Alt {
         family,
         matches: family
@@ -357,7 +359,10 @@ fn labelled(label: u8, split: bool) -> Alts {
         excludes: vec![],
     };
     let list = if split {
-        vec![alt(Some(Family::V4)), alt(Some(Family::V6))]
+        let Families { v4, v6 } = families_of(&rule.cubes);
+        let reached = [(v4, Family::V4), (v6, Family::V6)].into_iter();
+        let reached = reached.filter_map(|(reached, family)| reached.then_some(family));
+        reached.map(|family| alt(Some(family))).collect()
     } else {
         vec![alt(None)]
     };
