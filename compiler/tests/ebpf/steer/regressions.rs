@@ -8,7 +8,7 @@ use super::bench::{Attempt, Bench};
 use super::built;
 use super::journey::Way;
 use super::net::Net;
-use super::shot::{ACK, End, RST, SYN, Shot, TCP};
+use super::shot::{ACK, End, FIN, RST, SYN, Shot, TCP};
 
 /// From where a packet comes.
 #[derive(Clone, Copy)]
@@ -68,7 +68,10 @@ fn agree(policy: &str, packets: &[(From, Shot)]) {
 }
 
 /// Runs a policy, with and without link headers.
-fn on_bench(policy: &str, packets: impl Fn(&mut Rng, &mut Bench, usize) -> Result<(), String>) {
+fn on_bench(
+    policy: &str,
+    mut packets: impl FnMut(&mut Rng, &mut Bench, usize) -> Result<(), String>,
+) {
     if !possible() {
         return;
     }
@@ -300,6 +303,48 @@ fn a_flow_that_changes_its_way_keeps_the_source_that_it_began_with() {
             };
             bench.judge(rng, &attempt(one, SYN, None))?;
             bench.judge(rng, &attempt(two, ACK, Some((0, sent(ACK), false))))
+        },
+    );
+}
+
+#[test]
+fn what_a_section_refuses_of_a_flow_has_its_own_destination() {
+    let (own, other) = (("10.0.0.1", 2000), ("10.0.0.7", 443));
+    agree(
+        "steer { deny gre }
+         stateless to host { allow tcp to original 10.0.0.7  default deny }
+         from host { default allow }",
+        &[
+            (From::Host, segment(own, other, SYN)),
+            (From::Outside, segment(other, own, SYN | FIN)),
+        ],
+    );
+}
+
+#[test]
+fn a_connection_begins_without_the_mark_of_the_one_that_was_reset() {
+    on_bench(
+        "steer { deny gre }
+         stateless to 192.0.2.0/24 { default allow }
+         from any { allow tcp when ct.mark == 0 mark 0x1/0xf  default deny }
+         default deny",
+        |rng, bench, class| {
+            let mut send = |bench: &mut Bench, flags, part: Option<u64>| {
+                let shot = segment(("10.0.0.7", 2000), ("10.0.0.1", 22), flags);
+                let attempt = Attempt {
+                    shot: shot.clone(),
+                    way: Way::In(class, class),
+                    part: part.map(|flow| (flow, shot, false)),
+                };
+                bench.judge(rng, &attempt)
+            };
+            send(bench, SYN, None)?;
+            send(bench, RST, Some(0))?;
+            let flow = bench.table.flows[&0].clone();
+            bench.forget(&flow.first, flow.there);
+            bench.table.remove(0);
+            send(bench, SYN, None)?;
+            send(bench, ACK, Some(1))
         },
     );
 }
