@@ -348,3 +348,19 @@ fn a_connection_begins_without_the_mark_of_the_one_that_was_reset() {
         },
     );
 }
+
+#[test]
+fn strict_leaves_alone_what_only_egress_is_about() {
+    let (one, other) = (("10.0.0.6", 1000), ("10.0.0.7", 80));
+    agree(
+        "strict tcp
+         zone wan = eth0
+         egress { masquerade to wan }
+         to host { default allow }",
+        &[
+            (From::Outside, segment(one, other, ACK)),
+            (From::Outside, segment(one, ("10.0.0.1", 80), ACK)),
+            (From::Host, segment(("10.0.0.1", 1000), other, ACK)),
+        ],
+    );
+}
