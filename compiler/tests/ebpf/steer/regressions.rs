@@ -364,3 +364,39 @@ fn strict_leaves_alone_what_only_egress_is_about() {
         ],
     );
 }
+
+/// Sends packets of a connection that a proxy may take, which is up or down; then they go direct.
+fn by_a_proxy(policy: &str, flags: &[u8]) {
+    let policy = format!(
+        "{policy}
+         zone lan = eth0
+         proxy box {{ listen tcp at 127.0.0.1:12345  mark 0x1/0xf  table 100  down direct }}"
+    );
+    let mut seen = [false; 2];
+    on_bench(&policy, |rng, bench, _| {
+        seen[usize::from(bench.state.is_proxy_up(0))] = true;
+        let class = bench.names.iter().position(|name| name == "eth0").unwrap();
+        for flags in flags {
+            let shot = segment(("10.0.0.6", 1000), ("10.0.0.7", 80), *flags);
+            let known = bench.table.flows.contains_key(&0);
+            let attempt = Attempt {
+                shot: shot.clone(),
+                way: Way::In(class, class),
+                part: known.then_some((0, shot, false)),
+            };
+            bench.judge(rng, &attempt)?;
+        }
+        Ok(())
+    });
+    assert_eq!(seen, [possible(); 2], "up and down");
+}
+
+#[test]
+fn a_flow_that_no_proxy_takes_keeps_the_mark_that_it_has() {
+    for steer in ["", "match tcp from lan mark 0x10/0xf0"] {
+        by_a_proxy(
+            &format!("steer {{ {steer}  proxy tcp from lan only v4 via box }} default allow"),
+            &[SYN, ACK],
+        );
+    }
+}
