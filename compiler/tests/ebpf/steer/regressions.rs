@@ -400,3 +400,22 @@ fn a_flow_that_no_proxy_takes_keeps_the_mark_that_it_has() {
         );
     }
 }
+
+#[test]
+fn only_what_a_proxy_takes_must_begin_with_a_syn() {
+    for (steer, first) in [
+        ("", SYN),
+        ("", ACK),
+        ("match tcp from lan mark 0x10/0xf0", ACK),
+    ] {
+        by_a_proxy(
+            &format!(
+                "strict tcp
+                 steer {{ {steer}  proxy tcp/80 from lan only v4 via box }}
+                 stateless from lan {{ allow tcp  default deny }}
+                 default deny"
+            ),
+            &[first, ACK],
+        );
+    }
+}

@@ -89,7 +89,11 @@ impl One<'_> {
         }
         if steer.hook == Hook::Ingress {
             asm.bind(exit.proxy);
-            let open = |asm: &mut Assembler, refused| self.open(asm, refused);
+            // What nobody takes goes its way, and is not admitted.
+            let open = |asm: &mut Assembler, refused| {
+                self.strict(asm, refused);
+                self.open(asm, refused);
+            };
             let proxies = &steer.ir.proxies;
             self.assign().write(asm, proxies, exit.direct, open);
         }
@@ -204,14 +208,14 @@ impl One<'_> {
         match outcome {
             Outcome::Direct { admit: true } => {
                 tracked(asm);
-                self.strict(asm);
+                self.strict(asm, exit.drop);
                 self.decide(asm, 0);
                 asm.jump(exit.open);
             }
             Outcome::Route { table: _, admit } if !egress => {
                 tracked(asm);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 self.decide(asm, pending(admit));
                 asm.jump(exit.open);
@@ -225,7 +229,7 @@ impl One<'_> {
                 asm.jump(exit.reroute);
                 asm.bind(flow);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 self.decide(asm, ROUTED | pending(admit) | number << PROXY_SHIFT);
                 asm.jump(exit.open);
@@ -233,7 +237,7 @@ impl One<'_> {
             Outcome::Dnat { admit } => {
                 tracked(asm);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
@@ -243,7 +247,7 @@ impl One<'_> {
             }
             Outcome::Redirect => {
                 tracked(asm);
-                self.strict(asm);
+                self.strict(asm, exit.drop);
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
                 self.own_address(asm);
@@ -256,10 +260,11 @@ impl One<'_> {
         }
     }
 
-    /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so.
-    fn strict(&self, asm: &mut Assembler) {
+    /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so. Goes to `refused` with
+    /// what does not.
+    fn strict(&self, asm: &mut Assembler, refused: Label) {
         if self.steer.ir.strict_tcp {
-            timeout::only_syn(asm, self.stack(), self.exit.drop);
+            timeout::only_syn(asm, self.stack(), refused);
         }
     }
 
@@ -274,16 +279,11 @@ impl One<'_> {
         self.decide(asm, PROXY | number << PROXY_SHIFT);
         if self.steer.hook == Hook::Ingress {
             // The proxy gets what is not tracked packet by packet, and the filter judges it.
-            if self.steer.ir.strict_tcp {
-                stack.kind.get(asm, R1);
-                asm.jump_if(Ne, R1, Kind::New as i32, exit.proxy);
-                self.strict(asm);
-            }
             asm.jump(exit.proxy);
         } else {
             stack.kind.get(asm, R1);
             asm.jump_if(Ne, R1, Kind::New as i32, exit.drop);
-            self.strict(asm);
+            self.strict(asm, exit.drop);
             stack.mark.get(asm, R1);
             with_bits(asm, proxy.mark);
             stack.mark.set(asm, R1);

@@ -42,7 +42,7 @@ pub(super) struct Assign<'a> {
 
 impl Assign<'_> {
     /// Hands the packet to the proxy that is noted. `open` writes the entry of a new flow that the proxy takes, whose
-    /// socket is in `R8`, or goes to its label. A new flow goes to `direct` if nobody listens and the proxy lets it.
+    /// socket is in `R8`, or goes to its label if it refuses it. A new flow goes to `direct` if nobody listens and the proxy lets it.
     pub(super) fn write(
         &self,
         asm: &mut Assembler,
