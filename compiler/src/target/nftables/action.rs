@@ -307,24 +307,33 @@ impl Build<'_> {
             });
         }
         if let Some(mark) = effects.mark {
-            let flow = hook != Hook::Guard;
-            let untracked = rule.cubes.iter().any(|cube| {
-                let mut families = [Family::V4, Family::V6].into_iter();
-                families.any(|family| may_be_untracked(self.ir, cube, family))
-            });
-            statements.push(mark_packet(mark));
-            if flow && untracked && mark.mask != u32::MAX {
-                // Where there is no flow, no mark of it can be read, and nothing behind that holds.
-                lines.push(Line {
-                    statements: vec![mark_flow(mark)],
-                    comment: Some(comment(&rule.name)),
-                    ..Line::default()
-                });
-            } else if flow {
-                statements.push(mark_flow(mark));
-            }
+            let (line, marks) = self.mark(rule, mark, hook);
+            lines.extend(line);
+            statements.extend(marks);
         }
         Some(())
+    }
+
+    /// What sets a mark: statements of the deciding line, and before it, where need be, a line of its own.
+    fn mark(&self, rule: &Rule, mark: Mark, hook: Hook) -> (Option<Line>, Vec<String>) {
+        let mut statements = vec![mark_packet(mark)];
+        if hook == Hook::Guard {
+            return (None, statements);
+        }
+        let untracked = rule.cubes.iter().any(|cube| {
+            let mut families = [Family::V4, Family::V6].into_iter();
+            families.any(|family| may_be_untracked(self.ir, cube, family))
+        });
+        match FlowMark::of(mark, untracked) {
+            FlowMark::Beside(statement) => {
+                statements.push(statement);
+                (None, statements)
+            }
+            FlowMark::Apart(line) => {
+                let comment = Some(comment(&rule.name));
+                (Some(Line { comment, ..line }), statements)
+            }
+        }
     }
 
     fn counter(&mut self, rule: &Rule) -> Arc<str> {
@@ -388,6 +397,28 @@ pub(crate) fn mark_packet(mark: Mark) -> String {
 /// is done if it has a mask.
 pub(crate) fn mark_flow(mark: Mark) -> String {
     set_mark("ct", mark)
+}
+
+/// What sets bits of a flow's mark for packets that may be of no flow.
+pub(crate) enum FlowMark {
+    /// A statement among others.
+    Beside(String),
+    /// A line that does nothing else.
+    Apart(Line),
+}
+
+impl FlowMark {
+    /// With `untracked`, some of the packets may be of no flow.
+    pub(crate) fn of(mark: Mark, untracked: bool) -> Self {
+        let statement = mark_flow(mark);
+        if !untracked || mark.mask == u32::MAX {
+            return Self::Beside(statement);
+        }
+        Self::Apart(Line {
+            statements: vec![statement],
+            ..Line::default()
+        })
+    }
 }
 
 fn set_mark(what: &str, mark: Mark) -> String {

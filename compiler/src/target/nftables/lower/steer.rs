@@ -20,7 +20,7 @@ use crate::target::netfilter::steer::{
     Labels, OUT, PRE, Plan, Restored, marks, of_host, plan, protocols,
 };
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{mark_flow, mark_packet};
+use crate::target::nftables::action::{FlowMark, mark_packet};
 use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
@@ -132,25 +132,24 @@ fn proxy_chains(build: &mut Build) {
         let v6 = proxy
             .v6
             .map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
+        // Only what is taken gets the flow's mark.
+        let (marks, then) = match FlowMark::of(proxy.mark, untracked) {
+            FlowMark::Beside(statement) => (Some(statement), Then::Accept),
+            FlowMark::Apart(line) => {
+                let lines = vec![line, Line::new(vec![], Then::Accept)];
+                let taken = build.chain(&format!("proxy_{}_taken", proxy.name), lines);
+                (None, Then::Goto(taken))
+            }
+        };
         let mut rules = Vec::new();
         for (family, socket) in v4.into_iter().chain(v6) {
-            let matches = vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)];
             let mut statements = vec![format!("tproxy {socket}"), mark_packet(proxy.mark)];
-            if untracked && proxy.mark.mask != u32::MAX {
-                // Where there is no flow, nothing behind its mark is done.
-                rules.push(Line {
-                    matches: matches.clone(),
-                    statements: vec![mark_flow(proxy.mark)],
-                    ..Line::default()
-                });
-            } else {
-                statements.push(mark_flow(proxy.mark));
-            }
+            statements.extend(marks.clone());
             statements.push(format!("ct label set {ADMITTED}"));
             rules.push(Line {
-                matches,
+                matches: vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)],
                 statements,
-                verdict: Some(Then::Accept),
+                verdict: Some(then.clone()),
                 ..Line::default()
             });
         }
