@@ -16,7 +16,7 @@ use super::matches::{Alt, Alts, nfproto};
 use super::names::comment;
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::{Balance, Limit, Mark, Rule, Sense, Verdict};
+use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
 use crate::target::Capability;
 use crate::target::netfilter::Role;
 use crate::target::netfilter::check::may_be_untracked;
@@ -46,7 +46,7 @@ impl Build<'_> {
         }
         if !split {
             if let Some(body) = self.body_of(rule, place.hook, duty, None) {
-                self.attach(out, rule, place.hook, (alts, body));
+                self.attach(out, rule, alts, body);
             }
             return;
         }
@@ -58,7 +58,7 @@ impl Build<'_> {
             {
                 let exclusive = alts.exclusive;
                 let alts = Alts { list, exclusive };
-                self.attach(out, rule, place.hook, (alts, body));
+                self.attach(out, rule, alts, body);
             }
         }
     }
@@ -83,23 +83,12 @@ impl Build<'_> {
         }
     }
 
-    fn attach(
-        &mut self,
-        out: &mut Vec<Line>,
-        rule: &Rule,
-        hook: Hook,
-        (alts, mut body): (Alts, Body),
-    ) {
+    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, alts: Alts, mut body: Body) {
         let once = body.ends || alts.exclusive;
-        // Each line would have turns of its own.
-        let apart = alts.list.len() > 1 && takes_turns(rule);
-        let last = if body.lines.len() == 1 && once && !apart {
+        let last = if body.lines.len() == 1 && once {
             body.lines.pop().unwrap_or_default()
         } else {
-            // Nor does this host share its turns with others.
-            let own = takes_turns(rule) && matches!(hook, Hook::SteerOut | Hook::NatOut);
-            let wish = format!("{}{}", rule.name, if own { "-own" } else { "" });
-            let chain = self.chain(&wish, body.lines);
+            let chain = self.chain(&rule.name, body.lines);
             Line {
                 verdict: Some(if body.ends || !once {
                     Then::Goto(chain)
@@ -345,13 +334,6 @@ impl Build<'_> {
         self.counter_of.insert(rule.name.clone(), name.clone());
         name
     }
-}
-
-fn takes_turns(rule: &Rule) -> bool {
-    let Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) = &rule.verdict else {
-        return false;
-    };
-    nat.balance == Some(Balance::RoundRobin)
 }
 
 /// The conditions of a rule that a mangle chain has found to hold.

@@ -241,3 +241,29 @@ fn traffic_of_this_host_has_its_egress_interface_before_routing() {
     )]);
     insta::assert_snapshot!(text(&ir));
 }
+
+#[test]
+fn turns_are_those_of_the_rule() {
+    let targets = |last: &[&str]| last.iter().map(|text| addr(text, None)).collect();
+    let balanced = Verdict::Dnat(Nat {
+        v4: targets(&["10.1.0.80", "10.1.0.81"]),
+        v6: vec![],
+        balance: Some(Balance::RoundRobin),
+    });
+    let web = || any().only(Families::V4).port(&[TCP], &[80]);
+    let mut ir = steer(vec![
+        at(
+            Stage::Steer,
+            "own",
+            vec![web().sent_by_host().out_by(&["lo", "eth0"])],
+            balanced.clone(),
+        ),
+        at(Stage::Steer, "all", vec![web()], balanced)
+            .limit(Sense::Within, 0)
+            .limit(Sense::Over, 1),
+    ]);
+    ir.buckets = ["a", "b"]
+        .map(|name| bucket(name, TEN, None, Sense::Over))
+        .into();
+    insta::assert_snapshot!(text(&ir));
+}
