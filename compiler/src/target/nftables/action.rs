@@ -12,6 +12,7 @@ use polc_bundle::{Family, ObjectKind};
 
 use super::Build;
 use super::limits::Ask;
+use super::lower::strict_tcp;
 use super::matches::{Alt, Alts, nfproto};
 use super::names::comment;
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
@@ -19,7 +20,7 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
 use crate::target::Capability;
 use crate::target::netfilter::Role;
-use crate::target::netfilter::check::may_be_untracked;
+use crate::target::netfilter::check::{asks_syn, may_be_untracked};
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::text::quotable;
 
@@ -45,7 +46,7 @@ impl Build<'_> {
             return;
         }
         if !split {
-            if let Some(body) = self.body_of(rule, place.hook, duty, None) {
+            if let Some(body) = self.body_of(rule, place, duty, None) {
                 self.attach(out, rule, alts, body);
             }
             return;
@@ -54,7 +55,7 @@ impl Build<'_> {
             let of_family = |a: &Alt| a.family == Some(family);
             let list: Vec<Alt> = alts.list.iter().filter(|a| of_family(a)).cloned().collect();
             if !list.is_empty()
-                && let Some(body) = self.body_of(rule, place.hook, duty, Some(family))
+                && let Some(body) = self.body_of(rule, place, duty, Some(family))
             {
                 let exclusive = alts.exclusive;
                 let alts = Alts { list, exclusive };
@@ -155,10 +156,11 @@ impl Build<'_> {
     fn body_of(
         &mut self,
         rule: &Rule,
-        hook: Hook,
+        place: Place,
         duty: Role,
         family: Option<Family>,
     ) -> Option<Body> {
+        let hook = place.hook;
         let whole = !matches!(duty, Role::Nat { .. });
         let mut lines = Vec::new();
         let mut statements = Vec::new();
@@ -167,6 +169,16 @@ impl Build<'_> {
         }
         if let Role::Mangle { label: Some(label) } = duty {
             statements.push(format!("ct label set {label}"));
+        }
+        if asks_syn(self.ir, rule, place) {
+            if !statements.is_empty() {
+                lines.push(Line {
+                    statements: std::mem::take(&mut statements),
+                    comment: Some(comment(&rule.name)),
+                    ..Line::default()
+                });
+            }
+            lines.extend(strict_tcp(self, ""));
         }
         let mut matches = Vec::new();
         let mut then = None;

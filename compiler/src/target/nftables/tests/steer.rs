@@ -267,3 +267,34 @@ fn turns_are_those_of_the_rule() {
         .into();
     insta::assert_snapshot!(text(&ir));
 }
+
+#[test]
+fn what_filter_does_not_judge_is_asked_for_its_syn() {
+    let web = || any().sent_by_host().port(&[TCP], &[80]);
+    let redirect = Verdict::Redirect { port: Some(3128) };
+    let effects = Effects {
+        count: true,
+        ..Effects::default()
+    };
+    let mut ir = steer(vec![
+        at(
+            Stage::Steer,
+            "loopback",
+            vec![web().out_by(&["lo"])],
+            redirect.clone(),
+        ),
+        at(Stage::Steer, "others", vec![web()], redirect).effects(effects),
+        at(
+            Stage::Steer,
+            "own",
+            vec![any().sent_by_host()],
+            Verdict::Direct,
+        )
+        .admit(),
+    ]);
+    ir.strict_tcp = true;
+    insta::assert_snapshot!("syn_of_own_flows", text(&ir));
+    ir.filter.push(default(Stage::Filter, Verdict::Deny));
+    ir.governs.output = true;
+    insta::assert_snapshot!("syn_of_loopback_flows", text(&ir));
+}
