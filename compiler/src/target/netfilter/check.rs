@@ -117,7 +117,15 @@ pub(crate) fn asks_syn(ir: &Ir, rule: &Rule, place: Place) -> bool {
 /// Whether packets that `strict tcp` does not let open a flow come to steer's rules at `place`, and filter does not refuse
 /// all of those that these admit.
 pub(crate) fn may_lack_syn(ir: &Ir, place: Place) -> bool {
-    let here = place.hook == Hook::SteerOut && (place.loopback || !ir.governs.output);
+    let governs = ir.governs;
+    let here = match place.hook {
+        Hook::SteerOut => place.loopback || !governs.output,
+        Hook::SteerPre => {
+            let judges_all = governs.input && governs.forward;
+            !place.loopback && !judges_all && !stateless_scopes(ir).is_empty()
+        }
+        _ => false,
+    };
     ir.strict_tcp && here
 }
 

@@ -170,7 +170,9 @@ impl Build<'_> {
         if let Role::Mangle { label: Some(label) } = duty {
             statements.push(format!("ct label set {label}"));
         }
-        if asks_syn(self.ir, rule, place) {
+        // A proxy's chain asks for the SYN of what the proxy takes.
+        let in_chain = hook == Hook::SteerPre && matches!(rule.verdict, Some(Verdict::Proxy(_)));
+        if asks_syn(self.ir, rule, place) && !in_chain {
             if !statements.is_empty() {
                 lines.push(Line {
                     statements: std::mem::take(&mut statements),

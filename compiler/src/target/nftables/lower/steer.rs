@@ -11,9 +11,9 @@ use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
 };
-use crate::ir::{Cube, Down, Mark, Rule};
+use crate::ir::{Cube, Down, Mark, Proxy, Rule};
 use crate::target::netfilter::Role;
-use crate::target::netfilter::check::may_be_untracked;
+use crate::target::netfilter::check::{may_be_untracked, may_lack_syn};
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::steer::{
@@ -132,15 +132,7 @@ fn proxy_chains(build: &mut Build) {
         let v6 = proxy
             .v6
             .map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
-        // Only what is taken gets the flow's mark.
-        let (marks, then) = match FlowMark::of(proxy.mark, untracked) {
-            FlowMark::Beside(statement) => (Some(statement), Then::Accept),
-            FlowMark::Apart(line) => {
-                let lines = vec![line, Line::new(vec![], Then::Accept)];
-                let taken = build.chain(&format!("proxy_{}_taken", proxy.name), lines);
-                (None, Then::Goto(taken))
-            }
-        };
+        let (marks, then) = taken(build, proxy, untracked);
         let mut rules = Vec::new();
         for (family, socket) in v4.into_iter().chain(v6) {
             let mut statements = vec![format!("tproxy {socket}"), mark_packet(proxy.mark)];
@@ -170,6 +162,32 @@ fn proxy_chains(build: &mut Build) {
             rules,
         });
     }
+}
+
+/// What is done with packets that `tproxy` has found a socket for, and only with these: statements behind it, and where they
+/// go.
+fn taken(build: &mut Build, proxy: &Proxy, untracked: bool) -> (Option<String>, Then) {
+    let mut lines = Vec::new();
+    let arriving = Place {
+        hook: Hook::SteerPre,
+        loopback: false,
+    };
+    if proxy.tcp && may_lack_syn(build.ir, arriving) {
+        lines.extend(strict_tcp(build, ""));
+    }
+    let statement = match FlowMark::of(proxy.mark, untracked) {
+        FlowMark::Beside(statement) => Some(statement),
+        FlowMark::Apart(line) => {
+            lines.push(line);
+            None
+        }
+    };
+    if lines.is_empty() {
+        return (statement, Then::Accept);
+    }
+    lines.push(Line::new(vec![], Then::Accept));
+    let chain = build.chain(&format!("proxy_{}_taken", proxy.name), lines);
+    (statement, Then::Goto(chain))
 }
 
 fn check_down(build: &mut Build) {
