@@ -208,8 +208,8 @@ impl Capability {
             }
             Self::Ipv6LoopbackNat => "DNAT of forwarded IPv6 traffic to `::1`",
             Self::StrictMoved => {
-                "`dnat`, `route` and marks without `and allow` beside `strict tcp` and `stateless` \
-                 sections that see what these have changed"
+                "`dnat`, `route`, `mark` and `add` without `and allow` beside `strict tcp` and \
+                 `stateless` sections that see what these have changed"
             }
             Self::StrictAsked => {
                 "`strict tcp` before rules with a memory, or where filter does not decide all that \
