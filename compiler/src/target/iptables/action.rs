@@ -14,6 +14,7 @@ use super::names::{self, comment};
 use super::tree::{Chain, Comment, Line, Test, Then};
 use crate::ir::{Limit, Log, Mark, Rule, Sense, Stage, Verdict};
 use crate::target::netfilter::Role;
+use crate::target::netfilter::check::asks_syn;
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::text::quotable;
@@ -155,12 +156,18 @@ impl Build<'_> {
         if let Role::Mangle { label: Some(label) } = duty {
             lines.push(Line::label(label));
         }
+        let asks_syn = asks_syn(self.ir, rule, place);
+        if asks_syn {
+            lines.extend(self.strict_tcp(&[]));
+        }
         let mut ends = false;
         if let Some(verdict) = &rule.verdict {
             lines.extend(self.verdict(rule, verdict, place.hook, duty)?);
             ends = true;
         }
-        if let Some(last) = lines.last_mut()
+        if asks_syn {
+            lines.insert(0, counting_line(rule));
+        } else if let Some(last) = lines.last_mut()
             && whole
             && ends
         {
@@ -170,13 +177,7 @@ impl Build<'_> {
             match lines.as_mut_slice() {
                 [only] if !asks(only) => only.comment = Some(counting(rule)),
                 [] if !rule.effects.count => return None,
-                _ => lines.insert(
-                    0,
-                    Line {
-                        comment: Some(counting(rule)),
-                        ..Line::default()
-                    },
-                ),
+                _ => lines.insert(0, counting_line(rule)),
             }
         }
         if lines.is_empty() {
@@ -299,6 +300,14 @@ fn common(alts: &mut [Alt]) -> Vec<Test> {
         alt.excludes.retain(|test| !common.contains(test));
     }
     common
+}
+
+/// A line that counts a rule's packets and does nothing else.
+fn counting_line(rule: &Rule) -> Line {
+    Line {
+        comment: Some(counting(rule)),
+        ..Line::default()
+    }
 }
 
 /// The conditions of a rule that a mangle chain has found to hold.
