@@ -1,6 +1,6 @@
 //! Bugs in what rules decide.
 
-use polc_compiler::ir::{Down, Ir, Rule, Verdict};
+use polc_compiler::ir::{Down, Ir, Reject, Rule, Verdict};
 
 /// The default at the end of filter lets pass what it should refuse.
 pub(super) fn missing_drop(ir: &mut Ir) {
@@ -34,6 +34,29 @@ pub(super) fn missing_proxy_drop(ir: &mut Ir) {
         let goes_there = |rule: &Rule| rule.verdict == Some(Verdict::Proxy(id));
         if ir.steer.iter().any(goes_there) {
             proxy.down = Down::Direct;
+        }
+    }
+}
+
+/// The first two proxies listen in each other's place, if a rule uses one of them.
+pub(super) fn wrong_socket(ir: &mut Ir) {
+    let used = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Proxy(0 | 1)));
+    if let [first, second, ..] = &mut *ir.proxies
+        && ir.steer.iter().any(used)
+    {
+        std::mem::swap(&mut first.v4, &mut second.v4);
+        std::mem::swap(&mut first.v6, &mut second.v6);
+    }
+}
+
+/// Every refusal says that there is a ban, and those that did say something else.
+pub(super) fn wrong_answer(ir: &mut Ir) {
+    for rule in &mut ir.filter {
+        if let Some(Verdict::Reject(answer)) = &mut rule.verdict {
+            *answer = match answer {
+                Reject::AdminProhibited => Reject::HostUnreachable,
+                _ => Reject::AdminProhibited,
+            };
         }
     }
 }
