@@ -110,16 +110,23 @@ fn is_everywhere(socket: SocketAddr, at: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Backend;
+    use crate::duel::{Duel, Mismatch};
+    use crate::net::Net;
     use crate::shot::{End, SYN};
     use crate::subject::Subject;
+    use fastrand::Rng;
     use polc_compiler::interpret::{Packet, Place as At, State, judge};
+    use polc_compiler::target::Options;
+    use polc_runtime_loader::lab::running_as_root;
 
     const POLICY: &str = "\
         proxy one { listen tcp, udp at 127.0.0.1:3128, [::1]:3128 mark 1/0xf table 100 }\n\
         proxy two { listen tcp, udp at 127.0.0.1:3129, [::1]:3129 mark 2/0xf table 101 }\n\
         steer { proxy tcp/80, udp/80 via one }\n\
         steer { proxy tcp/81 via two }\n\
-        from any to any { default allow }\n";
+        to host { default allow }\n\
+        default deny\n";
 
     fn taken(packets: [u64; 4]) -> Vec<Taken> {
         let places = [3128, 3129].into_iter().flat_map(|port| {
@@ -201,5 +208,39 @@ mod tests {
         assert!(told([2, 2, 1, 0], 1));
         assert!(!told([2, 3, 1, 0], 1));
         assert!(!told([1, 1, 1, 0], 1));
+    }
+
+    /// What is found on a backend where a policy is in force that was compiled from this text.
+    fn found(backend: Backend, text: &str) -> Option<Mismatch> {
+        let subject = Subject::new(POLICY).unwrap();
+        let other = Subject::new(text).unwrap();
+        let options = Options::default();
+        let bundle = other.bundle(backend, &options).unwrap();
+        let mut rng = Rng::with_seed(3);
+        let net = Net::around(&subject.ir, &mut rng);
+        let of = (&subject.ir, &net);
+        let mut duel = Duel::new(of, &bundle, backend, (&[true; 2], &options)).unwrap();
+        duel.run(&mut rng, 600).unwrap()
+    }
+
+    /// The marks are right, and so is everything else that is seen of packets.
+    #[test]
+    fn packets_for_another_socket_are_seen() {
+        if !running_as_root() {
+            assert!(std::env::var_os("CI").is_none(), "kernel tests need root");
+            eprintln!("SKIPPED: kernel tests need root");
+            return;
+        }
+        let exchanged = POLICY
+            .replace(":3128", ":0000")
+            .replace(":3129", ":3128")
+            .replace(":0000", ":3129");
+        for backend in Backend::ALL {
+            let right = found(backend, POLICY).map(|m| m.text);
+            assert_eq!(right, None, "{backend}");
+            let wrong = found(backend, &exchanged).unwrap();
+            assert_eq!(wrong.difference, Difference::Form, "{backend}");
+            assert!(wrong.text.contains(" socket at "), "{}", wrong.text);
+        }
     }
 }

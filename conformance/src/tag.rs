@@ -118,8 +118,7 @@ fn is_error(proto: u8, rest: &[u8]) -> bool {
     }
 }
 
-/// The number of two bytes; 0 if they are not there.
-pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
+fn word(bytes: &[u8], at: usize) -> u16 {
     let two = bytes.get(at..).and_then(|rest| rest.first_chunk());
     two.map_or(0, |two| u16::from_be_bytes(*two))
 }

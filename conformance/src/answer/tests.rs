@@ -12,7 +12,8 @@ use crate::tag::tag;
 
 const POLICY: &str = "zone lan = eth0\n\
     to host, lan { default reject }\n\
-    from host { default allow }\n";
+    from host { default allow }\n\
+    default deny\n";
 
 fn net() -> Net {
     let subject = Subject::new(POLICY).unwrap();

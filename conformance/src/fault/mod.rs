@@ -44,15 +44,13 @@ pub enum Fault {
     WrongDefault,
     /// A TCP packet with an ACK is taken for one of a known flow.
     StaleFlow,
-    /// Packets are handed to another proxy's socket, with the right mark.
-    WrongSocket,
     /// Refused packets are answered with another error.
     WrongAnswer,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::NegatedFamily,
         Self::ExactFlags,
         Self::LongPrefix,
@@ -63,7 +61,6 @@ impl Fault {
         Self::SwappedPorts,
         Self::WrongDefault,
         Self::StaleFlow,
-        Self::WrongSocket,
         Self::WrongAnswer,
     ];
 
@@ -80,7 +77,6 @@ impl Fault {
             Self::SwappedPorts => "swapped-ports",
             Self::WrongDefault => "wrong-default",
             Self::StaleFlow => "stale-flow",
-            Self::WrongSocket => "wrong-socket",
             Self::WrongAnswer => "wrong-answer",
         }
     }
@@ -108,7 +104,6 @@ impl Fault {
             Self::SwappedPorts => condition::swapped_ports(&mut mutant),
             Self::WrongDefault => verdict::wrong_default(&mut mutant),
             Self::StaleFlow => state::stale_flow(&mut mutant),
-            Self::WrongSocket => verdict::wrong_socket(&mut mutant),
             Self::WrongAnswer => verdict::wrong_answer(&mut mutant),
         }
         (mutant != *ir).then_some(mutant)

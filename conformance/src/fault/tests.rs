@@ -1,7 +1,6 @@
 //! Each fault changes policies, and what they mean.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use polc_compiler::analyse::diff::{Limits, diff};
 use polc_compiler::diagnostic::Diagnostic;
@@ -55,10 +54,7 @@ fn drawn(seed: u64) -> Compilation {
 }
 
 /// What can be seen of a decision from outside.
-type Seen = (Outcome, Option<Steered>, Option<Sourced>, u32, Socket);
-
-/// Where the proxy listens that has taken a packet.
-type Socket = Option<(Option<(Ipv4Addr, u16)>, Option<(Ipv6Addr, u16)>)>;
+type Seen = (Outcome, Option<Steered>, Option<Sourced>, u32);
 
 /// What becomes of some packets, one after the other. In the second half, no proxy listens.
 fn decisions(ir: &Ir, packets: &[Packet]) -> Vec<Seen> {
@@ -74,11 +70,7 @@ fn decisions(ir: &Ir, packets: &[Packet]) -> Vec<Seen> {
             mark,
             ..
         } = judge(ir, packet, &mut state, at as u64 / 50);
-        let socket = match steered {
-            Some(Steered::Proxy(id)) => ir.proxies.get(id).map(|proxy| (proxy.v4, proxy.v6)),
-            _ => None,
-        };
-        (outcome, steered, sourced, mark, socket)
+        (outcome, steered, sourced, mark)
     };
     packets.iter().enumerate().map(seen).collect()
 }
@@ -94,7 +86,6 @@ fn faults_are_found_by_name() {
 const ALL: &str = "\
     bucket few = 10/s burst 5\n\
     proxy box { listen tcp at 127.0.0.1:3128, [::1]:3128 mark 1/0xf table 100 }\n\
-    proxy spare { listen tcp at 127.0.0.1:3129, [::1]:3129 mark 2/0xf table 101 }\n\
     guard on eth0 { deny udp when ip.fragment as pieces\n default allow }\n\
     steer { proxy tcp/80 in eth0 via box }\n\
     to host {\n\
@@ -109,7 +100,7 @@ fn faults_are_what_they_are_called() {
     let right = ir(ALL);
     let before = print(&right);
     // What becomes of the lines that change: the beginning of each, and its end.
-    let wanted: [(Fault, &[(&str, &str)]); 12] = [
+    let wanted: [(Fault, &[(&str, &str)]); 11] = [
         (Fault::NegatedFamily, &[("  outside: allow  [v4 from", "")]),
         (Fault::ExactFlags, &[("  outside: allow", "tcp.flags syn]")]),
         (
@@ -138,19 +129,6 @@ fn faults_are_what_they_are_called() {
         ),
         (Fault::WrongDefault, &[("  to-host#default: deny", "")]),
         (Fault::StaleFlow, &[("  stale-flow#fault: allow", "")]),
-        (
-            Fault::WrongSocket,
-            &[
-                (
-                    "proxy box tcp=true udp=false v4=Some((127.0.0.1, 3129))",
-                    "",
-                ),
-                (
-                    "proxy spare tcp=true udp=false v4=Some((127.0.0.1, 3128))",
-                    "",
-                ),
-            ],
-        ),
         (
             Fault::WrongAnswer,
             &[("  to-host#default: reject AdminProhibited", "")],

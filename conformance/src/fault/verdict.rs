@@ -38,17 +38,6 @@ pub(super) fn missing_proxy_drop(ir: &mut Ir) {
     }
 }
 
-/// The first two proxies listen in each other's place, if a rule uses one of them.
-pub(super) fn wrong_socket(ir: &mut Ir) {
-    let used = |rule: &Rule| matches!(rule.verdict, Some(Verdict::Proxy(0 | 1)));
-    if let [first, second, ..] = &mut *ir.proxies
-        && ir.steer.iter().any(used)
-    {
-        std::mem::swap(&mut first.v4, &mut second.v4);
-        std::mem::swap(&mut first.v6, &mut second.v6);
-    }
-}
-
 /// Every refusal says that there is a ban, and those that did say something else.
 pub(super) fn wrong_answer(ir: &mut Ir) {
     for rule in &mut ir.filter {
