@@ -1,5 +1,7 @@
 //! How the sender of a packet is answered.
 
+use std::sync::Arc;
+
 use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::Steered;
 use polc_runtime_loader::lab::Catch;
@@ -68,7 +70,7 @@ pub(crate) fn none_to(exit: Exit, steered: Option<Steered>, seen: &[Answer<'_>])
 /// Each of so many packets that were not compared may have been reset.
 pub(crate) fn none_astray(seen: &[Answer<'_>], unclear: u64) -> Compared {
     match seen.first() {
-        Some(stray) if seen.len() as u64 > unclear => {
+        Some(stray) if u64::try_from(seen.len()).unwrap_or(u64::MAX) > unclear => {
             wrong(&format!("a reset answers nothing that was sent: {stray:?}"))
         }
         _ => Ok(()),
@@ -101,14 +103,9 @@ fn form(
     if header.dest != shot.source.addr {
         return Err("its answer is for somebody else");
     }
-    if !shot.is_v6()
-        && sum(
-            bytes
-                .get(..bytes.len() - header.rest.len())
-                .unwrap_or_default(),
-            0,
-        ) != u16::MAX
-    {
+    let head = bytes.get(..bytes.len().saturating_sub(header.rest.len()));
+    // The header of IPv6 has no checksum.
+    if !shot.is_v6() && sum(head.unwrap_or_default(), 0) != u16::MAX {
         return Err("its answer has a header with another checksum");
     }
     match answer.tag.refusal() {
@@ -118,13 +115,13 @@ fn form(
 }
 
 /// The interface by which a packet's answer leaves.
-fn goes_by(net: &Net, backend: Backend, attempt: &Attempt) -> Option<std::sync::Arc<str>> {
+fn goes_by(net: &Net, backend: Backend, attempt: &Attempt) -> Option<Arc<str>> {
     let at = match attempt.way {
         Way::Out(..) => return None,
         Way::In(at) if backend == Backend::Ebpf => Some(at),
         Way::In(_) => net.leads(attempt.shot.source.addr, MAIN),
     };
-    net.interfaces.get(at?).map(|i| i.name.clone())
+    net.interfaces.get(at?).map(|i| Arc::clone(&i.name))
 }
 
 /// Compares a reset (RFC 9293, 3.10.7.1).
@@ -132,8 +129,7 @@ fn reset(shot: &Shot, seen: &Header<'_>) -> Result<(), &'static str> {
     if seen.source != shot.dest.addr {
         return Err("it was reset in another's name");
     }
-    let acknowledged = shot.flags & ACK != 0;
-    let (number, acknowledges, flags) = if acknowledged {
+    let (number, next, flags) = if shot.flags & ACK != 0 {
         (ACKNOWLEDGED, 0, RST)
     } else {
         (0, end_of(shot), RST | ACK)
@@ -142,7 +138,7 @@ fn reset(shot: &Shot, seen: &Header<'_>) -> Result<(), &'static str> {
     wanted.extend(shot.dest.port.to_be_bytes());
     wanted.extend(shot.source.port.to_be_bytes());
     wanted.extend(number.to_be_bytes());
-    wanted.extend(acknowledges.to_be_bytes());
+    wanted.extend(next.to_be_bytes());
     wanted.extend([0x50, flags, 0, 0]);
     let (head, tail) = seen
         .rest

@@ -215,7 +215,7 @@ mod tests {
         let subject = Subject::new(POLICY).unwrap();
         let other = Subject::new(text).unwrap();
         let options = Options::default();
-        let bundle = other.bundle(backend, &options).unwrap();
+        let bundle = other.bundle(backend, &options).unwrap().unwrap();
         let mut rng = Rng::with_seed(3);
         let net = Net::around(&subject.ir, &mut rng);
         let of = (&subject.ir, &net);

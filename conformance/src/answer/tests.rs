@@ -133,13 +133,13 @@ fn right_answers_are_right() {
             let attempt = attempt(TCP, six, flags);
             let shot = &attempt.shot;
             let rest = resetting(shot, numbers, with);
-            let reset = packet(shot.dest.addr, shot.source.addr, TCP, rest);
+            let whole = packet(shot.dest.addr, shot.source.addr, TCP, rest);
             let at = Some(home(&attempt));
             assert_eq!(
-                said(Backend::Nftables, &attempt, at, reset.clone()),
+                said(Backend::Nftables, &attempt, at, whole.clone()),
                 "right"
             );
-            assert_eq!(said(Backend::Ebpf, &attempt, Some(0), reset), "right");
+            assert_eq!(said(Backend::Ebpf, &attempt, Some(0), whole), "right");
         }
         let attempt = attempt(UDP, six, 0);
         let shot = &attempt.shot;
@@ -159,8 +159,8 @@ fn of_reset(change: impl Fn(&mut Vec<u8>)) -> String {
     let shot = &attempt.shot;
     let mut rest = resetting(shot, (0, 513 + 32), RST | ACK);
     change(&mut rest);
-    let reset = packet(shot.dest.addr, shot.source.addr, TCP, rest);
-    said(Backend::Nftables, &attempt, Some(home(&attempt)), reset)
+    let whole = packet(shot.dest.addr, shot.source.addr, TCP, rest);
+    said(Backend::Nftables, &attempt, Some(home(&attempt)), whole)
 }
 
 #[test]
@@ -235,9 +235,9 @@ fn wrong_errors_are_seen() {
             wrong[ICMP_HEADER + ip + at] ^= 1;
             assert_eq!(told(dest, wrong), something);
         }
-        let mut short = unreachable(shot);
-        short.truncate(ICMP_HEADER + ip + LEAST_QUOTED - 1);
-        assert_eq!(told(dest, short), something);
+        let mut cut = unreachable(shot);
+        cut.truncate(ICMP_HEADER + ip + LEAST_QUOTED - 1);
+        assert_eq!(told(dest, cut), something);
 
         let mut wrong = packet(dest, shot.source.addr, icmp, unreachable(shot));
         wrong[ip + 2] ^= 1;

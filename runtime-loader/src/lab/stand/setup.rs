@@ -71,6 +71,9 @@ impl Stand {
             indices.insert(name.clone(), index);
             wires.insert(name.clone(), Wire::open(&outside, &far)?);
         }
+        for name in wires.keys() {
+            machine.await_carrier(name)?;
+        }
         add_routes(&machine, spec, &indices)?;
         let open = || -> io::Result<_> { Ok((listening(spec)?, sinks(spec)?)) };
         let opened = machine.run(open)?;
