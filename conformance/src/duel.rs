@@ -5,7 +5,6 @@ use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{RuleId, State, Steered};
 use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
@@ -13,10 +12,12 @@ use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
+use crate::answer::{self, Answer};
 use crate::backend::Backend;
+use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless, is_stateless};
+use crate::predict::{Fate, Judged, Oracle, is_flowless, is_stateless};
 use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
@@ -29,6 +30,9 @@ const LARGE_SALVO: u16 = 2_000;
 
 /// From so many packets on, more are sent together.
 const MANY: u64 = 20_000;
+
+/// The number of what answers no packet.
+const STRAY: u16 = 0;
 
 /// How a backend differs from the interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +69,7 @@ pub(crate) struct Duel<'d> {
     backend: Backend,
     oracle: Oracle<'d>,
     machine: Machine,
+    handed: Handed<'d>,
     table: Table,
     pub(crate) totals: Totals,
     /// For how many packets each rule held.
@@ -86,7 +91,7 @@ struct Event {
 #[derive(Debug, Default)]
 struct Seen<'c> {
     passed: Vec<&'c Catch>,
-    answers: Vec<Tag>,
+    answers: Vec<Answer<'c>>,
 }
 
 impl<'d> Duel<'d> {
@@ -105,6 +110,7 @@ impl<'d> Duel<'d> {
             backend,
             oracle: Oracle::new(ir, net, state),
             machine: Machine::new(bundle, (ir, net), backend, up)?,
+            handed: Handed::new(ir),
             table: Table::default(),
             totals: Totals::default(),
             held: HashMap::new(),
@@ -121,12 +127,23 @@ impl<'d> Duel<'d> {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
+            let taken = self.machine.taken()?;
             let mut seen = Self::sort(&attempts, &caught);
+            let before = self.totals.unclear;
             for attempt in &attempts {
                 let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
                 if let Err(mismatch) = self.compare(attempt, &seen) {
                     return Ok(Some(mismatch));
                 }
+            }
+            let strays = seen.remove(&STRAY).unwrap_or_default();
+            let unclear = self.totals.unclear - before;
+            if let Err((difference, text)) = self
+                .handed
+                .compare(&taken, unclear)
+                .and_then(|()| answer::none_astray(&strays.answers, unclear))
+            {
+                return Ok(Some(Mismatch { difference, text }));
             }
         }
         Ok(None)
@@ -194,13 +211,14 @@ impl<'d> Duel<'d> {
         for catch in caught {
             match tag(catch) {
                 Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
-                answer @ Tag::Answer(number, _) => {
-                    seen.entry(number).or_default().answers.push(answer);
+                tag @ Tag::Answer(number, _) => {
+                    let answers = &mut seen.entry(number).or_default().answers;
+                    answers.push(Answer { tag, catch });
                 }
-                reset @ Tag::Reset(from, to) => {
-                    if let Some(number) = ends.get(&(to, from)) {
-                        seen.entry(*number).or_default().answers.push(reset);
-                    }
+                tag @ Tag::Reset(from, to) => {
+                    let number = ends.get(&(to, from)).copied().unwrap_or(STRAY);
+                    let answers = &mut seen.entry(number).or_default().answers;
+                    answers.push(Answer { tag, catch });
                 }
                 Tag::Noise => {}
             }
@@ -259,7 +277,9 @@ impl<'d> Duel<'d> {
             {
                 Ok(())
             }
-            (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
+            (Fate::Gone | Fate::Refused(_), []) => {
+                answer::compare((self.net, self.backend), attempt, &fate, &seen.answers)
+            }
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
@@ -270,7 +290,8 @@ impl<'d> Duel<'d> {
                 *exit,
                 judged.decision.mark,
                 catch,
-            ),
+            )
+            .and_then(|()| answer::none_to(*exit, judged.decision.steered, &seen.answers)),
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
@@ -283,6 +304,7 @@ impl<'d> Duel<'d> {
             let what = "it took the place of another flow".to_owned();
             return Err(complain(Difference::Form, what));
         }
+        self.handed.add(attempt, &judged.decision, &fate);
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
@@ -457,19 +479,6 @@ impl<'d> Duel<'d> {
             seen.answers,
             before.join("\n    "),
         )
-    }
-}
-
-/// Compares the answers to a packet that did not pass.
-fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
-    match (fate, seen) {
-        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
-        (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
-        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, _) => wrong("it was answered"),
-        _ => wrong("it was answered in another way"),
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
 /// What TCP packets acknowledge: nothing that a packet's number could be mistaken for.
-const ACKNOWLEDGED: u32 = 0x4000_0001;
+pub(crate) const ACKNOWLEDGED: u32 = 0x4000_0001;
 
 /// The chunk of SCTP that either end may send first.
 const HEARTBEAT: u8 = 4;
@@ -252,7 +252,8 @@ impl Shot {
     }
 }
 
-fn octets(addr: IpAddr) -> Vec<u8> {
+/// The bytes of an address.
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),
@@ -270,7 +271,7 @@ fn put(out: &mut [u8], at: usize, value: u16) {
 }
 
 /// The sum of numbers of 16 bits, as checksums have it (RFC 1071).
-fn sum(bytes: &[u8], start: u64) -> u16 {
+pub(crate) fn sum(bytes: &[u8], start: u64) -> u16 {
     let words = bytes.chunks(2).map(|word| match word {
         [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
         [high] => u64::from(*high) << 8,

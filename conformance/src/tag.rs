@@ -21,12 +21,27 @@ pub(crate) enum Tag {
 }
 
 /// A packet's header of IP, as far as it matters here.
-struct Header<'p> {
+pub(crate) struct Header<'p> {
     number: u16,
-    proto: u8,
-    source: IpAddr,
-    dest: IpAddr,
-    rest: &'p [u8],
+    pub(crate) proto: u8,
+    pub(crate) source: IpAddr,
+    pub(crate) dest: IpAddr,
+    /// What is behind it.
+    pub(crate) rest: &'p [u8],
+}
+
+#[cfg(test)]
+impl<'p> Header<'p> {
+    /// One that nobody has sent.
+    pub(crate) fn of((source, dest): (IpAddr, IpAddr), proto: u8, rest: &'p [u8]) -> Self {
+        Self {
+            number: 0,
+            proto,
+            source,
+            dest,
+            rest,
+        }
+    }
 }
 
 /// Which packet it is.
@@ -108,7 +123,8 @@ fn word(bytes: &[u8], at: usize) -> u16 {
     two.map_or(0, |two| u16::from_be_bytes(*two))
 }
 
-fn header(packet: &[u8]) -> Option<Header<'_>> {
+/// Reads it.
+pub(crate) fn header(packet: &[u8]) -> Option<Header<'_>> {
     match packet.first()? >> 4 {
         4 => {
             let size = usize::from(packet.first()? & 15) * 4;

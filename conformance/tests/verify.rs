@@ -130,4 +130,5 @@ deliberate_bugs! {
     deliberate_swapped_ports: "swapped-ports",
     deliberate_wrong_default: "wrong-default",
     deliberate_stale_flow: "stale-flow",
+    deliberate_wrong_answer: "wrong-answer",
 }
