@@ -176,7 +176,8 @@ impl Build<'_> {
             // With one effect, its line counts; else a line that does nothing else.
             match lines.as_mut_slice() {
                 [only] if !asks(only) => only.comment = Some(counting(rule)),
-                [] if !rule.effects.count => return None,
+                // One that does nothing else may take tokens, which others miss.
+                [] if !rule.effects.count && rule.limits.is_empty() => return None,
                 _ => lines.insert(0, counting_line(rule)),
             }
         }

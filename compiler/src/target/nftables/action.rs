@@ -202,6 +202,14 @@ impl Build<'_> {
                 block: None,
             });
         }
+        if whole && lines.is_empty() && !rule.limits.is_empty() {
+            // It does nothing but take tokens, which others may miss.
+            lines.push(Line {
+                statements: vec!["continue".to_owned()],
+                comment: Some(comment(&rule.name)),
+                ..Line::default()
+            });
+        }
         if lines.is_empty() {
             return None;
         }
