@@ -161,9 +161,9 @@ fn names(ir: &Ir, rng: &mut Rng) -> Vec<Arc<str>> {
         patterns.extend(included.chain(side.ifaces.exclude()).cloned());
     }
     let unnamed = unnamed(&patterns);
-    let named = patterns.iter().filter_map(|p| p.own_name(&patterns));
-    let named = named.filter(|name| name != "lo" && Some(name) != unnamed.as_ref());
-    let mut names: Vec<String> = named.collect();
+    let own = patterns.iter().filter_map(|p| p.own_name(&patterns));
+    let own = own.filter(|name| name != "lo" && Some(name) != unnamed.as_ref());
+    let mut names: Vec<String> = own.collect();
     rng.shuffle(&mut names);
     names.truncate(rng.usize(2..=MOST_INTERFACES));
     names.extend(unnamed);
