@@ -156,7 +156,8 @@ impl<'d> Duel<'d> {
         let refused = self.totals.refused > 0;
         // What the kernel answers by itself belongs to no flow there.
         let flowless = is_flowless(ir);
-        let answers = |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
+        let meets_answers =
+            |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
         let counts = self.machine.counts()?;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
@@ -173,9 +174,9 @@ impl<'d> Duel<'d> {
             let counted = counts.get(&*rule.name).copied();
             let most = held + unclear + self.reports(rule);
             let may_be = held.saturating_sub(unclear)..=most;
-            let counts = (all || rule.effects.count) && !answers(rule);
+            let is_compared = (all || rule.effects.count) && !meets_answers(rule);
             // A rule without counter may be one that no packet can match.
-            if counts && !may_be.contains(&counted.unwrap_or(0)) {
+            if is_compared && !may_be.contains(&counted.unwrap_or(0)) {
                 let text = format!(
                     "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
                     rule.name
