@@ -1,27 +1,11 @@
 //! What was seen of a packet beside what should be.
 
-use polc_compiler::inline::live::Refusal;
-
 use crate::duel::Difference;
 use crate::net::Net;
 use crate::pieces::Sighting;
-use crate::predict::{Fate, Judged, is_answered};
+use crate::predict::Judged;
 use crate::shot::{Shot, has_ports};
 use crate::table::Exit;
-use crate::tag::Tag;
-
-/// Compares the answers to a packet that did not pass.
-pub(crate) fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
-    match (fate, seen) {
-        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
-        (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
-        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, _) => wrong("it was answered"),
-        _ => wrong("it was answered in another way"),
-    }
-}
 
 /// Compares a packet that passed with what it should be.
 pub(crate) fn form(

@@ -12,12 +12,14 @@ use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
+use crate::answer::{self, Answer};
 use crate::backend::Backend;
-use crate::compare::{answers, form, outer_port};
+use crate::compare::{form, outer_port};
+use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
 use crate::pieces::{Cutter, Guarding, Sighting, join};
-use crate::predict::{Fate, Judged, Oracle, is_flowless};
+use crate::predict::{Fate, Judged, Oracle, is_flowless, is_stateless};
 use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::tag::{Tag, tag};
@@ -30,6 +32,9 @@ const LARGE_SALVO: u16 = 2_000;
 
 /// From so many packets on, more are sent together.
 const MANY: u64 = 20_000;
+
+/// The number of what answers no packet.
+const STRAY: u16 = 0;
 
 /// How a backend differs from the interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,12 +62,16 @@ pub struct Mismatch {
     pub text: String,
 }
 
+/// So many events are kept at least, to explain what comes later.
+const HISTORY: usize = 50_000;
+
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
     net: &'d Net,
     backend: Backend,
     oracle: Oracle<'d>,
     machine: Machine,
+    handed: Handed<'d>,
     table: Table,
     pub(crate) totals: Totals,
     /// For how many packets each rule held.
@@ -82,9 +91,9 @@ struct Event {
 
 /// What was seen of a packet.
 #[derive(Debug, Default)]
-struct Seen {
-    passed: Vec<Sighting>,
-    answers: Vec<Tag>,
+struct Seen<'c> {
+    passed: Vec<&'c Sighting>,
+    answers: Vec<Answer<'c>>,
 }
 
 impl<'d> Duel<'d> {
@@ -103,6 +112,7 @@ impl<'d> Duel<'d> {
             backend,
             oracle: Oracle::new(ir, net, state, Guarding::of(ir, backend)),
             machine: Machine::new(bundle, (ir, net), backend, up)?,
+            handed: Handed::new(ir),
             table: Table::default(),
             totals: Totals::default(),
             held: HashMap::new(),
@@ -124,26 +134,39 @@ impl<'d> Duel<'d> {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
             let caught = self.machine.fire(self.net, &attempts)?;
-            let mut seen = Self::sort(&attempts, join(caught, self.backend != Backend::Ebpf));
+            let caught = join(caught, self.backend != Backend::Ebpf);
+            let taken = self.machine.taken()?;
+            let mut seen = Self::sort(&attempts, &caught);
+            let before = self.totals.unclear;
             for attempt in &attempts {
                 let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
                 if let Err(mismatch) = self.compare(attempt, &seen) {
                     return Ok(Some(mismatch));
                 }
             }
+            let strays = seen.remove(&STRAY).unwrap_or_default();
+            let unclear = self.totals.unclear - before;
+            if let Err((difference, text)) = self
+                .handed
+                .compare(&taken, unclear)
+                .and_then(|()| answer::none_astray(&strays.answers, unclear))
+            {
+                return Ok(Some(Mismatch { difference, text }));
+            }
         }
         Ok(None)
     }
 
-    /// Compares what rules have counted. Of packets that were not compared it is not known which they met, nor
-    /// of answers to refused ones.
-    pub(crate) fn count(&self) -> Result<Option<Mismatch>, Error> {
+    /// Compares what rules have counted; `all` says that every rule counts. Of packets that were not compared it is
+    /// not known which they met, nor of answers to refused ones.
+    pub(crate) fn count(&self, all: bool) -> Result<Option<Mismatch>, Error> {
         let ir = self.oracle.ir;
-        if is_flowless(ir) {
-            return Ok(None);
-        }
-        let counts = self.machine.counts()?;
         let refused = self.totals.refused > 0;
+        // What the kernel answers by itself belongs to no flow there.
+        let flowless = is_flowless(ir);
+        let meets_answers =
+            |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
+        let counts = self.machine.counts()?;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
             Stage::Steer | Stage::Egress => refused,
@@ -159,7 +182,9 @@ impl<'d> Duel<'d> {
             let counted = counts.get(&*rule.name).copied();
             let most = held + unclear + self.reports(rule);
             let may_be = held.saturating_sub(unclear)..=most;
-            if counted.is_some_and(|counted| !may_be.contains(&counted)) {
+            let is_compared = (all || rule.effects.count) && !meets_answers(rule);
+            // A rule without counter may be one that no packet can match.
+            if is_compared && !may_be.contains(&counted.unwrap_or(0)) {
                 let text = format!(
                     "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
                     rule.name
@@ -187,21 +212,23 @@ impl<'d> Duel<'d> {
     }
 
     /// What was seen, by the packet's number.
-    fn sort(attempts: &[Attempt], caught: Vec<Sighting>) -> HashMap<u16, Seen> {
-        let mut seen: HashMap<u16, Seen> = HashMap::new();
+    fn sort<'c>(attempts: &[Attempt], caught: &'c [Sighting]) -> HashMap<u16, Seen<'c>> {
+        let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
         let connections = attempts.iter().filter(|a| a.shot.proto == TCP);
         let ends = connections.map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
         let ends: HashMap<_, u16> = ends.collect();
-        for catch in caught {
-            match tag(&catch) {
-                Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
-                answer @ Tag::Answer(number, _) => {
-                    seen.entry(number).or_default().answers.push(answer);
+        for sighting in caught {
+            let catch = &sighting.caught;
+            match tag(sighting) {
+                Tag::Packet(number) => seen.entry(number).or_default().passed.push(sighting),
+                tag @ Tag::Answer(number, _) => {
+                    let answers = &mut seen.entry(number).or_default().answers;
+                    answers.push(Answer { tag, catch });
                 }
-                reset @ Tag::Reset(from, to) => {
-                    if let Some(number) = ends.get(&(to, from)) {
-                        seen.entry(*number).or_default().answers.push(reset);
-                    }
+                tag @ Tag::Reset(from, to) => {
+                    let number = ends.get(&(to, from)).copied().unwrap_or(STRAY);
+                    let answers = &mut seen.entry(number).or_default().answers;
+                    answers.push(Answer { tag, catch });
                 }
                 Tag::Noise => {}
             }
@@ -209,7 +236,7 @@ impl<'d> Duel<'d> {
         seen
     }
 
-    fn compare(&mut self, attempt: &Attempt, seen: &Seen) -> Result<(), Mismatch> {
+    fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
@@ -256,24 +283,37 @@ impl<'d> Duel<'d> {
             text: self.describe(attempt, &judged, &fate, seen, &what),
         };
         let found = match (&fate, seen.passed.as_slice()) {
-            (Fate::Refused(_), []) if seen.answers.is_empty() && self.oracle.judges_answers => {
+            (Fate::Refused(_), [])
+                if seen.answers.is_empty() && self.may_lose_answer(attempt, &judged) =>
+            {
                 Ok(())
             }
-            (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
+            (Fate::Gone | Fate::Refused(_), []) => {
+                answer::compare((self.net, self.backend), attempt, &fate, &seen.answers)
+            }
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
             // The kernel waits for the rest of it.
             (Fate::Passed(Exit::Here, _), []) if judged.lacks() => Ok(()),
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
-            (Fate::Passed(exit, expected), [catch]) => {
-                form(self.net, (shot, expected), *exit, &judged, catch)
+            (Fate::Passed(exit, expected), [passed]) => {
+                form(self.net, (shot, expected), *exit, &judged, passed)
+                    .and_then(|()| answer::none_to(*exit, judged.decision.steered, &seen.answers))
             }
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
             return Err(complain(difference, what));
         }
+        if let Fate::Passed(Exit::Left(_), expected) = &fate
+            && judged.opened
+            && self.table.goes_so(expected)
+        {
+            let what = "it took the place of another flow".to_owned();
+            return Err(complain(Difference::Form, what));
+        }
+        self.handed.add(attempt, &judged.decision, &fate);
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
@@ -304,17 +344,32 @@ impl<'d> Duel<'d> {
                 && (alone && taken(flow.outer) || steered && taken(flow.inner)))
     }
 
+    /// Whether the answer to a refused packet may be refused itself: it belongs to no flow where packets are judged one
+    /// by one, and with eBPF that to a packet of this host's own comes in by the interface, where guard is.
+    fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let ir = self.oracle.ir;
+        let own = matches!(attempt.way, Way::Out(..));
+        let ebpf = self.backend == Backend::Ebpf;
+        let meets_guard = ebpf && own && !ir.guard.is_empty();
+        // What an end says to itself has no direction.
+        let steered = self.oracle.steered(attempt, &judged.decision);
+        let returned = ebpf && steered == attempt.shot.source;
+        is_stateless(ir) || judged.decision.notrack || meets_guard || returned
+    }
+
     /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
     /// about which nothing was; and with eBPF packets without flow take turns, too.
     fn takes_unknown_turn(&self, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
-        let rule = judged.decision.steered_by.and_then(|id| id.of(ir));
-        let nat = match rule.and_then(|rule| rule.verdict.as_ref()) {
-            Some(Verdict::Dnat(nat)) if judged.opened => nat,
-            _ => return false,
-        };
+        let by = [judged.decision.steered_by, judged.decision.sourced_by];
+        let rules = by.into_iter().flatten().filter_map(|id| id.of(ir));
+        let mut verdicts = rules.filter_map(|rule| rule.verdict.as_ref());
+        let takes_turns = verdicts.any(|verdict| match verdict {
+            Verdict::Dnat(nat) | Verdict::Snat(nat) => nat.balance == Some(Balance::RoundRobin),
+            _ => false,
+        });
         let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
-        !known && nat.balance == Some(Balance::RoundRobin)
+        judged.opened && takes_turns && !known
     }
 
     /// Counts it, and keeps what may explain what comes later.
@@ -338,8 +393,8 @@ impl<'d> Duel<'d> {
             _ => {}
         }
         totals.flows += u64::from(judged.opened);
-        if self.history.len() >= 4_000 {
-            self.history.drain(..2_000);
+        if self.history.len() >= 2 * HISTORY {
+            self.history.drain(..HISTORY);
         }
         self.history.push(Event {
             shot: shot.clone(),
@@ -355,6 +410,11 @@ impl<'d> Duel<'d> {
             if let Some(part) = &attempt.part {
                 // What becomes of the rest depends on what was refused.
                 self.table.doubt(part.flow);
+            } else if self.backend == Backend::Ebpf {
+                // It was steered before it was refused, and may have taken a place as it was then.
+                let steered = self.oracle.steered(attempt, &judged.decision);
+                let inner = shot.between(shot.source, steered);
+                self.table.confuse(inner.pair());
             }
             // Some backends remember what was rejected for a while, and let nobody else leave so.
             self.table.avoid(shot.pair());
@@ -410,16 +470,21 @@ impl<'d> Duel<'d> {
         attempt: &Attempt,
         judged: &Judged,
         fate: &Fate,
-        seen: &Seen,
+        seen: &Seen<'_>,
         what: &str,
     ) -> String {
         let shot = &attempt.shot;
         let quoted = shot.quote.as_ref().map(|(quoted, _)| quoted.pair());
-        let about = |event: &&Event| {
-            let pair = event.shot.pair();
-            pair == shot.pair() || Some(pair) == quoted
+        let looks = |shot: &Shot, fate: &Fate| match fate {
+            Fate::Passed(_, expected) => vec![shot.pair(), expected.pair()],
+            _ => vec![shot.pair()],
         };
-        let before = self.history.iter().rev().filter(about).take(8);
+        let own: Vec<_> = looks(shot, fate).into_iter().chain(quoted).collect();
+        let about = |event: &&Event| {
+            let pairs = looks(&event.shot, &event.fate);
+            pairs.iter().any(|pair| own.contains(pair))
+        };
+        let before = self.history.iter().rev().filter(about).take(12);
         let before: Vec<String> = before
             .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
             .collect();

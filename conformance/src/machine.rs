@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use polc_bundle::Bundle;
 use polc_compiler::ir::{Ir, Proxy};
-use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec};
+use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec, Taken};
 use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
 use tempfile::TempDir;
 
@@ -89,6 +89,11 @@ impl Machine {
         });
         let launches: Vec<Launch> = launches.collect();
         Ok(self.stand.fire(&launches)?)
+    }
+
+    /// What the sockets of proxies have got since this was last asked.
+    pub(crate) fn taken(&mut self) -> Result<Vec<Taken>, Error> {
+        Ok(self.stand.taken()?)
     }
 }
 

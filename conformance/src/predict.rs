@@ -68,8 +68,6 @@ pub(crate) struct Oracle<'o> {
     pub(crate) detours: bool,
     /// Milliseconds since the Unix epoch.
     pub(crate) now: u64,
-    /// Whether answers are judged like any other packet, and may be denied.
-    pub(crate) judges_answers: bool,
     /// Who judges pieces.
     pub(crate) guarding: Guarding,
 }
@@ -89,7 +87,6 @@ impl<'o> Oracle<'o> {
             net,
             state,
             now: 0,
-            judges_answers: judges_answers(ir),
             guarding,
         }
     }
@@ -367,18 +364,14 @@ pub(crate) fn is_answered(shot: &Shot) -> bool {
     !reset && (!shot.is_icmp() || question.contains(&shot.kind[0]))
 }
 
-/// Whether answers to refused packets may be refused themselves: they belong to no flow where packets are judged
-/// one by one, and with eBPF those to this host's own packets come in by the interface, where guard is.
-fn judges_answers(ir: &Ir) -> bool {
-    is_flowless(ir) || !ir.guard.is_empty()
-}
-
 /// Whether some packets are judged one by one.
 pub(crate) fn is_flowless(ir: &Ir) -> bool {
-    let stateless = ir
-        .blocks
-        .iter()
-        .any(|b| b.stateless && b.stage == Stage::Filter);
     let mut rules = ir.rules();
-    stateless || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
+    is_stateless(ir) || rules.any(|(_, rule)| rule.verdict == Some(Verdict::Notrack))
+}
+
+/// Whether filter has sections that judge packets one by one.
+pub(crate) fn is_stateless(ir: &Ir) -> bool {
+    let mut blocks = ir.blocks.iter();
+    blocks.any(|b| b.stateless && b.stage == Stage::Filter)
 }

@@ -20,7 +20,7 @@ pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
 /// What TCP packets acknowledge: nothing that a packet's number could be mistaken for.
-const ACKNOWLEDGED: u32 = 0x4000_0001;
+pub(crate) const ACKNOWLEDGED: u32 = 0x4000_0001;
 
 /// The chunk of SCTP that either end may send first.
 const HEARTBEAT: u8 = 4;
@@ -257,7 +257,8 @@ impl Shot {
     }
 }
 
-fn octets(addr: IpAddr) -> Vec<u8> {
+/// The bytes of an address.
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),

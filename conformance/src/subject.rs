@@ -1,6 +1,7 @@
 //! Policies to be tried.
 
 use polc_bundle::Bundle;
+use polc_compiler::diagnostic::{Code, Diagnostic};
 use polc_compiler::inline::live::unnumbered;
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::ir::{Atom, Cube, Ir, Rate, Rule, TimeUnit, Verdict};
@@ -40,7 +41,7 @@ pub enum Unplayable {
 }
 
 /// More live flows than packets open.
-const MANY_FLOWS: u32 = 1_000_000;
+const MANY_FLOWS: u32 = 60_000;
 
 /// More bytes than packets have together.
 const MANY_BYTES: u64 = 1 << 30;
@@ -113,18 +114,35 @@ impl Subject {
         target.is_some_and(|target| !target.remarks(&self.ir, options).is_empty())
     }
 
-    /// What a target makes of it; none if it cannot express it.
-    pub(crate) fn bundle(&self, backend: Backend, options: &Options) -> Option<Bundle> {
-        let target = target::find(backend.target())?;
+    /// What a target makes of it; none if it cannot express it. The error says what went wrong otherwise.
+    pub(crate) fn bundle(
+        &self,
+        backend: Backend,
+        options: &Options,
+    ) -> Result<Option<Bundle>, String> {
+        let Some(target) = target::find(backend.target()) else {
+            return Ok(None);
+        };
         let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
         let ir = planted.as_ref().unwrap_or(&self.ir);
         let sources = &self.compilation.sources;
-        if let Ok(bundle) = target.emit(ir, sources, options) {
-            return Some(bundle);
-        }
-        let right = target.emit(&self.ir, sources, options).ok()?;
-        self.fault?.patch(&right)
+        let emitted = target.emit(ir, sources, options);
+        let Some(fault) = self.fault.filter(|_| emitted.is_err()) else {
+            return emitted.map(Some).or_else(inexpressible);
+        };
+        let right = target.emit(&self.ir, sources, options);
+        Ok(right.ok().and_then(|right| fault.patch(&right)))
     }
+}
+
+/// A target that cannot express a policy says so; without that, an error is one too many.
+fn inexpressible(diagnostics: Vec<Diagnostic>) -> Result<Option<Bundle>, String> {
+    let known = [Code::Unsupported, Code::TooComplex];
+    if diagnostics.iter().any(|d| known.contains(&d.code)) {
+        return Ok(None);
+    }
+    let titles: Vec<String> = diagnostics.into_iter().map(|d| d.title).collect();
+    Err(titles.join("; "))
 }
 
 /// Whether the language and the laboratory say enough of a policy's packets.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polc_compiler::interpret::Place;
 
-use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP};
+use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP, has_ports};
 
 /// Who sends a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +180,15 @@ impl Table {
     /// Whether a flow has left so, or two flows might.
     pub(crate) fn has_left(&self, pair: Pair) -> bool {
         self.left.contains(&pair) || !self.is_free(pair)
+    }
+
+    /// Whether packets of a known flow leave so; those without ports may share their look.
+    pub(crate) fn goes_so(&self, shot: &Shot) -> bool {
+        let flow = self
+            .owners
+            .get(&told(shot.pair()))
+            .and_then(|id| self.get(*id));
+        has_ports(shot.proto) && flow.is_some_and(|flow| flow.outer == (shot.source, shot.dest))
     }
 
     /// Whether a packet's source has become this one before.

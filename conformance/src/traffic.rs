@@ -166,7 +166,9 @@ impl Maker<'_> {
             Self::message(rng, shot);
         } else if has_ports(shot.proto) {
             shot.dest.port = port(rng);
-            shot.source.port = if rng.u8(..) < 60 {
+            // The machine resets what arrives at a port of its own where nobody listens, as answers would.
+            let listens = shot.proto == TCP && self.net.is_own(shot.source.addr);
+            shot.source.port = if listens || rng.u8(..) < 60 {
                 port(rng)
             } else {
                 rng.u16(1024..)

@@ -39,14 +39,12 @@ pub fn trial(
 ) -> Result<Vec<Tried>, Error> {
     let mut rng = Rng::with_seed(seed);
     let mut net = Net::around(&subject.ir, &mut rng);
-    if counts_own_answers(&subject.ir) {
-        net.senders.clear();
-    }
+    let senders = std::mem::take(&mut net.senders);
     let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
     let options = Options {
         flows: 65_536,
-        // Where rules count, less of a policy is put together.
-        count_all: seed % 2 == 0,
+        // Where rules count, less of a policy is put together. Shapes go by the last two bits.
+        count_all: seed & 4 == 0,
         ..Options::default()
     };
     let mut bundles = BTreeMap::new();
@@ -57,31 +55,45 @@ pub fn trial(
             .entry(backend.target())
             .or_insert_with(|| subject.bundle(*backend, &options));
         let mut totals = Totals::default();
-        let Some(bundle) = bundle else {
-            totals.refusals = 1;
-            tried.push(Tried {
-                backend: *backend,
-                totals,
-                mismatch: None,
-            });
-            continue;
+        let bundle = match bundle {
+            Ok(Some(bundle)) => bundle,
+            otherwise => {
+                totals.refusals = 1;
+                tried.push(Tried {
+                    backend: *backend,
+                    totals,
+                    mismatch: otherwise.as_ref().err().map(|problem| Mismatch {
+                        difference: Difference::Refused,
+                        text: problem.clone(),
+                    }),
+                });
+                continue;
+            }
         };
         totals.policies = 1;
         let mut rng = Rng::with_seed(traffic);
         // What a target counts for each family is compared for one.
         let v6 = rng.bool();
+        net.senders = match backend {
+            Backend::Ebpf if counts_own_answers(&subject.ir) => vec![],
+            _ => senders.clone(),
+        };
         net.only = subject.is_approximated(*backend, &options).then_some(v6);
         let duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options));
         let mismatch = match duel {
             Ok(mut duel) => {
                 let mut mismatch = duel.run(&mut rng, packets)?;
-                if mismatch.is_none() && options.count_all {
-                    mismatch = duel.count()?;
+                if mismatch.is_none() {
+                    mismatch = duel.count(options.count_all)?;
                 }
                 totals += duel.totals;
                 mismatch
             }
-            Err(Error::Apply { problem, .. }) => Some(Mismatch {
+            Err(Error::Apply {
+                refused: true,
+                problem,
+                ..
+            }) => Some(Mismatch {
                 difference: Difference::Refused,
                 text: problem,
             }),

@@ -44,11 +44,13 @@ pub enum Fault {
     WrongDefault,
     /// A TCP packet with an ACK is taken for one of a known flow.
     StaleFlow,
+    /// Refused packets are answered with another error.
+    WrongAnswer,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NegatedFamily,
         Self::ExactFlags,
         Self::LongPrefix,
@@ -59,6 +61,7 @@ impl Fault {
         Self::SwappedPorts,
         Self::WrongDefault,
         Self::StaleFlow,
+        Self::WrongAnswer,
     ];
 
     /// The word for it.
@@ -74,6 +77,7 @@ impl Fault {
             Self::SwappedPorts => "swapped-ports",
             Self::WrongDefault => "wrong-default",
             Self::StaleFlow => "stale-flow",
+            Self::WrongAnswer => "wrong-answer",
         }
     }
 
@@ -100,6 +104,7 @@ impl Fault {
             Self::SwappedPorts => condition::swapped_ports(&mut mutant),
             Self::WrongDefault => verdict::wrong_default(&mut mutant),
             Self::StaleFlow => state::stale_flow(&mut mutant),
+            Self::WrongAnswer => verdict::wrong_answer(&mut mutant),
         }
         (mutant != *ir).then_some(mutant)
     }

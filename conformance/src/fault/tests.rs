@@ -100,7 +100,7 @@ fn faults_are_what_they_are_called() {
     let right = ir(ALL);
     let before = print(&right);
     // What becomes of the lines that change: the beginning of each, and its end.
-    let wanted: [(Fault, &[(&str, &str)]); 10] = [
+    let wanted: [(Fault, &[(&str, &str)]); 11] = [
         (Fault::NegatedFamily, &[("  outside: allow  [v4 from", "")]),
         (Fault::ExactFlags, &[("  outside: allow", "tcp.flags syn]")]),
         (
@@ -129,6 +129,10 @@ fn faults_are_what_they_are_called() {
         ),
         (Fault::WrongDefault, &[("  to-host#default: deny", "")]),
         (Fault::StaleFlow, &[("  stale-flow#fault: allow", "")]),
+        (
+            Fault::WrongAnswer,
+            &[("  to-host#default: reject AdminProhibited", "")],
+        ),
     ];
     for (fault, lines) in wanted {
         let after = print(&fault.plant(&right).unwrap());

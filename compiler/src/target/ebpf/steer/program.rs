@@ -150,7 +150,6 @@ impl One<'_> {
         let stack = self.stack();
         Assign {
             stack,
-            flows: self.steer.flows,
             decision: stack.choice.unwrap_or(stack.kind),
             tuple: self.ends.scratch,
             next: self.exit.next,
