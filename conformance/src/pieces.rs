@@ -95,7 +95,7 @@ impl Guarding {
     }
 
     /// Whether pieces can be compared. Where none are put together, the later stages get the length of the first,
-    /// and guard marks each for itself.
+    /// guard marks each for itself, and those behind the first go on alone where filter does not govern.
     pub(crate) fn is_clear(self, ir: &Ir) -> bool {
         let rules = [&ir.steer, &ir.filter, &ir.egress].into_iter().flatten();
         let mut cubes = rules
@@ -108,7 +108,7 @@ impl Guarding {
         };
         match self {
             Self::Whole | Self::Together => true,
-            Self::BehindFirst => !cubes.any(asks),
+            Self::BehindFirst => ir.governs.input && ir.governs.forward && !cubes.any(asks),
             Self::Alone => ir.guard.iter().all(|rule| rule.effects.mark.is_none()),
         }
     }
