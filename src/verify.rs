@@ -29,15 +29,21 @@ pub(crate) struct Args {
         long,
         value_name = "N",
         default_value_t = 100,
+        value_parser = clap::value_parser!(u64).range(1..),
         conflicts_with = "paths"
     )]
     policies: u64,
 
     /// How many packets of each policy and target
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2000,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     packets: u64,
 
-    /// The seed of the first policy, the others follow; of given policies, that of the packets
+    /// The seed of the first policy, the others follow; of given policies, that of the network and the packets
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 
@@ -98,8 +104,8 @@ pub(crate) fn run(args: &Args) -> Result {
             JOBS * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
         }),
     };
-    let report = if args.paths.is_empty() {
-        random(&settings)?
+    let (report, left_out) = if args.paths.is_empty() {
+        (random(&settings)?, 0)
     } else {
         match given(args, &settings)? {
             Some(report) => report,
@@ -112,16 +118,44 @@ pub(crate) fn run(args: &Args) -> Result {
     }
     for found in &report.found {
         let _ = write!(text, "\n{}", shown(found));
-        if let Some(directory) = &args.cases {
+    }
+    out::print(&text)?;
+    if let Some(directory) = &args.cases {
+        for found in &report.found {
             keep(directory, found)?;
         }
     }
-    out::print(&text)?;
-    Ok(if report.found.is_empty() {
-        Outcome::Clean
-    } else {
-        Outcome::Findings
-    })
+    match incomplete(&settings, &report, left_out) {
+        Some(problem) if report.found.is_empty() => return Err(Error::Environment(problem)),
+        Some(problem) => eprintln!("polc: {problem}"),
+        None if report.found.is_empty() => return Ok(Outcome::Clean),
+        None => {}
+    }
+    Ok(Outcome::Findings)
+}
+
+/// Why not everything was tried that was to be, if so.
+fn incomplete(settings: &Settings, report: &Report, left_out: usize) -> Option<String> {
+    if let Some((of, error)) = &report.failed {
+        return Some(format!(
+            "{of} could not be tried: {}",
+            Error::environment(error)
+        ));
+    }
+    if left_out > 0 {
+        return Some(format!("policies were not tried: {left_out}"));
+    }
+    let policies = |backend: &Backend| report.totals.get(backend).map_or(0, |t| t.policies);
+    let all = settings.backends.iter();
+    if report.drawn == 0 {
+        let tried = all.clone().any(|backend| policies(backend) > 0);
+        return (!tried).then(|| "no target can express these policies".to_owned());
+    }
+    let lacking = all.clone().find(|b| policies(b) < settings.policies)?;
+    Some(format!(
+        "only {} policies were found that {lacking} can express",
+        policies(lacking)
+    ))
 }
 
 fn random(settings: &Settings) -> std::result::Result<Report, Error> {
@@ -130,9 +164,9 @@ fn random(settings: &Settings) -> std::result::Result<Report, Error> {
     campaign(settings, step).map_err(|error| Error::environment(&error))
 }
 
-/// Tries the policies of the command line; none if one of them does not compile.
-fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<Report>, Error> {
-    let mut subjects = Vec::new();
+/// Tries the policies of the command line, and says how many it cannot; none if one of them does not compile.
+fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<(Report, usize)>, Error> {
+    let (mut subjects, mut left_out) = (Vec::new(), 0);
     for path in paths::policies(&args.paths)? {
         let session = Session::open(&path, &args.compile)?;
         let name = path.display().to_string();
@@ -144,14 +178,18 @@ fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<Report>
         let text = text.map_err(|e| Error::Usage(format!("cannot read `{name}`: {e}")))?;
         match Subject::given((&name, &text), &Disk, session.options) {
             Ok(subject) => subjects.push((name, subject)),
-            Err(why) => eprintln!("polc: `{name}` is not tried: {why}"),
+            Err(why) => {
+                eprintln!("polc: `{name}` is not tried: {why}");
+                left_out += 1;
+            }
         }
     }
     let progress = Progress::new("trying policies");
     let all = subjects.len();
     let step = |done| progress.step(&format!("{done} of {all} policies tried"));
     let report = campaign_of(&subjects, settings, step);
-    Ok(Some(report.map_err(|error| Error::environment(&error))?))
+    let report = report.map_err(|error| Error::environment(&error))?;
+    Ok(Some((report, left_out)))
 }
 
 fn backends(names: &[String]) -> std::result::Result<Vec<Backend>, Error> {
@@ -196,6 +234,7 @@ fn table(settings: &Settings, report: &Report) -> String {
     line("policies", &|b| totals(b).policies);
     line("not expressible", &|b| totals(b).refusals);
     line("packets", &|b| totals(b).packets);
+    line("  in pieces", &|b| totals(b).pieces);
     line("  passed", &|b| totals(b).passed);
     line("  dropped", &|b| totals(b).dropped);
     line("  rejected", &|b| totals(b).refused);
@@ -232,10 +271,8 @@ fn keep(directory: &Path, found: &Found) -> std::result::Result<(), Error> {
         return Ok(());
     };
     let name = format!("{seed}-{}.pol", found.backend);
-    let commented: String = shown(found)
-        .lines()
-        .skip_while(|line| !line.starts_with("it "))
-        .fold(String::new(), |text, line| format!("{text}# {line}\n"));
+    let lines = found.mismatch.text.lines();
+    let commented = lines.fold(String::new(), |text, line| format!("{text}# {line}\n"));
     let head = format!("# {}: {}\n", found.backend, found.mismatch.difference);
     let text = format!("{head}{commented}{policy}");
     let write = || {

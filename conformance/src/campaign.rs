@@ -24,7 +24,7 @@ pub struct Settings {
     pub backends: Vec<Backend>,
     /// How many policies on each of them.
     pub policies: u64,
-    /// How many packets of each policy, at least.
+    /// How many packets of each policy, about.
     pub packets: u64,
     /// The seed of the first policy; the others follow.
     pub seed: u64,
@@ -45,6 +45,8 @@ pub struct Report {
     pub coverage: Coverage,
     /// How many policies were drawn, from the first seed on.
     pub drawn: u64,
+    /// Why it ended early, if it did: the policy of the trial that could not be made, and the error.
+    pub failed: Option<(Origin, Error)>,
 }
 
 /// A mismatch.
@@ -56,7 +58,7 @@ pub struct Found {
     pub backend: Backend,
     /// How they differ; of the smaller policy if there is one.
     pub mismatch: Mismatch,
-    /// A small policy that leads to it, where the policy was a random one.
+    /// The policy, made as small as could be done, where it was a random one.
     pub smaller: Option<String>,
 }
 
@@ -69,7 +71,8 @@ pub enum Origin {
     Given(String),
 }
 
-/// Tries given policies, by name, each once. `progress` is told how many are done.
+/// Tries given policies, by name, each once. `progress` is told how many are done. An error ends it, and is told with
+/// what came of it until then.
 pub fn campaign_of(
     subjects: &[(String, Subject)],
     settings: &Settings,
@@ -83,7 +86,14 @@ pub fn campaign_of(
             subject,
             &settings.backends,
             (settings.seed, settings.packets),
-        )?;
+        );
+        let tried = match tried {
+            Ok(tried) => tried,
+            Err(error) => {
+                report.failed = Some((Origin::Given(name.clone()), error));
+                return Ok(report);
+            }
+        };
         let found = tried.iter().filter_map(|tried| {
             Some(Found {
                 of: Origin::Given(name.clone()),
@@ -98,7 +108,8 @@ pub fn campaign_of(
     Ok(report)
 }
 
-/// Tries random policies. `progress` is told how many have been drawn, and how many trials are left.
+/// Tries random policies. `progress` is told how many have been drawn, and how many trials are left. An error ends it,
+/// and is told with what came of it until then.
 pub fn campaign(settings: &Settings, progress: impl Fn(u64, u64) + Sync) -> Result<Report, Error> {
     let left = Mutex::new(Left::new(settings));
     let report = Mutex::new(Report::default());
@@ -112,7 +123,15 @@ pub fn campaign(settings: &Settings, progress: impl Fn(u64, u64) + Sync) -> Resu
             let Some(subject) = draw(seed, &shape(seed)) else {
                 continue;
             };
-            let (tried, found) = one(settings, &backends, seed, &subject)?;
+            let (tried, found) = match one(settings, &backends, seed, &subject) {
+                Ok(results) => results,
+                Err(error) => {
+                    lock(&left).stop();
+                    let mut report = lock(&report);
+                    report.failed.get_or_insert((Origin::Seed(seed), error));
+                    return Ok(());
+                }
+            };
             let mut left = lock(&left);
             for tried in &tried {
                 left.had(tried);
@@ -173,6 +192,11 @@ impl Left {
         Some((self.drawn - 1, needing))
     }
 
+    /// Nothing more is tried.
+    fn stop(&mut self) {
+        self.trials.clear();
+    }
+
     fn had(&mut self, tried: &Tried) {
         if let Some(left) = self.trials.get_mut(&tried.backend) {
             *left = left.saturating_sub(tried.totals.policies);
@@ -222,13 +246,19 @@ fn one(
                 size,
                 settings.calls,
             );
+            // The first mismatch counts, whatever becomes of a second try.
             let again = Subject::new(&policy).map(|small| trial(&small, &[*backend], size));
-            let of_small = again.transpose()?.into_iter().flatten();
-            let mut of_small = of_small.filter_map(|tried| tried.mismatch);
+            let again = again.and_then(Result::ok).into_iter().flatten();
+            let of_small = again.filter_map(|tried| tried.mismatch);
+            let mut alike = of_small.filter(|small| small.difference == mismatch.difference);
+            let (policy, mismatch) = match alike.next() {
+                Some(of_small) => (policy, of_small),
+                None => (subject.text.clone(), mismatch.clone()),
+            };
             found.push(Found {
                 of: Origin::Seed(seed),
                 backend: *backend,
-                mismatch: of_small.next().unwrap_or_else(|| mismatch.clone()),
+                mismatch,
                 smaller: Some(policy),
             });
         }

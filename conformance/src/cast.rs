@@ -63,7 +63,7 @@ impl Question {
     fn matters(&mut self, oracle: &Oracle<'_>, attempt: &Attempt) -> bool {
         let ir = oracle.ir;
         let mut packet = oracle.packet(attempt);
-        packet.detour = oracle.detour(attempt, &packet);
+        packet.detour = oracle.detour(attempt, &packet, false);
         self.pairs.iter_mut().any(|[without, with]| {
             let one = judge(ir, &packet, without, oracle.now);
             let other = judge(ir, &packet, with, oracle.now);

@@ -12,11 +12,15 @@ use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
+use crate::answer;
 use crate::backend::Backend;
+use crate::compare::{form, outer_port};
+use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_flowless};
-use crate::seen::{Seen, answers, form, outer_port, sort};
+use crate::pieces::{Cutter, Guarding, join};
+use crate::predict::{Fate, Judged, Oracle, is_flowless, is_stateless};
+use crate::seen::{STRAY, Seen, Volley, sort};
 use crate::shot::{ICMPV6, SCTP, Shot, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::totals::Totals;
@@ -55,6 +59,9 @@ pub struct Mismatch {
     pub text: String,
 }
 
+/// So many events are kept at least, to explain what comes later.
+const HISTORY: usize = 50_000;
+
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
     pub(crate) net: &'d Net,
@@ -63,7 +70,10 @@ pub(crate) struct Duel<'d> {
     /// The interpreter with another clock: what both do not judge alike depends on when a packet went, and is not
     /// compared.
     pub(crate) ahead: Option<Oracle<'d>>,
+    /// Whether all is over with the first packet that is not compared.
+    pub(crate) ends_unclear: bool,
     machine: Machine,
+    handed: Handed<'d>,
     pub(crate) table: Table,
     pub(crate) totals: Totals,
     /// For how many packets each rule held.
@@ -95,9 +105,11 @@ impl<'d> Duel<'d> {
         Ok(Self {
             net,
             backend,
-            oracle: Oracle::new(ir, net, state),
+            oracle: Oracle::new(ir, net, state, Guarding::of(ir, backend)),
             ahead: None,
+            ends_unclear: false,
             machine: Machine::new(bundle, (ir, net), backend, up)?,
+            handed: Handed::new(ir),
             table: Table::default(),
             totals: Totals::default(),
             held: HashMap::new(),
@@ -108,37 +120,66 @@ impl<'d> Duel<'d> {
     /// Sends so many packets, until one is judged differently.
     pub(crate) fn run(&mut self, rng: &mut Rng, packets: u64) -> Result<Option<Mismatch>, Error> {
         let net = self.net;
-        let maker = Maker { net };
+        let (ir, guarding) = (self.oracle.ir, self.oracle.guarding);
+        let clear = guarding.is_clear(ir);
+        let mut maker = Maker {
+            net,
+            cutter: clear.then(|| Cutter::new(LARGE_SALVO + 1, self.backend, ir)),
+        };
         let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
         while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
             let attempts = maker.salvo(rng, &self.table, size);
-            let caught = self.fire(&attempts)?;
-            let mut seen = sort(&attempts, &caught);
-            for attempt in &attempts {
-                let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
-                if let Err(mismatch) = self.compare(attempt, &seen) {
-                    return Ok(Some(mismatch));
-                }
+            let volley = self.fire(&attempts)?;
+            if let Err(mismatch) = self.compare_all(&attempts, &volley) {
+                return Ok(Some(mismatch));
             }
         }
         Ok(None)
     }
 
     /// Sends packets and sees what becomes of them.
-    pub(crate) fn fire(&mut self, attempts: &[Attempt]) -> Result<Vec<Catch>, Error> {
-        self.machine.fire(self.net, attempts)
+    pub(crate) fn fire(&mut self, attempts: &[Attempt]) -> Result<Volley, Error> {
+        let caught = self.machine.fire(self.net, attempts)?;
+        Ok(Volley {
+            caught: join(caught, self.backend != Backend::Ebpf),
+            taken: self.machine.taken()?,
+        })
     }
 
-    /// Compares what rules have counted. Of packets that were not compared it is not known which they met, nor
-    /// of answers to refused ones.
-    pub(crate) fn count(&self) -> Result<Option<Mismatch>, Error> {
-        let ir = self.oracle.ir;
-        if is_flowless(ir) {
-            return Ok(None);
+    /// Compares what became of packets with what the interpreter says.
+    pub(crate) fn compare_all(
+        &mut self,
+        attempts: &[Attempt],
+        volley: &Volley,
+    ) -> Result<(), Mismatch> {
+        let mut seen = sort(attempts, &volley.caught);
+        let before = self.totals.unclear;
+        for attempt in attempts {
+            let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
+            self.compare(attempt, &seen)?;
+            if self.ends_unclear && self.totals.unclear > 0 {
+                return Ok(());
+            }
         }
-        let counts = self.machine.counts()?;
+        let strays = seen.remove(&STRAY).unwrap_or_default();
+        let unclear = self.totals.unclear - before;
+        let sockets = self.handed.compare(&volley.taken, unclear);
+        sockets
+            .and_then(|()| answer::none_astray(&strays.answers, unclear))
+            .map_err(|(difference, text)| Mismatch { difference, text })
+    }
+
+    /// Compares what rules have counted; `all` says that every rule counts. Of packets that were not compared it is
+    /// not known which they met, nor of answers to refused ones.
+    pub(crate) fn count(&self, all: bool) -> Result<Option<Mismatch>, Error> {
+        let ir = self.oracle.ir;
         let refused = self.totals.refused > 0;
+        // What the kernel answers by itself belongs to no flow there.
+        let flowless = is_flowless(ir);
+        let meets_answers =
+            |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
+        let counts = self.machine.counts()?;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
             Stage::Steer | Stage::Egress => refused,
@@ -154,7 +195,9 @@ impl<'d> Duel<'d> {
             let counted = counts.get(&*rule.name).copied();
             let most = held + unclear + self.reports(rule);
             let may_be = held.saturating_sub(unclear)..=most;
-            if counted.is_some_and(|counted| !may_be.contains(&counted)) {
+            let is_compared = (all || rule.effects.count) && !meets_answers(rule);
+            // A rule without counter may be one that no packet can match.
+            if is_compared && !may_be.contains(&counted.unwrap_or(0)) {
                 let text = format!(
                     "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
                     rule.name
@@ -182,7 +225,7 @@ impl<'d> Duel<'d> {
     }
 
     /// Compares what became of a packet with what the interpreter says, or finds that it is not clear.
-    pub(crate) fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
+    fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let judged = self.oracle.judge(attempt, &self.table, port);
@@ -196,6 +239,7 @@ impl<'d> Duel<'d> {
         let table = &self.table;
         let translated = |of: &Part| of.expected != *shot || self.oracle.detours;
         let clear = match &attempt.part {
+            _ if self.strays(attempt, &judged) => false,
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
@@ -233,29 +277,50 @@ impl<'d> Duel<'d> {
             text: self.describe(attempt, &judged, &fate, seen, &what),
         };
         let found = match (&fate, seen.passed.as_slice()) {
-            (Fate::Refused(_), []) if seen.answers.is_empty() && self.oracle.judges_answers => {
+            (Fate::Refused(_), [])
+                if seen.answers.is_empty() && self.may_lose_answer(attempt, &judged) =>
+            {
                 Ok(())
             }
-            (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
+            (Fate::Gone | Fate::Refused(_), []) => {
+                answer::compare((self.net, self.backend), attempt, &fate, &seen.answers)
+            }
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
+            // The kernel waits for the rest of it.
+            (Fate::Passed(Exit::Here, _), []) if judged.lacks() => Ok(()),
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
-            (Fate::Passed(exit, expected), [catch]) => form(
-                self.net,
-                (shot, expected),
-                *exit,
-                judged.decision.mark,
-                catch,
-            ),
+            (Fate::Passed(exit, expected), [passed]) => {
+                form(self.net, (shot, expected), *exit, &judged, passed)
+                    .and_then(|()| answer::none_to(*exit, judged.decision.steered, &seen.answers))
+            }
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
             return Err(complain(difference, what));
         }
+        if let Fate::Passed(Exit::Left(_), expected) = &fate
+            && judged.opened
+            && self.table.goes_so(expected)
+        {
+            let what = "it took the place of another flow".to_owned();
+            return Err(complain(Difference::Form, what));
+        }
+        self.handed.add(attempt, &judged.decision, &fate);
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
+    }
+
+    /// Whether its pieces part: with eBPF those behind the first have no marks of steer's, and so go where their own
+    /// destination leads.
+    fn strays(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let marked = matches!(
+            judged.decision.steered,
+            Some(Steered::Proxy(_) | Steered::Route { .. })
+        );
+        self.backend == Backend::Ebpf && attempt.shot.cut.is_some() && marked
     }
 
     /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
@@ -273,17 +338,32 @@ impl<'d> Duel<'d> {
                 && (alone && taken(flow.outer) || steered && taken(flow.inner)))
     }
 
+    /// Whether the answer to a refused packet may be refused itself: it belongs to no flow where packets are judged one
+    /// by one, and with eBPF that to a packet of this host's own comes in by the interface, where guard is.
+    fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let ir = self.oracle.ir;
+        let own = matches!(attempt.way, Way::Out(..));
+        let ebpf = self.backend == Backend::Ebpf;
+        let meets_guard = ebpf && own && !ir.guard.is_empty();
+        // What an end says to itself has no direction.
+        let steered = self.oracle.steered(attempt, &judged.decision);
+        let returned = ebpf && steered == attempt.shot.source;
+        is_stateless(ir) || judged.decision.notrack || meets_guard || returned
+    }
+
     /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
     /// about which nothing was; and with eBPF packets without flow take turns, too.
     fn takes_unknown_turn(&self, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
-        let rule = judged.decision.steered_by.and_then(|id| id.of(ir));
-        let nat = match rule.and_then(|rule| rule.verdict.as_ref()) {
-            Some(Verdict::Dnat(nat)) if judged.opened => nat,
-            _ => return false,
-        };
+        let by = [judged.decision.steered_by, judged.decision.sourced_by];
+        let rules = by.into_iter().flatten().filter_map(|id| id.of(ir));
+        let mut verdicts = rules.filter_map(|rule| rule.verdict.as_ref());
+        let takes_turns = verdicts.any(|verdict| match verdict {
+            Verdict::Dnat(nat) | Verdict::Snat(nat) => nat.balance == Some(Balance::RoundRobin),
+            _ => false,
+        });
         let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
-        !known && nat.balance == Some(Balance::RoundRobin)
+        judged.opened && takes_turns && !known
     }
 
     /// Counts it, and keeps what may explain what comes later.
@@ -291,6 +371,7 @@ impl<'d> Duel<'d> {
         let shot = &attempt.shot;
         let totals = &mut self.totals;
         totals.packets += 1;
+        totals.pieces += u64::from(shot.cut.is_some());
         match fate {
             Fate::Passed(_, expected) => {
                 totals.passed += 1;
@@ -306,8 +387,8 @@ impl<'d> Duel<'d> {
             _ => {}
         }
         totals.flows += u64::from(judged.opened);
-        if self.history.len() >= 4_000 {
-            self.history.drain(..2_000);
+        if self.history.len() >= 2 * HISTORY {
+            self.history.drain(..HISTORY);
         }
         self.history.push(Event {
             shot: shot.clone(),
@@ -323,6 +404,11 @@ impl<'d> Duel<'d> {
             if let Some(part) = &attempt.part {
                 // What becomes of the rest depends on what was refused.
                 self.table.doubt(part.flow);
+            } else if self.backend == Backend::Ebpf {
+                // It was steered before it was refused, and may have taken a place as it was then.
+                let steered = self.oracle.steered(attempt, &judged.decision);
+                let inner = shot.between(shot.source, steered);
+                self.table.confuse(inner.pair());
             }
             // Some backends remember what was rejected for a while, and let nobody else leave so.
             self.table.avoid(shot.pair());
@@ -383,17 +469,26 @@ impl<'d> Duel<'d> {
     ) -> String {
         let shot = &attempt.shot;
         let quoted = shot.quote.as_ref().map(|(quoted, _)| quoted.pair());
-        let about = |event: &&Event| {
-            let pair = event.shot.pair();
-            pair == shot.pair() || Some(pair) == quoted
+        let looks = |shot: &Shot, fate: &Fate| match fate {
+            Fate::Passed(_, expected) => vec![shot.pair(), expected.pair()],
+            _ => vec![shot.pair()],
         };
-        let before = self.history.iter().rev().filter(about).take(8);
+        let own: Vec<_> = looks(shot, fate).into_iter().chain(quoted).collect();
+        let about = |event: &&Event| {
+            let pairs = looks(&event.shot, &event.fate);
+            pairs.iter().any(|pair| own.contains(pair))
+        };
+        let before = self.history.iter().rev().filter(about).take(12);
         let before: Vec<String> = before
             .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
             .collect();
         let passed = seen.passed.iter().map(|c| {
-            let read = parse(&Frame::whole(Link::Raw, &c.packet));
-            format!("{:?} mark {:#x} {:02x?} {read:?}", c.by, c.mark, c.packet)
+            let Catch { by, mark, packet } = &c.caught;
+            let read = parse(&Frame::whole(Link::Raw, packet));
+            format!(
+                "{by:?} mark {mark:#x} {packet:02x?} {:?} {read:?}",
+                c.places
+            )
         });
         format!(
             "{what}\n  sent {attempt:?}\n  interpreter {:?}\n  expected {fate:?}\n  seen {:?} {:?}\n  before\n    {}",

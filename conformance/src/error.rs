@@ -4,7 +4,7 @@ use std::io;
 
 use polc_bundle::BundleError;
 use polc_runtime_loader::lab::LabError;
-use polc_runtime_loader::{AccessError, ApplyError};
+use polc_runtime_loader::{AccessError, ApplyError, IptablesError, NftError};
 
 use crate::backend::Backend;
 
@@ -28,6 +28,8 @@ pub enum Error {
     Apply {
         /// The backend.
         backend: Backend,
+        /// Whether it is what a target made that the kernel does not take, and not the surroundings.
+        refused: bool,
         /// What the loader says.
         problem: String,
     },
@@ -41,6 +43,23 @@ impl Error {
             problem = format!("{problem}: {cause}");
             source = cause.source();
         }
-        Self::Apply { backend, problem }
+        Self::Apply {
+            backend,
+            refused: is_refused(error),
+            problem,
+        }
+    }
+}
+
+/// Whether the kernel, or one of its tools, has refused what was to be put in force.
+fn is_refused(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Undone { cause, .. } => is_refused(cause),
+        ApplyError::Nft(error) => !matches!(error, NftError::Netns(_) | NftError::Start(_)),
+        ApplyError::Iptables(error) => {
+            !matches!(error, IptablesError::Netns(_) | IptablesError::Start { .. })
+        }
+        ApplyError::Netns(_) | ApplyError::Store(_) => false,
+        _ => true,
     }
 }

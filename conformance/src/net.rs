@@ -152,24 +152,34 @@ fn cubes(ir: &Ir) -> impl Iterator<Item = &Cube> {
         .chain(ir.proxies.iter().flat_map(|proxy| &proxy.bypass))
 }
 
-/// An interface of most kinds that the policy names, and one that it does not. (Each costs eBPF a tenth of a second
-/// to put programs there.)
+/// An interface of some kinds that the policy tells apart, and one that it does not name. (Each costs eBPF a tenth
+/// of a second to put programs there.)
 fn names(ir: &Ir, rng: &mut Rng) -> Vec<Arc<str>> {
-    let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
+    let mut patterns = BTreeSet::new();
     for side in cubes(ir).flat_map(|cube| [&cube.ingress, &cube.egress]) {
         let included = side.ifaces.include().into_iter().flatten();
-        for pattern in included.chain(side.ifaces.exclude()) {
-            names.insert(match pattern {
-                Pattern::Name(name) => name.as_str().into(),
-                Pattern::Prefix(prefix) => format!("{prefix}7").into(),
-            });
-        }
+        patterns.extend(included.chain(side.ifaces.exclude()).cloned());
     }
-    let mut names: Vec<Arc<str>> = names.into_iter().filter(|name| &**name != "lo").collect();
+    let unnamed = unnamed(&patterns);
+    let own = patterns.iter().filter_map(|p| p.own_name(&patterns));
+    let own = own.filter(|name| name != "lo" && Some(name) != unnamed.as_ref());
+    let mut names: Vec<String> = own.collect();
     rng.shuffle(&mut names);
     names.truncate(rng.usize(2..=MOST_INTERFACES));
-    names.push("other0".into());
-    names
+    names.extend(unnamed);
+    names.into_iter().map(Arc::from).collect()
+}
+
+/// The name of an interface that none of these means, but for one that means all.
+fn unnamed(patterns: &BTreeSet<Pattern>) -> Option<String> {
+    let all = Pattern::Prefix(String::new());
+    let is_named = |name: &String| patterns.iter().any(|p| *p != all && p.matches(name));
+    let letters = ('a'..='z').map(String::from);
+    let mut stems = ["other".to_owned()].into_iter().chain(letters);
+    stems.find_map(|stem| {
+        let mut names = (0..=patterns.len()).map(|number| format!("{stem}{number}"));
+        names.find(|name| !is_named(name))
+    })
 }
 
 /// The ends of the ranges of addresses that the policy asks about, and what is beside them.
@@ -309,4 +319,50 @@ fn senders(ir: &Ir, rng: &mut Rng) -> Vec<(u32, u32)> {
     let mut senders = vec![(0, 0)];
     senders.extend((0..2 * MOST_SENDERS).map(|_| (one(&users), one(&groups))));
     senders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::Subject;
+
+    fn interfaces(rules: &str, seed: u64) -> Vec<String> {
+        let policy = format!("policy interfaces\nfrom any {{\n{rules}\n}}\ndefault deny\n");
+        let subject = Subject::new(&policy).unwrap();
+        let net = Net::around(&subject.ir, &mut Rng::with_seed(seed));
+        net.interfaces.iter().map(|i| i.name.to_string()).collect()
+    }
+
+    #[test]
+    fn every_interface_that_a_policy_names_is_there_for_some_seed() {
+        let rules = "allow in a0\nallow in b0\nallow in c0\nallow in d*\nallow in d1\nallow in e0\nallow in f0\nallow out g0";
+        let all: BTreeSet<String> = (0..60).flat_map(|seed| interfaces(rules, seed)).collect();
+        let wanted = ["a0", "b0", "c0", "d0", "d1", "e0", "f0", "g0", "other0"];
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn one_interface_is_of_no_name_that_the_policy_has() {
+        for (rules, unnamed) in [
+            ("allow in eth0", "other0"),
+            ("allow in other0", "other1"),
+            ("allow in other*", "a0"),
+            ("allow in *\nallow in other0", "other1"),
+        ] {
+            for seed in 0..20 {
+                let names = interfaces(rules, seed);
+                assert_eq!(names.last().map(String::as_str), Some(unnamed), "{rules}");
+                let different: BTreeSet<&String> = names.iter().collect();
+                assert_eq!(different.len(), names.len(), "{names:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_has_an_interface_that_no_narrower_one_means() {
+        assert!((0..20).any(|seed| {
+            let names = interfaces("allow in eth*\nallow in eth7, eth70", seed);
+            names.contains(&"eth0".to_owned())
+        }));
+    }
 }

@@ -17,7 +17,6 @@ use crate::Error;
 use crate::backend::Backend;
 use crate::cast::{Memory, cast, salvo};
 use crate::duel::{Duel, Mismatch, now};
-use crate::seen::sort;
 use crate::traffic::{Attempt, Maker};
 
 /// How many policies there are for one that is tried so.
@@ -141,10 +140,14 @@ impl Pace {
 
     /// Tries a policy that was made for it, until a packet is judged differently, or one is not clear.
     pub(crate) fn run(self, duel: &mut Duel<'_>, rng: &mut Rng) -> Result<Option<Mismatch>, Error> {
+        duel.ends_unclear = true;
         let oracle = &mut duel.oracle;
         oracle.now = now();
         let ir = oracle.ir;
-        let maker = Maker { net: duel.net };
+        let maker = Maker {
+            net: duel.net,
+            cutter: None,
+        };
         let roles = cast(rng, &maker, oracle, &self.memories(ir));
         let mut clock = Clock::from(oracle.now);
         let mismatch = match self {
@@ -196,7 +199,7 @@ fn pass(
         }
         let attempts = salvo(rng, &duel.table, roles, TIMES);
         let before = Instant::now();
-        let caught = duel.fire(&attempts)?;
+        let volley = duel.fire(&attempts)?;
         let (slow, fast) = clock.advance((before, Instant::now()));
         if before.elapsed() > LATE {
             duel.totals.unclear += attempts.len() as u64;
@@ -206,15 +209,11 @@ fn pass(
         if let Some(ahead) = &mut duel.ahead {
             ahead.now = fast;
         }
-        let mut seen = sort(&attempts, &caught);
-        for attempt in &attempts {
-            let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
-            if let Err(mismatch) = duel.compare(attempt, &seen) {
-                return Ok(Some(mismatch));
-            }
-            if duel.totals.unclear > 0 {
-                return Ok(None);
-            }
+        if let Err(mismatch) = duel.compare_all(&attempts, &volley) {
+            return Ok(Some(mismatch));
+        }
+        if duel.totals.unclear > 0 {
+            break;
         }
     }
     Ok(None)
@@ -225,10 +224,8 @@ fn one_by_one(duel: &mut Duel<'_>, attempts: &[Attempt]) -> Result<Option<Mismat
     for attempt in attempts {
         sleep(GAP);
         let attempts = std::slice::from_ref(attempt);
-        let caught = duel.fire(attempts)?;
-        let mut seen = sort(attempts, &caught);
-        let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
-        if let Err(mismatch) = duel.compare(attempt, &seen) {
+        let volley = duel.fire(attempts)?;
+        if let Err(mismatch) = duel.compare_all(attempts, &volley) {
             return Ok(Some(mismatch));
         }
         if duel.totals.unclear > 0 {

@@ -1,6 +1,7 @@
 //! Policies to be tried.
 
 use polc_bundle::Bundle;
+use polc_compiler::diagnostic::{Code, Diagnostic};
 use polc_compiler::inline::live::unnumbered;
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::ir::{Atom, Cube, Ir, Rate, Rule, TimeUnit, Verdict};
@@ -41,7 +42,7 @@ pub enum Unplayable {
 }
 
 /// More live flows than packets open.
-const MANY_FLOWS: u32 = 1_000_000;
+const MANY_FLOWS: u32 = 60_000;
 
 /// More bytes than packets have together.
 const MANY_BYTES: u64 = 1 << 30;
@@ -117,16 +118,25 @@ impl Subject {
         ir
     }
 
-    /// What a target makes of its normal form; none if it cannot express it.
-    pub(crate) fn bundle(&self, ir: &Ir, backend: Backend, options: &Options) -> Option<Bundle> {
-        let target = target::find(backend.target())?;
+    /// What a target makes of its normal form; none if it cannot express it. The error says what went wrong
+    /// otherwise.
+    pub(crate) fn bundle(
+        &self,
+        ir: &Ir,
+        backend: Backend,
+        options: &Options,
+    ) -> Result<Option<Bundle>, String> {
+        let Some(target) = target::find(backend.target()) else {
+            return Ok(None);
+        };
         let planted = self.fault.and_then(|fault| fault.plant(ir));
         let sources = &self.compilation.sources;
-        if let Ok(bundle) = target.emit(planted.as_ref().unwrap_or(ir), sources, options) {
-            return Some(bundle);
-        }
-        let right = target.emit(ir, sources, options).ok()?;
-        self.fault?.patch(&right)
+        let emitted = target.emit(planted.as_ref().unwrap_or(ir), sources, options);
+        let Some(fault) = self.fault.filter(|_| emitted.is_err()) else {
+            return emitted.map(Some).or_else(inexpressible);
+        };
+        let right = target.emit(ir, sources, options);
+        Ok(right.ok().and_then(|right| fault.patch(&right)))
     }
 }
 
@@ -134,6 +144,16 @@ impl Subject {
 pub(crate) fn is_approximated(ir: &Ir, backend: Backend, options: &Options) -> bool {
     let target = target::find(backend.target());
     target.is_some_and(|target| !target.remarks(ir, options).is_empty())
+}
+
+/// A target that cannot express a policy says so; without that, an error is one too many.
+fn inexpressible(diagnostics: Vec<Diagnostic>) -> Result<Option<Bundle>, String> {
+    let known = [Code::Unsupported, Code::TooComplex];
+    if diagnostics.iter().any(|d| known.contains(&d.code)) {
+        return Ok(None);
+    }
+    let titles: Vec<String> = diagnostics.into_iter().map(|d| d.title).collect();
+    Err(titles.join("; "))
 }
 
 /// Whether the language and the laboratory say enough of a policy's packets.

@@ -11,6 +11,8 @@ pub struct Totals {
     pub refusals: u64,
     /// Packets.
     pub packets: u64,
+    /// Those that came in pieces.
+    pub pieces: u64,
     /// Those that passed.
     pub passed: u64,
     /// Those that were dropped.
@@ -36,6 +38,7 @@ impl AddAssign for Totals {
         self.policies += other.policies;
         self.refusals += other.refusals;
         self.packets += other.packets;
+        self.pieces += other.pieces;
         self.passed += other.passed;
         self.dropped += other.dropped;
         self.refused += other.refused;

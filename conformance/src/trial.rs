@@ -41,44 +41,14 @@ pub fn trial(
     let scene = Scene::new(subject, seed);
     let mut tried = Vec::new();
     for backend in backends {
-        let still = |duel: &mut Duel<'_>, rng: &mut Rng| {
-            let mismatch = duel.run(rng, packets)?;
-            match mismatch {
-                None if scene.options.count_all => duel.count(),
-                found => Ok(found),
-            }
+        let still = |duel: &mut Duel<'_>, rng: &mut Rng| match duel.run(rng, packets)? {
+            None => duel.count(scene.options.count_all),
+            found => Ok(found),
         };
         tried.push(scene.play(&subject.ir, *backend, still)?);
     }
     if let Some(pace) = Pace::of(&subject.ir, seed) {
-        let ir = &subject.at_pace(pace);
-        let alike = tried
-            .iter_mut()
-            .filter(|tried| tried.mismatch.is_none() && pace.is_compared(ir, tried.backend));
-        // Most of the time they wait.
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = alike
-                .map(|tried| {
-                    let scene = &scene;
-                    let run = |duel: &mut Duel<'_>, rng: &mut Rng| pace.run(duel, rng);
-                    let backend = tried.backend;
-                    let thread = scope.spawn(move || scene.play(ir, backend, run));
-                    (tried, thread)
-                })
-                .collect();
-            threads.into_iter().try_for_each(|(tried, thread)| {
-                let paced = thread.join();
-                let paced = paced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                // It is the same policy.
-                tried.totals += Totals {
-                    policies: 0,
-                    refusals: 0,
-                    ..paced.totals
-                };
-                tried.mismatch = paced.mismatch;
-                Ok::<(), Error>(())
-            })
-        })?;
+        scene.play_at(pace, &mut tried)?;
     }
     Ok(tried)
 }
@@ -97,18 +67,14 @@ struct Scene<'s> {
 impl<'s> Scene<'s> {
     fn new(subject: &'s Subject, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut net = Net::around(&subject.ir, &mut rng);
-        if counts_own_answers(&subject.ir) {
-            net.senders.clear();
-        }
         Self {
             subject,
-            net,
+            net: Net::around(&subject.ir, &mut rng),
             up: subject.ir.proxies.iter().map(|_| rng.bool()).collect(),
             options: Options {
                 flows: 65_536,
-                // Where rules count, less of a policy is put together.
-                count_all: seed % 2 == 0,
+                // Where rules count, less of a policy is put together. Shapes go by the last two bits.
+                count_all: seed & 4 == 0,
                 ..Options::default()
             },
             traffic: rng.u64(..),
@@ -127,31 +93,74 @@ impl<'s> Scene<'s> {
             totals: Totals::default(),
             mismatch: None,
         };
-        let options = &self.options;
-        let Some(bundle) = self.subject.bundle(ir, backend, options) else {
-            tried.totals.refusals = 1;
-            return Ok(tried);
+        let refused = |text| Mismatch {
+            difference: Difference::Refused,
+            text,
+        };
+        let bundle = match self.subject.bundle(ir, backend, &self.options) {
+            Ok(Some(bundle)) => bundle,
+            otherwise => {
+                tried.totals.refusals = 1;
+                tried.mismatch = otherwise.err().map(refused);
+                return Ok(tried);
+            }
         };
         tried.totals.policies = 1;
         let mut rng = Rng::with_seed(self.traffic);
-        // What a target counts for each family is compared for one.
-        let v6 = rng.bool();
-        let mut net = self.net.clone();
-        net.only = is_approximated(ir, backend, options).then_some(v6);
-        match Duel::new((ir, &net), &bundle, backend, (&self.up, options)) {
+        let net = self.net_on(backend, ir, rng.bool());
+        match Duel::new((ir, &net), &bundle, backend, (&self.up, &self.options)) {
             Ok(mut duel) => {
                 tried.mismatch = compare(&mut duel, &mut rng)?;
                 tried.totals += duel.totals;
             }
-            Err(Error::Apply { problem, .. }) => {
-                tried.mismatch = Some(Mismatch {
-                    difference: Difference::Refused,
-                    text: problem,
-                });
-            }
+            Err(Error::Apply {
+                refused: true,
+                problem,
+                ..
+            }) => tried.mismatch = Some(refused(problem)),
             Err(error) => return Err(error),
         }
         Ok(tried)
+    }
+
+    /// What is around the machine as far as a backend is compared.
+    fn net_on(&self, backend: Backend, ir: &Ir, v6: bool) -> Net {
+        let mut net = self.net.clone();
+        if backend == Backend::Ebpf && counts_own_answers(ir) {
+            net.senders.clear();
+        }
+        // What a target counts for each family is compared for one.
+        net.only = is_approximated(ir, backend, &self.options).then_some(v6);
+        net
+    }
+
+    /// Tries the policy at a pace, on all backends at once where it has been tried without a mismatch: most of the time
+    /// they wait.
+    fn play_at(&self, pace: Pace, tried: &mut [Tried]) -> Result<(), Error> {
+        let ir = &self.subject.at_pace(pace);
+        let alike = tried
+            .iter_mut()
+            .filter(|tried| tried.mismatch.is_none() && pace.is_compared(ir, tried.backend));
+        std::thread::scope(|scope| {
+            let start = |tried: &Tried| {
+                let backend = tried.backend;
+                let run = move |duel: &mut Duel<'_>, rng: &mut Rng| pace.run(duel, rng);
+                scope.spawn(move || self.play(ir, backend, run))
+            };
+            let threads: Vec<_> = alike.map(|tried| (start(tried), tried)).collect();
+            threads.into_iter().try_for_each(|(thread, tried)| {
+                let paced = thread.join();
+                let paced = paced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                // It is the same policy.
+                tried.totals += Totals {
+                    policies: 0,
+                    refusals: 0,
+                    ..paced.totals
+                };
+                tried.mismatch = paced.mismatch;
+                Ok(())
+            })
+        })
     }
 }
 

@@ -55,18 +55,22 @@ impl Pattern {
 
     /// A name that is meant, and that no narrower one of `all` means; `None` when there is none.
     pub fn own_name(&self, all: &BTreeSet<Self>) -> Option<String> {
-        let stem = match self {
+        let prefix = match self {
             Self::Name(name) => return Some(name.clone()),
-            Self::Prefix(prefix) if prefix.is_empty() => "other",
             Self::Prefix(prefix) => prefix,
         };
         let narrower = |name: &str| {
             let mut others = all.iter().filter(|p| *p != self && self.covers(p));
             others.any(|p| p.matches(name))
         };
-        (0..=all.len())
-            .flat_map(|n| [format!("{stem}{n}"), format!("{stem}x{n}")])
-            .find(|name| Self::problem(name).is_none() && !narrower(name))
+        let usual = if prefix.is_empty() { "other" } else { prefix };
+        let short = (0..=all.len()).flat_map(|n| [format!("{usual}{n}"), format!("{usual}x{n}")]);
+        // Narrower patterns may take all of these. Who says that there is no name leaves such interfaces out.
+        let others = ('!'..='~').map(|c| format!("{prefix}{c}"));
+        let long = others.clone();
+        let long = long.flat_map(|stem| (0..=all.len()).map(move |n| format!("{stem}{n}")));
+        let mut names = short.chain(long).chain(others).chain([prefix.clone()]);
+        names.find(|name| !name.ends_with('*') && Self::problem(name).is_none() && !narrower(name))
     }
 
     /// Whether every name that `other` means is meant.
@@ -316,6 +320,37 @@ mod tests {
             let base = include.map_or_else(IfaceSet::full, IfaceSet::of);
             base.intersection(&IfaceSet::not(exclude))
         })
+    }
+
+    #[test]
+    fn a_name_of_its_own_is_found_where_there_is_one() {
+        let own = |pattern: &str, others: &[&str]| {
+            let mut all: BTreeSet<Pattern> = others.iter().map(|p| Pattern::parse(p)).collect();
+            let pattern = Pattern::parse(pattern);
+            all.insert(pattern.clone());
+            pattern.own_name(&all)
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(own("eth*", &["eth0", "wg*"]), some("ethx0"));
+        assert_eq!(own("*", &["other0"]), some("otherx0"));
+        for (pattern, others) in [
+            ("*", vec!["other*"]),
+            ("*", vec!["other*", "!*", "0*", "a*"]),
+            ("eth*", vec!["eth0*", "eth1*", "eth2*", "ethx*"]),
+            ("fourteen-bytes*", vec!["fourteen-bytes0"]),
+        ] {
+            let name = own(pattern, &others).unwrap();
+            assert!(Pattern::parse(pattern).matches(&name), "{name}");
+            assert!(
+                !others.iter().any(|o| Pattern::parse(o).matches(&name)),
+                "{name}"
+            );
+        }
+        // The longest name is one alone.
+        assert_eq!(own("a-name-of-14-b*", &[]), some("a-name-of-14-b0"));
+        let all: Vec<String> = ('!'..='~').map(|c| format!("{c}*")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(own("*", &all), None);
     }
 
     proptest! {

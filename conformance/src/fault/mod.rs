@@ -50,11 +50,13 @@ pub enum Fault {
     LargeLimit,
     /// What is idle stays in dynamic sets for ever.
     LostTimeout,
+    /// Refused packets are answered with another error.
+    WrongAnswer,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NegatedFamily,
         Self::ExactFlags,
         Self::LongPrefix,
@@ -68,6 +70,7 @@ impl Fault {
         Self::FastRefill,
         Self::LargeLimit,
         Self::LostTimeout,
+        Self::WrongAnswer,
     ];
 
     /// The word for it.
@@ -86,6 +89,7 @@ impl Fault {
             Self::FastRefill => "fast-refill",
             Self::LargeLimit => "large-limit",
             Self::LostTimeout => "lost-timeout",
+            Self::WrongAnswer => "wrong-answer",
         }
     }
 
@@ -115,6 +119,7 @@ impl Fault {
             Self::FastRefill => state::fast_refill(&mut mutant),
             Self::LargeLimit => state::large_limit(&mut mutant),
             Self::LostTimeout => state::lost_timeout(&mut mutant),
+            Self::WrongAnswer => verdict::wrong_answer(&mut mutant),
         }
         (mutant != *ir).then_some(mutant)
     }

@@ -108,7 +108,7 @@ fn faults_are_what_they_are_called() {
     let right = ir(ALL);
     let before = print(&right);
     // What becomes of the lines that change: the beginning of each, and its end.
-    let wanted: [(Fault, &[(&str, &str)]); 13] = [
+    let wanted: [(Fault, &[(&str, &str)]); 14] = [
         (Fault::NegatedFamily, &[("  outside: allow  [v4 from", "")]),
         (Fault::ExactFlags, &[("  outside: allow", "tcp.flags syn]")]),
         (
@@ -142,6 +142,10 @@ fn faults_are_what_they_are_called() {
         (
             Fault::LostTimeout,
             &[("dynamic @seen source", "idle=None max=Some(9)")],
+        ),
+        (
+            Fault::WrongAnswer,
+            &[("  to-host#default: reject AdminProhibited", "")],
         ),
     ];
     for (fault, lines) in wanted {

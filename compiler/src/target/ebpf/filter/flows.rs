@@ -209,7 +209,7 @@ impl Flows {
     }
 
     /// Forgets a fresh flow.
-    pub(in super::super) fn forget(&self, asm: &mut Assembler, stack: &Stack) {
+    fn forget(&self, asm: &mut Assembler, stack: &Stack) {
         address(asm, &self.fresh, stack);
         asm.call(Helper::MapDeleteElem);
     }

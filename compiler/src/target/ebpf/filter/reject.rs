@@ -37,6 +37,10 @@ const ANSWER: u64 = 10_000_000_000;
 const ACK: i32 = 0x10;
 const RST: i32 = 0x04;
 
+/// The bits of the flags that have a sequence number.
+const FIN: i32 = 0;
+const SYN: i32 = 1;
+
 /// `BPF_F_RECOMPUTE_CSUM`, and `BPF_F_INGRESS` of `bpf_redirect`.
 const RECOMPUTE: i32 = 1;
 const TO_INGRESS: i32 = 1;
@@ -178,31 +182,59 @@ impl Answer<'_> {
         asm.jump_if(Eq, R2, 0, self.drop);
         self.load(asm, at, TCP_HEADER);
         let [acknowledged, done] = ["acknowledged", "reset_made"].map(|name| asm.label(name));
+        let flags = |asm: &mut Assembler, flags: i32| {
+            asm.store(W, R10, at + 12, 0);
+            asm.store(B, R10, at + 12, 0x50);
+            asm.store(B, R10, at + 13, flags);
+        };
         asm.load(B, R3, R10, at + 13);
-        asm.load(W, R1, R10, at + 4);
-        asm.load(W, R2, R10, at + 8);
-        asm.store(W, R10, at + 12, 0);
-        asm.store(B, R10, at + 12, 0x50);
-        asm.store(W, R10, at + 16, 0);
         asm.jump_if(Set, R3, ACK, acknowledged);
-        asm.to_be(SwapBits::B32, R1);
-        asm.add(R1, 1);
+        self.length(asm, at, v6);
+        asm.load(W, R2, R10, at + 4);
+        asm.to_be(SwapBits::B32, R2);
+        asm.add(R1, R2);
         asm.to_be(SwapBits::B32, R1);
         asm.store(W, R10, at + 4, 0);
         asm.store(W, R10, at + 8, R1);
-        asm.store(B, R10, at + 13, RST | ACK);
+        flags(asm, RST | ACK);
         asm.jump(done);
         asm.bind(acknowledged);
+        asm.load(W, R2, R10, at + 8);
         asm.store(W, R10, at + 4, R2);
         asm.store(W, R10, at + 8, 0);
-        asm.store(B, R10, at + 13, RST);
+        flags(asm, RST);
         asm.bind(done);
+        asm.store(W, R10, at + 16, 0);
         for (field, offset) in [(DPORT, 0), (SPORT, 2)] {
             self.stack.record.get(asm, R1, Item::Field(field));
             asm.to_be(SwapBits::B16, R1);
             asm.store(H, R10, at + offset, R1);
         }
         self.finish(asm, v6, TCP, TCP_HEADER, 16);
+    }
+
+    /// `R1 =` how far the segment whose header is at a place of the stack takes its connection: its data, and one each
+    /// for SYN and FIN.
+    fn length(&self, asm: &mut Assembler, at: i16, v6: bool) {
+        // Frames may be longer than what is in them.
+        let (field, behind) = if v6 { (4, header(v6)) } else { (2, 0) };
+        asm.mov(R2, self.link.size() + field);
+        self.load(asm, self.stack.area, 2);
+        asm.load(H, R1, R10, self.stack.area);
+        asm.to_be(SwapBits::B16, R1);
+        asm.add(R1, self.link.size() + i32::from(behind));
+        self.stack.record.get(asm, R2, Item::Transport);
+        asm.alu(AluOp::Sub, R1, R2);
+        asm.load(B, R2, R10, at + 12);
+        asm.alu(AluOp::Rsh, R2, 4);
+        asm.alu(AluOp::Lsh, R2, 2);
+        asm.alu(AluOp::Sub, R1, R2);
+        for flag in [SYN, FIN] {
+            asm.load(B, R2, R10, at + 13);
+            asm.alu(AluOp::Rsh, R2, flag);
+            asm.alu(AluOp::And, R2, 1);
+            asm.add(R1, R2);
+        }
     }
 
     /// Makes the packet an ICMP error; its type and code are in `R7`.

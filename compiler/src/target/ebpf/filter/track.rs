@@ -65,10 +65,11 @@ pub(in super::super) struct Lookup<'l> {
 }
 
 impl Lookup<'_> {
-    /// The packet is known in the record.
+    /// The packet is known in the record. Fragments behind one that has passed go to `expected`.
     pub(in super::super) fn write(
         &self,
         asm: &mut Assembler,
+        expected: Label,
         quote: impl FnOnce(&mut Assembler, Label, Label),
     ) {
         let [later, related, found, unknown, invalid] =
@@ -82,7 +83,7 @@ impl Lookup<'_> {
 
         asm.bind(later);
         asm.note("later fragment");
-        self.flows.is_expected(asm, self.stack, self.ways.passes);
+        self.flows.is_expected(asm, self.stack, expected);
         self.goes_on(asm, Kind::Orphan);
 
         asm.bind(related);
@@ -294,24 +295,25 @@ impl Lookup<'_> {
         asm.jump_if(Eq, R3, 0, reply);
         asm.alu(AluOp::Or, R4, REPLIED);
         asm.bind(reply);
-        self.tell(asm);
         self.stack.record.get(asm, R1, Item::Protocol);
         asm.jump_if(Eq, R1, number(TCP), tcp);
         datagram(asm, late, known);
         asm.bind(tcp);
         self.segment(asm, unknown, late, known);
 
-        // `R0` is for how long it is known from now on, `R4` its flags; it settles.
-        asm.bind(late);
-        self.keep(asm);
-        self.restore(asm);
-        asm.jump_if(Ne, R8, 0, self.ways.follows);
-        self.flows.settle(asm, self.stack);
-        asm.jump(self.ways.follows);
-        asm.bind(known);
-        self.keep(asm);
-        self.restore(asm);
-        asm.jump(self.ways.follows);
+        // `R0` is for how long it is known from now on, `R4` its flags. What is told is only told of packets that are
+        // part of it.
+        for (label, settles) in [(late, true), (known, false)] {
+            asm.bind(label);
+            self.keep(asm);
+            self.tell(asm);
+            self.restore(asm);
+            if settles {
+                asm.jump_if(Ne, R8, 0, self.ways.follows);
+                self.flows.settle(asm, self.stack);
+            }
+            asm.jump(self.ways.follows);
+        }
     }
 
     /// Of the answers to a rejected packet, a reset passes. Errors are told by what they quote.
@@ -324,10 +326,13 @@ impl Lookup<'_> {
         asm.jump(unknown);
     }
 
-    /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`; `R3` is 1 for an answer.
+    /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`.
     fn tell(&self, asm: &mut Assembler) {
         if let Some((state, reply)) = self.stack.told {
             const { assert!(REPLIED == 2, "the flag is the state, shifted") }
+            asm.mov(R3, R4);
+            asm.alu(AluOp::And, R3, BY_HIGHER);
+            asm.alu(AluOp::Xor, R3, R9);
             reply.set(asm, R3);
             asm.mov(R1, R4);
             asm.alu(AluOp::And, R1, REPLIED);

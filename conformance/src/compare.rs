@@ -1,0 +1,70 @@
+//! What was seen of a packet beside what should be.
+
+use crate::duel::Difference;
+use crate::net::Net;
+use crate::pieces::Sighting;
+use crate::predict::Judged;
+use crate::shot::{Shot, has_ports};
+use crate::table::Exit;
+
+/// Compares a packet that passed with what it should be.
+pub(crate) fn form(
+    net: &Net,
+    (sent, expected): (&Shot, &Shot),
+    exit: Exit,
+    judged: &Judged,
+    seen: &Sighting,
+) -> Result<(), (Difference, String)> {
+    let wrong = |what: &str| Err((Difference::Form, what.to_owned()));
+    let caught = &seen.caught;
+    let by = caught.by.as_deref();
+    let wanted = match exit {
+        Exit::Here => None,
+        Exit::Left(at) => net.interfaces.get(at).map(|i| &*i.name),
+    };
+    if by != wanted {
+        return wrong("it passed elsewhere");
+    }
+    let mut expected = expected.clone();
+    let arrived = net.is_own(sent.source.addr);
+    if exit != Exit::Here && !arrived {
+        expected.ttl = expected.ttl.saturating_sub(1);
+    }
+    let same = if expected.is_v6() && exit == Exit::Here {
+        let addresses = |bytes: &[u8]| bytes.get(8..40).map(<[u8]>::to_vec);
+        let whole = expected.bytes();
+        addresses(&whole) == addresses(&caught.packet)
+            && caught.packet.get(40..) == Some(&expected.transport())
+    } else if judged.lacks() {
+        let wanted = expected.sighting(judged.pieces.as_deref().unwrap_or_default());
+        wanted.is_some_and(|w| {
+            (w.caught.packet, w.places) == (caught.packet.clone(), seen.places.clone())
+        })
+    } else {
+        seen.is_whole() && caught.packet == expected.bytes()
+    };
+    if !same {
+        return wrong("it is another packet");
+    }
+    if caught.mark != judged.decision.mark {
+        return wrong("it has another mark");
+    }
+    Ok(())
+}
+
+/// The port, or identifier, of a packet's source as it was seen.
+pub(crate) fn outer_port(shot: &Shot, seen: &Sighting) -> Option<u16> {
+    if !seen.begins() {
+        return None;
+    }
+    let seen = &seen.caught;
+    let headless = shot.is_v6() && seen.by.is_none();
+    let header = if headless { 40 } else { shot.header() };
+    let at = match shot.is_icmp() {
+        true if shot.quote.is_none() => header + 4,
+        false if has_ports(shot.proto) => header,
+        _ => return None,
+    };
+    let two = seen.packet.get(at..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*two))
+}
