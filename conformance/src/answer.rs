@@ -51,10 +51,23 @@ pub(crate) fn compare(
         (Fate::Gone, _) => wrong("it was answered"),
         (Fate::Refused(_), []) if !is_answered(&attempt.shot) => Ok(()),
         (Fate::Refused(_), []) => wrong("it was not answered"),
+        (Fate::Refused(wanted), [_]) if is_end(&attempt.shot, *wanted) => {
+            wrong("what is no question was answered")
+        }
         (Fate::Refused(wanted), [answer]) if answer.tag.refusal() == Some(*wanted) => {
             form(on, attempt, answer).or_else(wrong)
         }
         _ => wrong("it was answered in another way"),
+    }
+}
+
+/// Whether a packet must not be answered so: a reset with a reset (RFC 9293, 3.10.7.1), or an ICMP error with another
+/// (RFC 1122, 3.2.2; RFC 4443, 2.4).
+fn is_end(shot: &Shot, refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::Reset => shot.flags & RST != 0,
+        Refusal::Icmp(..) if shot.is_icmp() && shot.is_v6() => shot.kind[0] < 128,
+        Refusal::Icmp(..) => shot.is_icmp() && [3, 4, 5, 11, 12].contains(&shot.kind[0]),
     }
 }
 

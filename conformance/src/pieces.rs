@@ -44,9 +44,8 @@ impl Cut {
     pub(crate) fn some(rng: &mut Rng, shot: &Shot, together: bool) -> Option<Self> {
         let behind = shot.is_v6() && shot.options > 0 && (together || rng.bool());
         let extension = if behind { UNIT } else { 0 };
-        let headers = (extension + shot.head().len())
-            .max(1)
-            .next_multiple_of(UNIT);
+        // What an error quotes is in the first, too.
+        let headers = (extension + shot.head().len().max(UNIT)).next_multiple_of(UNIT);
         let size = extension + shot.transport().len();
         let places: Vec<usize> = (headers..size).step_by(UNIT).collect();
         let mut at: Vec<usize> = (0..rng.usize(1..=2))

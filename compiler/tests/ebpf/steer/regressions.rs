@@ -12,7 +12,7 @@ use super::shot::{ACK, End, FIN, RST, SYN, Shot, TCP};
 
 /// From where a packet comes.
 #[derive(Clone, Copy)]
-enum From {
+pub(super) enum From {
     Outside,
     Host,
 }
@@ -20,7 +20,7 @@ enum From {
 const GRE: u8 = 47;
 
 /// A packet of a connection.
-fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
+pub(super) fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
     let shot = shot(source.0, dest.0, TCP);
     let end = |end: End, port| End { port, ..end };
     Shot {
@@ -30,7 +30,7 @@ fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
 }
 
 /// A packet of a protocol without ports.
-fn shot(source: &str, dest: &str, proto: u8) -> Shot {
+pub(super) fn shot(source: &str, dest: &str, proto: u8) -> Shot {
     let end = |addr: &str| End {
         addr: addr.parse().unwrap(),
         port: 0,
@@ -52,23 +52,27 @@ fn shot(source: &str, dest: &str, proto: u8) -> Shot {
 fn agree(policy: &str, packets: &[(From, Shot)]) {
     on_bench(policy, |rng, bench, class| {
         for (from, shot) in packets {
-            let way = match from {
-                From::Outside => Way::In(class, class),
-                From::Host => Way::Out(class, class),
-            };
-            let attempt = Attempt {
-                shot: shot.clone(),
-                way,
-                part: None,
-            };
-            bench.judge(rng, &attempt)?;
+            bench.judge(rng, &attempt(*from, shot.clone(), class))?;
         }
         Ok(())
     });
 }
 
+/// A packet of no known flow at an interface of a class.
+pub(super) fn attempt(from: From, shot: Shot, class: usize) -> Attempt {
+    let way = match from {
+        From::Outside => Way::In(class, class),
+        From::Host => Way::Out(class, class),
+    };
+    Attempt {
+        shot,
+        way,
+        part: None,
+    }
+}
+
 /// Runs a policy, with and without link headers.
-fn on_bench(
+pub(super) fn on_bench(
     policy: &str,
     mut packets: impl FnMut(&mut Rng, &mut Bench, usize) -> Result<(), String>,
 ) {

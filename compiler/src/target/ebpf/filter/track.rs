@@ -18,6 +18,10 @@ use super::timeout::{OPENING, RST, datagram, one_of};
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS};
 use crate::ir::{Ir, Mark, Stage, Verdict};
 
+/// The types of ICMP errors (RFC 792), and the first type of ICMPv6 that is none (RFC 4443, 2.1).
+pub(super) const ICMP_ERRORS: [i32; 5] = [3, 4, 5, 11, 12];
+pub(super) const FIRST_QUESTION: i32 = 128;
+
 /// Where `struct __sk_buff` has the packet's mark.
 pub(in super::super) const SKB_MARK: i16 = 8;
 
@@ -239,7 +243,7 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        for number in [3, 4, 5, 11, 12] {
+        for number in ICMP_ERRORS {
             asm.jump_if(Eq, R2, number, error);
         }
         asm.jump(usual);
@@ -256,7 +260,7 @@ impl Lookup<'_> {
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);
         }
-        asm.jump_if(Lt, R2, 128, error);
+        asm.jump_if(Lt, R2, FIRST_QUESTION, error);
         asm.jump(usual);
         let tracked = |asm: &mut Assembler| {
             if noted::untracks(self.ir) {

@@ -81,6 +81,11 @@ impl Aliases {
         [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
     }
 
+    /// The names of the maps.
+    pub(in super::super) fn names(&self) -> [&str; 2] {
+        [&self.settled, &self.fresh]
+    }
+
     /// Copies the alias of the key to `to`, and notes among which it was found; goes to `none` if there is none.
     /// Changes `R0` to `R5`.
     pub(in super::super) fn find(

@@ -345,7 +345,8 @@ impl One<'_> {
         let [live, free] = ["live_flow", "free_inside"].map(|name| asm.label(name));
         ends::put(asm, stack, End::Destination, ends.to);
         self.key(asm);
-        self.steer.flows.find(asm, stack, live, free);
+        // The flow is opened in the moment in which its rules were asked.
+        self.steer.flows.look_up(asm, stack, live, free);
         asm.bind(live);
         asm.jump_if(Eq, R8, 0, free);
         asm.load(W, R1, R7, DECISION);
