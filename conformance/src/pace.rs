@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use polc_compiler::ir::print::print;
-use polc_compiler::ir::{DynamicSet, Ir, Limit, Rate, Rule, TimeUnit, Verdict};
+use polc_compiler::ir::{DynamicSet, Ir, Rate, TimeUnit};
 
 use crate::Error;
-use crate::backend::Backend;
 use crate::cast::{Memory, cast, salvo};
 use crate::duel::{Duel, Mismatch, now};
 use crate::traffic::{Attempt, Maker};
@@ -73,22 +72,6 @@ impl Pace {
         // Of both, one or the other.
         let second = fitting.next().filter(|_| (seed / EVERY) % 2 == 1);
         Some(second.unwrap_or(first))
-    }
-
-    /// Whether a backend is compared. With eBPF, a limit of live flows that steer asks about flows that it translates
-    /// does not hold: their entries in the flow table have other ends than it looks for.
-    pub(crate) fn is_compared(self, ir: &Ir, backend: Backend) -> bool {
-        let asks = |limit: &Limit| {
-            let bucket = ir.buckets.get(limit.bucket);
-            bucket.is_some_and(|bucket| matches!(bucket.rate, Rate::Flows { .. }))
-        };
-        let translates = |rule: &Rule| {
-            let verdict = rule.verdict.as_ref();
-            verdict.is_some_and(|v| matches!(v, Verdict::Dnat(_) | Verdict::Redirect { .. }))
-        };
-        let is_lost = ir.steer.iter().any(|rule| rule.limits.iter().any(asks))
-            && ir.steer.iter().any(translates);
-        !(self == Self::Flows && backend == Backend::Ebpf && is_lost)
     }
 
     /// What is met in a trial.

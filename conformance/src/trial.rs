@@ -138,9 +138,7 @@ impl<'s> Scene<'s> {
     /// they wait.
     fn play_at(&self, pace: Pace, tried: &mut [Tried]) -> Result<(), Error> {
         let ir = &self.subject.at_pace(pace);
-        let alike = tried
-            .iter_mut()
-            .filter(|tried| tried.mismatch.is_none() && pace.is_compared(ir, tried.backend));
+        let alike = tried.iter_mut().filter(|tried| tried.mismatch.is_none());
         std::thread::scope(|scope| {
             let start = |tried: &Tried| {
                 let backend = tried.backend;
