@@ -7,7 +7,7 @@ use polc_compiler::interpret::Steered;
 use polc_runtime_loader::lab::Catch;
 
 use crate::backend::Backend;
-use crate::duel::Difference;
+use crate::difference::Difference;
 use crate::net::{MAIN, Net};
 use crate::predict::{Fate, is_answered};
 use crate::shot::{ACK, ACKNOWLEDGED, FIN, ICMP, RST, SYN, Shot, TCP, icmp_of, octets, sum};

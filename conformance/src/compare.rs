@@ -1,6 +1,6 @@
 //! What was seen of a packet beside what should be.
 
-use crate::duel::Difference;
+use crate::difference::Difference;
 use crate::net::Net;
 use crate::pieces::Sighting;
 use crate::predict::Judged;

@@ -1,12 +1,11 @@
 //! A policy on a backend beside the interpreter.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
-use polc_compiler::interpret::{RuleId, State, Steered};
+use polc_compiler::interpret::{Outcome, RuleId, State, Steered};
 use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
@@ -15,6 +14,7 @@ use crate::Error;
 use crate::answer;
 use crate::backend::Backend;
 use crate::compare::{form, outer_port};
+use crate::difference::{Difference, Mismatch};
 use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
@@ -32,32 +32,6 @@ const LARGE_SALVO: u16 = 2_000;
 
 /// From so many packets on, more are sent together.
 const MANY: u64 = 20_000;
-
-/// How a backend differs from the interpreter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Difference {
-    /// A packet passed that should not have.
-    FalseAllow,
-    /// A packet did not pass that should have.
-    FalseDeny,
-    /// It was not answered, or in another way.
-    Answer,
-    /// It passed elsewhere, as another packet, or with another mark.
-    Form,
-    /// A rule has counted another number of packets.
-    Count,
-    /// There was no packet: the kernel does not take what the target makes of the policy.
-    Refused,
-}
-
-/// A packet about which a backend and the interpreter differ.
-#[derive(Clone, Debug)]
-pub struct Mismatch {
-    /// How they differ.
-    pub difference: Difference,
-    /// What was sent and seen, for people.
-    pub text: String,
-}
 
 /// So many events are kept at least, to explain what comes later.
 const HISTORY: usize = 50_000;
@@ -183,7 +157,8 @@ impl<'d> Duel<'d> {
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
             Stage::Steer | Stage::Egress => refused,
-            Stage::Filter => false,
+            // What answers this host's own comes in by the interface there.
+            Stage::Filter => refused && flowless && self.backend == Backend::Ebpf,
         };
         let stages = Stage::ALL.into_iter().filter(|stage| !asks_answers(*stage));
         for (stage, (index, rule)) in
@@ -243,6 +218,10 @@ impl<'d> Duel<'d> {
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
+                if judged.decision.outcome != Outcome::Allow {
+                    // Fragments of its flow are tracked, and Netfilter's reset ends that.
+                    self.table.doubt(of.flow);
+                }
                 return Ok(());
             }
             Some(of) => table.get(of.flow).is_some(),
@@ -504,17 +483,4 @@ impl<'d> Duel<'d> {
 pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FalseAllow => "false allow",
-            Self::FalseDeny => "false deny",
-            Self::Answer => "other answer",
-            Self::Form => "other packet",
-            Self::Count => "other count",
-            Self::Refused => "refused",
-        })
-    }
 }

@@ -7,7 +7,7 @@ use polc_compiler::interpret::{Decision, Steered};
 use polc_compiler::ir::Ir;
 use polc_runtime_loader::lab::Taken;
 
-use crate::duel::Difference;
+use crate::difference::Difference;
 use crate::predict::Fate;
 use crate::shot::{Shot, TCP, UDP};
 use crate::table::{Exit, Way};
@@ -111,7 +111,8 @@ fn is_everywhere(socket: SocketAddr, at: SocketAddr) -> bool {
 mod tests {
     use super::*;
     use crate::backend::Backend;
-    use crate::duel::{Duel, Mismatch};
+    use crate::difference::Mismatch;
+    use crate::duel::Duel;
     use crate::net::Net;
     use crate::shot::{End, SYN};
     use crate::subject::Subject;

@@ -12,6 +12,7 @@ mod backend;
 mod campaign;
 mod cast;
 mod compare;
+mod difference;
 mod duel;
 mod error;
 pub mod fault;
@@ -33,7 +34,7 @@ mod trial;
 
 pub use backend::Backend;
 pub use campaign::{Found, Origin, Report, Settings, campaign, campaign_of};
-pub use duel::{Difference, Mismatch};
+pub use difference::{Difference, Mismatch};
 pub use error::Error;
 pub use subject::{Subject, Unplayable};
 pub use totals::Totals;

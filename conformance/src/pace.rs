@@ -15,7 +15,8 @@ use polc_compiler::ir::{DynamicSet, Ir, Rate, TimeUnit};
 
 use crate::Error;
 use crate::cast::{Memory, cast, salvo};
-use crate::duel::{Duel, Mismatch, now};
+use crate::difference::Mismatch;
+use crate::duel::{Duel, now};
 use crate::traffic::{Attempt, Maker};
 
 /// How many policies there are for one that is tried so.

@@ -7,7 +7,8 @@ use polc_generator::{Shape, valid_policy};
 
 use crate::Error;
 use crate::backend::Backend;
-use crate::duel::{Difference, Duel, Mismatch};
+use crate::difference::{Difference, Mismatch};
+use crate::duel::Duel;
 use crate::minimise;
 use crate::net::Net;
 use crate::pace::Pace;
