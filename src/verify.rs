@@ -234,10 +234,12 @@ fn table(settings: &Settings, report: &Report) -> String {
     line("policies", &|b| totals(b).policies);
     line("not expressible", &|b| totals(b).refusals);
     line("packets", &|b| totals(b).packets);
+    line("  in pieces", &|b| totals(b).pieces);
     line("  passed", &|b| totals(b).passed);
     line("  dropped", &|b| totals(b).dropped);
     line("  rejected", &|b| totals(b).refused);
     line("  translated", &|b| totals(b).translated);
+    line("  at a pace", &|b| totals(b).paced);
     line("flows", &|b| totals(b).flows);
     line("  answers", &|b| totals(b).answers);
     line("  errors", &|b| totals(b).errors);

@@ -9,7 +9,7 @@ use polc_runtime_loader::lab::stay_on_processor;
 
 use crate::Error;
 use crate::backend::Backend;
-use crate::duel::{Difference, Mismatch};
+use crate::difference::{Difference, Mismatch};
 use crate::subject::Subject;
 use crate::totals::Totals;
 use crate::trial::{Tried, draw, smaller, trial};

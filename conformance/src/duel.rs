@@ -1,25 +1,28 @@
 //! A policy on a backend beside the interpreter.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use fastrand::Rng;
 use polc_bundle::Bundle;
-use polc_compiler::inline::live::Refusal;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
-use polc_compiler::interpret::{RuleId, State, Steered};
+use polc_compiler::interpret::{Outcome, RuleId, State, Steered};
 use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
+use crate::answer;
 use crate::backend::Backend;
+use crate::compare::{form, outer_port};
+use crate::difference::{Difference, Mismatch};
+use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
-use crate::predict::{Fate, Judged, Oracle, is_answered, is_flowless, is_stateless};
-use crate::shot::{ICMPV6, SCTP, Shot, TCP, has_ports};
+use crate::pieces::{Cutter, Guarding, join};
+use crate::predict::{Fate, Judged, Oracle, is_flowless, is_stateless};
+use crate::seen::{STRAY, Seen, Volley, sort};
+use crate::shot::{ICMPV6, SCTP, Shot, has_ports};
 use crate::table::{Exit, Flow, Table, Way};
-use crate::tag::{Tag, tag};
 use crate::totals::Totals;
 use crate::traffic::{Attempt, Kind, Maker, Part};
 
@@ -30,42 +33,22 @@ const LARGE_SALVO: u16 = 2_000;
 /// From so many packets on, more are sent together.
 const MANY: u64 = 20_000;
 
-/// How a backend differs from the interpreter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Difference {
-    /// A packet passed that should not have.
-    FalseAllow,
-    /// A packet did not pass that should have.
-    FalseDeny,
-    /// It was not answered, or in another way.
-    Answer,
-    /// It passed elsewhere, as another packet, or with another mark.
-    Form,
-    /// A rule has counted another number of packets.
-    Count,
-    /// There was no packet: the kernel does not take what the target makes of the policy.
-    Refused,
-}
-
-/// A packet about which a backend and the interpreter differ.
-#[derive(Clone, Debug)]
-pub struct Mismatch {
-    /// How they differ.
-    pub difference: Difference,
-    /// What was sent and seen, for people.
-    pub text: String,
-}
-
 /// So many events are kept at least, to explain what comes later.
 const HISTORY: usize = 50_000;
 
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
-    net: &'d Net,
+    pub(crate) net: &'d Net,
     backend: Backend,
-    oracle: Oracle<'d>,
+    pub(crate) oracle: Oracle<'d>,
+    /// The interpreter with another clock: what both do not judge alike depends on when a packet went, and is not
+    /// compared.
+    pub(crate) ahead: Option<Oracle<'d>>,
+    /// Whether all is over with the first packet that is not compared.
+    pub(crate) ends_unclear: bool,
     machine: Machine,
-    table: Table,
+    handed: Handed<'d>,
+    pub(crate) table: Table,
     pub(crate) totals: Totals,
     /// For how many packets each rule held.
     held: HashMap<RuleId, u64>,
@@ -82,13 +65,6 @@ struct Event {
     fate: Fate,
 }
 
-/// What was seen of a packet.
-#[derive(Debug, Default)]
-struct Seen<'c> {
-    passed: Vec<&'c Catch>,
-    answers: Vec<Tag>,
-}
-
 impl<'d> Duel<'d> {
     pub(crate) fn new(
         (ir, net): (&'d Ir, &'d Net),
@@ -103,8 +79,11 @@ impl<'d> Duel<'d> {
         Ok(Self {
             net,
             backend,
-            oracle: Oracle::new(ir, net, state),
+            oracle: Oracle::new(ir, net, state, Guarding::of(ir, backend)),
+            ahead: None,
+            ends_unclear: false,
             machine: Machine::new(bundle, (ir, net), backend, up)?,
+            handed: Handed::new(ir),
             table: Table::default(),
             totals: Totals::default(),
             held: HashMap::new(),
@@ -115,22 +94,55 @@ impl<'d> Duel<'d> {
     /// Sends so many packets, until one is judged differently.
     pub(crate) fn run(&mut self, rng: &mut Rng, packets: u64) -> Result<Option<Mismatch>, Error> {
         let net = self.net;
-        let maker = Maker { net };
+        let (ir, guarding) = (self.oracle.ir, self.oracle.guarding);
+        let clear = guarding.is_clear(ir);
+        let mut maker = Maker {
+            net,
+            cutter: clear.then(|| Cutter::new(LARGE_SALVO + 1, self.backend, ir)),
+        };
         let size = if packets >= MANY { LARGE_SALVO } else { SALVO };
         while self.totals.packets + self.totals.unclear < packets {
             self.oracle.now = now();
             self.table.settle(self.oracle.now);
             let attempts = maker.salvo(rng, &self.table, size);
-            let caught = self.machine.fire(self.net, &attempts)?;
-            let mut seen = Self::sort(&attempts, &caught);
-            for attempt in &attempts {
-                let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
-                if let Err(mismatch) = self.compare(attempt, &seen) {
-                    return Ok(Some(mismatch));
-                }
+            let volley = self.fire(&attempts)?;
+            if let Err(mismatch) = self.compare_all(&attempts, &volley) {
+                return Ok(Some(mismatch));
             }
         }
         Ok(None)
+    }
+
+    /// Sends packets and sees what becomes of them.
+    pub(crate) fn fire(&mut self, attempts: &[Attempt]) -> Result<Volley, Error> {
+        let caught = self.machine.fire(self.net, attempts)?;
+        Ok(Volley {
+            caught: join(caught, self.backend != Backend::Ebpf),
+            taken: self.machine.taken()?,
+        })
+    }
+
+    /// Compares what became of packets with what the interpreter says.
+    pub(crate) fn compare_all(
+        &mut self,
+        attempts: &[Attempt],
+        volley: &Volley,
+    ) -> Result<(), Mismatch> {
+        let mut seen = sort(attempts, &volley.caught);
+        let before = self.totals.unclear;
+        for attempt in attempts {
+            let seen = seen.remove(&attempt.shot.number).unwrap_or_default();
+            self.compare(attempt, &seen)?;
+            if self.ends_unclear && self.totals.unclear > 0 {
+                return Ok(());
+            }
+        }
+        let strays = seen.remove(&STRAY).unwrap_or_default();
+        let unclear = self.totals.unclear - before;
+        let sockets = self.handed.compare(&volley.taken, unclear);
+        sockets
+            .and_then(|()| answer::none_astray(&strays.answers, unclear))
+            .map_err(|(difference, text)| Mismatch { difference, text })
     }
 
     /// Compares what rules have counted; `all` says that every rule counts. Of packets that were not compared it is
@@ -140,12 +152,14 @@ impl<'d> Duel<'d> {
         let refused = self.totals.refused > 0;
         // What the kernel answers by itself belongs to no flow there.
         let flowless = is_flowless(ir);
-        let answers = |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
+        let meets_answers =
+            |rule: &Rule| flowless && rule.cubes.iter().any(|cube| cube.ingress.host);
         let counts = self.machine.counts()?;
         let asks_answers = |stage| match stage {
             Stage::Guard => refused && self.backend == Backend::Ebpf,
             Stage::Steer | Stage::Egress => refused,
-            Stage::Filter => false,
+            // What answers this host's own comes in by the interface there.
+            Stage::Filter => refused && flowless && self.backend == Backend::Ebpf,
         };
         let stages = Stage::ALL.into_iter().filter(|stage| !asks_answers(*stage));
         for (stage, (index, rule)) in
@@ -157,9 +171,9 @@ impl<'d> Duel<'d> {
             let counted = counts.get(&*rule.name).copied();
             let most = held + unclear + self.reports(rule);
             let may_be = held.saturating_sub(unclear)..=most;
-            let counts = (all || rule.effects.count) && !answers(rule);
+            let is_compared = (all || rule.effects.count) && !meets_answers(rule);
             // A rule without counter may be one that no packet can match.
-            if counts && !may_be.contains(&counted.unwrap_or(0)) {
+            if is_compared && !may_be.contains(&counted.unwrap_or(0)) {
                 let text = format!(
                     "rule `{}` counted {counted:?} packets and held for {held}; {unclear} were not compared",
                     rule.name
@@ -186,56 +200,44 @@ impl<'d> Duel<'d> {
         u64::try_from(TIMES * self.net.interfaces.len()).unwrap_or(u64::MAX)
     }
 
-    /// What was seen, by the packet's number.
-    fn sort<'c>(attempts: &[Attempt], caught: &'c [Catch]) -> HashMap<u16, Seen<'c>> {
-        let mut seen: HashMap<u16, Seen<'c>> = HashMap::new();
-        let connections = attempts.iter().filter(|a| a.shot.proto == TCP);
-        let ends = connections.map(|a| ((a.shot.source, a.shot.dest), a.shot.number));
-        let ends: HashMap<_, u16> = ends.collect();
-        for catch in caught {
-            match tag(catch) {
-                Tag::Packet(number) => seen.entry(number).or_default().passed.push(catch),
-                answer @ Tag::Answer(number, _) => {
-                    seen.entry(number).or_default().answers.push(answer);
-                }
-                reset @ Tag::Reset(from, to) => {
-                    if let Some(number) = ends.get(&(to, from)) {
-                        seen.entry(*number).or_default().answers.push(reset);
-                    }
-                }
-                Tag::Noise => {}
-            }
-        }
-        seen
-    }
-
+    /// Compares what became of a packet with what the interpreter says, or finds that it is not clear.
     fn compare(&mut self, attempt: &Attempt, seen: &Seen<'_>) -> Result<(), Mismatch> {
         let shot = &attempt.shot;
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let net = self.net;
-        let known = self
-            .oracle
-            .follow((attempt, port), &self.table, |judged, fate| {
-                fits(net, attempt, (judged, fate), seen)
-            });
+        let fits = |judged: &Judged, fate: &Fate| fits(net, attempt, (judged, fate), seen);
+        let known = self.oracle.follow((attempt, port), &self.table, fits);
         let judged = self.oracle.judge(attempt, &self.table, port);
+        let timely = match &mut self.ahead {
+            Some(ahead) => {
+                ahead.follow((attempt, port), &self.table, fits)
+                    && ahead.judge(attempt, &self.table, port).decision == judged.decision
+            }
+            None => true,
+        };
         for rule in &judged.decision.held {
             *self.held.entry(*rule).or_default() += 1;
         }
         let table = &self.table;
         let translated = |of: &Part| of.expected != *shot || self.oracle.detours;
         let clear = match &attempt.part {
+            _ if self.strays(attempt, &judged) => false,
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
+                if judged.decision.outcome != Outcome::Allow {
+                    // Fragments of its flow are tracked, and Netfilter's reset ends that.
+                    self.table.doubt(of.flow);
+                }
                 return Ok(());
             }
             Some(of) => table.get(of.flow).is_some(),
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        if !clear || !known || self.takes_unknown_turn(&judged) {
-            // A packet sent with it has put its flow in doubt, or opened one that it looks like.
+        if !clear || !timely || !known || self.takes_unknown_turn(&judged) {
+            // A packet sent with it has put its flow in doubt, or opened one that it looks like, or it came when a
+            // token may have, or it cannot be told which target it got.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
             if let Fate::Passed(exit, expected) = &fate {
@@ -266,26 +268,45 @@ impl<'d> Duel<'d> {
             {
                 Ok(())
             }
-            (Fate::Gone | Fate::Refused(_), []) => answers(shot, &fate, &seen.answers),
+            (Fate::Gone | Fate::Refused(_), []) => {
+                answer::compare((self.net, self.backend), attempt, &fate, &seen.answers)
+            }
             (Fate::Gone | Fate::Refused(_), _) => {
                 Err((Difference::FalseAllow, "it passed".to_owned()))
             }
+            // The kernel waits for the rest of it.
+            (Fate::Passed(Exit::Here, _), []) if judged.lacks() => Ok(()),
             (Fate::Passed(..), []) => Err((Difference::FalseDeny, "it did not pass".to_owned())),
-            (Fate::Passed(exit, expected), [catch]) => form(
-                self.net,
-                (attempt, expected),
-                *exit,
-                judged.decision.mark,
-                catch,
-            ),
+            (Fate::Passed(exit, expected), [passed]) => {
+                form(self.net, (attempt, expected), *exit, &judged, passed)
+                    .and_then(|()| answer::none_to(*exit, judged.decision.steered, &seen.answers))
+            }
             (Fate::Passed(..), _) => Err((Difference::Form, "it passed twice".to_owned())),
         };
         if let Err((difference, what)) = found {
             return Err(complain(difference, what));
         }
+        if let Fate::Passed(Exit::Left(_), expected) = &fate
+            && judged.opened
+            && self.table.goes_so(expected)
+        {
+            let what = "it took the place of another flow".to_owned();
+            return Err(complain(Difference::Form, what));
+        }
+        self.handed.add(attempt, &judged.decision, &fate);
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
+    }
+
+    /// Whether its pieces part: with eBPF those behind the first have no marks of steer's, and so go where their own
+    /// destination leads.
+    fn strays(&self, attempt: &Attempt, judged: &Judged) -> bool {
+        let marked = matches!(
+            judged.decision.steered,
+            Some(Steered::Proxy(_) | Steered::Route { .. })
+        );
+        self.backend == Backend::Ebpf && attempt.shot.cut.is_some() && marked
     }
 
     /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
@@ -308,21 +329,27 @@ impl<'d> Duel<'d> {
     fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
         let own = matches!(attempt.way, Way::Out(..));
-        let meets_guard = own && self.backend == Backend::Ebpf && !ir.guard.is_empty();
-        is_stateless(ir) || judged.decision.notrack || meets_guard
+        let ebpf = self.backend == Backend::Ebpf;
+        let meets_guard = ebpf && own && !ir.guard.is_empty();
+        // What an end says to itself has no direction.
+        let steered = self.oracle.steered(attempt, &judged.decision);
+        let returned = ebpf && steered == attempt.shot.source;
+        is_stateless(ir) || judged.decision.notrack || meets_guard || returned
     }
 
     /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
     /// about which nothing was; and with eBPF packets without flow take turns, too.
     fn takes_unknown_turn(&self, judged: &Judged) -> bool {
         let ir = self.oracle.ir;
-        let rule = judged.decision.steered_by.and_then(|id| id.of(ir));
-        let nat = match rule.and_then(|rule| rule.verdict.as_ref()) {
-            Some(Verdict::Dnat(nat)) if judged.opened => nat,
-            _ => return false,
-        };
+        let by = [judged.decision.steered_by, judged.decision.sourced_by];
+        let rules = by.into_iter().flatten().filter_map(|id| id.of(ir));
+        let mut verdicts = rules.filter_map(|rule| rule.verdict.as_ref());
+        let takes_turns = verdicts.any(|verdict| match verdict {
+            Verdict::Dnat(nat) | Verdict::Snat(nat) => nat.balance == Some(Balance::RoundRobin),
+            _ => false,
+        });
         let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
-        !known && nat.balance == Some(Balance::RoundRobin)
+        judged.opened && takes_turns && !known
     }
 
     /// Counts it, and keeps what may explain what comes later.
@@ -330,6 +357,7 @@ impl<'d> Duel<'d> {
         let shot = &attempt.shot;
         let totals = &mut self.totals;
         totals.packets += 1;
+        totals.pieces += u64::from(shot.cut.is_some());
         match fate {
             Fate::Passed(_, expected) => {
                 totals.passed += 1;
@@ -362,6 +390,11 @@ impl<'d> Duel<'d> {
             if let Some(part) = &attempt.part {
                 // What becomes of the rest depends on what was refused.
                 self.table.doubt(part.flow);
+            } else if self.backend == Backend::Ebpf {
+                // It was steered before it was refused, and may have taken a place as it was then.
+                let steered = self.oracle.steered(attempt, &judged.decision);
+                let inner = shot.between(shot.source, steered);
+                self.table.confuse(inner.pair());
             }
             // Some backends remember what was rejected for a while, and let nobody else leave so.
             self.table.avoid(shot.pair());
@@ -437,8 +470,12 @@ impl<'d> Duel<'d> {
             .map(|e| format!("{:?} {:?}\n    {:?} {:?}", e.way, e.shot, e.by, e.fate))
             .collect();
         let passed = seen.passed.iter().map(|c| {
-            let read = parse(&Frame::whole(Link::Raw, &c.packet));
-            format!("{:?} mark {:#x} {:02x?} {read:?}", c.by, c.mark, c.packet)
+            let Catch { by, mark, packet } = &c.caught;
+            let read = parse(&Frame::whole(Link::Raw, packet));
+            format!(
+                "{by:?} mark {mark:#x} {packet:02x?} {:?} {read:?}",
+                c.places
+            )
         });
         format!(
             "{what}\n  sent {attempt:?}\n  interpreter {:?}\n  expected {fate:?}\n  seen {:?} {:?}\n  before\n    {}",
@@ -455,97 +492,16 @@ fn fits(net: &Net, sent: &Attempt, (judged, fate): (&Judged, &Fate), seen: &Seen
     match (fate, seen.passed.as_slice()) {
         (Fate::Gone, []) => seen.answers.is_empty(),
         (Fate::Refused(_), []) => true,
-        (Fate::Passed(exit, expected), [catch]) => {
-            form(net, (sent, expected), *exit, judged.decision.mark, catch).is_ok()
+        (Fate::Passed(Exit::Here, _), []) => judged.lacks(),
+        (Fate::Passed(exit, expected), [passed]) => {
+            form(net, (sent, expected), *exit, judged, passed).is_ok()
         }
         _ => false,
     }
 }
 
-/// Compares the answers to a packet that did not pass.
-fn answers(shot: &Shot, fate: &Fate, seen: &[Tag]) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Answer, what.to_owned()));
-    match (fate, seen) {
-        (Fate::Refused(_), []) if !is_answered(shot) => Ok(()),
-        (Fate::Refused(_), []) => wrong("it was not answered"),
-        (Fate::Refused(Refusal::Reset), [Tag::Reset(..)]) | (Fate::Gone, []) => Ok(()),
-        (Fate::Refused(wanted), [Tag::Answer(_, got)]) if wanted == got => Ok(()),
-        (Fate::Gone, _) => wrong("it was answered"),
-        _ => wrong("it was answered in another way"),
-    }
-}
-
-/// Compares a packet that passed with what it should be.
-fn form(
-    net: &Net,
-    (sent, expected): (&Attempt, &Shot),
-    exit: Exit,
-    mark: u32,
-    seen: &Catch,
-) -> Result<(), (Difference, String)> {
-    let wrong = |what: &str| Err((Difference::Form, what.to_owned()));
-    let by = seen.by.as_deref();
-    let wanted = match exit {
-        Exit::Here => None,
-        Exit::Left(at) => net.interfaces.get(at).map(|i| &*i.name),
-    };
-    if by != wanted {
-        return wrong("it passed elsewhere");
-    }
-    let mut expected = expected.clone();
-    if exit != Exit::Here && matches!(sent.way, Way::In(_)) {
-        expected.ttl = expected.ttl.saturating_sub(1);
-    }
-    let same = if expected.is_v6() && exit == Exit::Here {
-        // Sockets are told neither the flow label nor extension headers.
-        let told = |bytes: &[u8]| {
-            let service = bytes
-                .first_chunk()
-                .map(|[first, second]| [*first, *second & 0xf0]);
-            (service, bytes.get(7..40).map(<[u8]>::to_vec))
-        };
-        told(&expected.bytes()) == told(&seen.packet)
-            && seen.packet.get(40..) == Some(&expected.transport())
-    } else {
-        seen.packet == expected.bytes()
-    };
-    if !same {
-        return wrong("it is another packet");
-    }
-    if seen.mark != mark {
-        return wrong("it has another mark");
-    }
-    Ok(())
-}
-
-/// The port, or identifier, of a packet's source as it was seen.
-fn outer_port(shot: &Shot, seen: &Catch) -> Option<u16> {
-    let headless = shot.is_v6() && seen.by.is_none();
-    let header = if headless { 40 } else { shot.header() };
-    let at = match shot.is_icmp() {
-        true if shot.quote.is_none() => header + 4,
-        false if has_ports(shot.proto) => header,
-        _ => return None,
-    };
-    let two = seen.packet.get(at..)?.first_chunk()?;
-    Some(u16::from_be_bytes(*two))
-}
-
 /// Milliseconds since the Unix epoch.
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FalseAllow => "false allow",
-            Self::FalseDeny => "false deny",
-            Self::Answer => "other answer",
-            Self::Form => "other packet",
-            Self::Count => "other count",
-            Self::Refused => "refused",
-        })
-    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use polc_bundle::Bundle;
 use polc_compiler::ir::{Ir, Proxy};
-use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec};
+use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec, Taken};
 use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
 use tempfile::TempDir;
 
@@ -73,18 +73,27 @@ impl Machine {
 
     /// Sends packets and sees what becomes of them.
     pub(crate) fn fire(&mut self, net: &Net, attempts: &[Attempt]) -> Result<Vec<Catch>, Error> {
-        let launch = |attempt: &Attempt| Launch {
-            from: match attempt.way {
-                Way::In(at) => {
-                    let name = net.interfaces.get(at).map(|i| i.name.clone());
-                    Source::Interface(name.unwrap_or_else(|| "none".into()))
-                }
-                Way::Out(uid, gid) => Source::Machine(uid, gid),
-            },
-            packet: attempt.shot.bytes(),
+        let from = |attempt: &Attempt| match attempt.way {
+            Way::In(at) => {
+                let name = net.interfaces.get(at).map(|i| i.name.clone());
+                Source::Interface(name.unwrap_or_else(|| "none".into()))
+            }
+            Way::Out(uid, gid) => Source::Machine(uid, gid),
         };
-        let launches: Vec<Launch> = attempts.iter().map(launch).collect();
+        let launches = attempts.iter().flat_map(|attempt| {
+            let packets = attempt.shot.pieces_as_sent().into_iter();
+            packets.map(move |packet| Launch {
+                from: from(attempt),
+                packet,
+            })
+        });
+        let launches: Vec<Launch> = launches.collect();
         Ok(self.stand.fire(&launches)?)
+    }
+
+    /// What the sockets of proxies have got since this was last asked.
+    pub(crate) fn taken(&mut self) -> Result<Vec<Taken>, Error> {
+        Ok(self.stand.taken()?)
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::net::IpAddr;
 
-use polc_compiler::field::{GID, META_PKTTYPE, UID};
+use polc_compiler::field::{GID, META_MARK, META_PKTTYPE, UID};
 use polc_compiler::inline::live::{Refusal, refusal};
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{
-    Decision, Outcome, Packet, Place, Sourced, State, Steered, judge, judge_related,
+    Decision, Outcome, Packet, Place, Sourced, State, Steered, judge, judge_behind_guard,
+    judge_guard, judge_related,
 };
 use polc_compiler::ir::{Ir, Stage, Verdict};
 
 use crate::chance::gambles;
 use crate::net::{MAIN, Net};
+use crate::pieces::Guarding;
 use crate::shot::{End, RST, Shot, TCP};
 use crate::table::{Exit, Table, Way};
 use crate::traffic::{Attempt, Kind};
@@ -36,9 +38,30 @@ pub(crate) struct Judged {
     /// Whether a flow begins with the packet.
     pub(crate) opened: bool,
     pub(crate) detour: Place,
+    /// Which pieces of it go on, where guard judges each of them: the first one first.
+    pub(crate) pieces: Option<Vec<bool>>,
+}
+
+impl Judged {
+    /// Whether some pieces of it do not go on.
+    pub(crate) fn lacks(&self) -> bool {
+        self.pieces
+            .as_ref()
+            .is_some_and(|pieces| pieces.contains(&false))
+    }
+}
+
+/// What guard says of the pieces of a packet.
+struct Guarded {
+    /// The decision about the first one that is denied, or about the first one. Its rules are all that held.
+    decision: Decision,
+    pieces: Vec<bool>,
+    /// The mark of the first one.
+    mark: u32,
 }
 
 /// The interpreter, with what it remembers.
+#[derive(Clone)]
 pub(crate) struct Oracle<'o> {
     pub(crate) ir: &'o Ir,
     pub(crate) net: &'o Net,
@@ -49,10 +72,12 @@ pub(crate) struct Oracle<'o> {
     pub(crate) gambles: bool,
     /// Milliseconds since the Unix epoch.
     pub(crate) now: u64,
+    /// Who judges pieces.
+    pub(crate) guarding: Guarding,
 }
 
 impl<'o> Oracle<'o> {
-    pub(crate) fn new(ir: &'o Ir, net: &'o Net, mut state: State) -> Self {
+    pub(crate) fn new(ir: &'o Ir, net: &'o Net, mut state: State, guarding: Guarding) -> Self {
         for interface in &net.interfaces {
             state.add_address(&interface.name, interface.v4.into());
             state.add_address(&interface.name, interface.v6.into());
@@ -67,6 +92,7 @@ impl<'o> Oracle<'o> {
             net,
             state,
             now: 0,
+            guarding,
         }
     }
 
@@ -74,32 +100,87 @@ impl<'o> Oracle<'o> {
     pub(crate) fn judge(&mut self, attempt: &Attempt, table: &Table, port: Option<u16>) -> Judged {
         let mut packet = self.packet(attempt);
         let quoted = Self::quoted(attempt, &packet);
+        let guarded = self.guard(attempt);
+        if let Some(guarded) = &guarded {
+            packet.fields.insert(META_MARK, guarded.mark.into());
+        }
         packet.detour = match &attempt.part {
             Some(of) if of.kind.goes_forth() => {
                 let flow = table.get(of.flow);
                 flow.map_or(packet.egress.clone(), |flow| flow.detour.clone())
             }
             Some(of) => self.towards(attempt.way, of.expected.dest.addr, MAIN),
-            None => self.detour(attempt, &packet),
+            None => self.detour(attempt, &packet, guarded.is_some()),
+        };
+        let guarded = match guarded {
+            Some(guarded) if !guarded.pieces.contains(&true) => {
+                return Judged {
+                    opened: false,
+                    decision: guarded.decision,
+                    detour: packet.detour,
+                    pieces: Some(guarded.pieces),
+                };
+            }
+            guarded => guarded,
         };
         let before = self.state.flow_count();
         self.state
             .choose_port(Some(port.unwrap_or(attempt.shot.source.port)));
-        let decision = match quoted {
-            Some(quoted) => judge_related(self.ir, &packet, &quoted, &mut self.state, self.now),
-            None => judge(self.ir, &packet, &mut self.state, self.now),
+        let (ir, state, now) = (self.ir, &mut self.state, self.now);
+        let mut decision = match (quoted, &guarded) {
+            (Some(quoted), _) => judge_related(ir, &packet, &quoted, state, now),
+            (None, Some(_)) => judge_behind_guard(ir, &packet, state, now),
+            (None, None) => judge(ir, &packet, state, now),
         };
+        let pieces = guarded.map(|guarded| {
+            decision.held.splice(..0, guarded.decision.held);
+            guarded.pieces
+        });
         Judged {
             opened: self.state.flow_count() > before,
             decision,
             detour: packet.detour,
+            pieces,
         }
     }
 
+    /// What guard says of each piece of a packet, in the order in which they are sent; none if it judges the whole.
+    fn guard(&mut self, attempt: &Attempt) -> Option<Guarded> {
+        let cut = attempt.shot.cut.as_ref()?;
+        if self.guarding == Guarding::Whole {
+            return None;
+        }
+        let sent = attempt.shot.pieces_as_sent();
+        let packets = sent.iter().map(|bytes| self.read(attempt, bytes));
+        let packets: Vec<Packet> = packets.collect();
+        let (ir, state, now) = (self.ir, &mut self.state, self.now);
+        let judged = packets
+            .iter()
+            .map(|packet| judge_guard(ir, packet, state, now));
+        let mut judged: Vec<Decision> = judged.collect();
+        if cut.backwards {
+            judged.reverse();
+        }
+        let held = judged.iter().flat_map(|d| d.held.iter().copied()).collect();
+        let admitted: Vec<bool> = judged.iter().map(|d| d.outcome == Outcome::Allow).collect();
+        let mark = judged.first().map_or(0, |first| first.mark);
+        let denied = judged.iter().position(|d| d.outcome != Outcome::Allow);
+        let decision = judged.into_iter().nth(denied.unwrap_or(0))?;
+        Some(Guarded {
+            decision: Decision { held, ..decision },
+            pieces: self.guarding.goes_on(admitted),
+            mark,
+        })
+    }
+
     /// The packet as the language sees it.
-    fn packet(&self, attempt: &Attempt) -> Packet {
+    pub(crate) fn packet(&self, attempt: &Attempt) -> Packet {
+        self.read(attempt, &attempt.shot.bytes())
+    }
+
+    /// As [`Oracle::packet`], of what is sent of it.
+    fn read(&self, attempt: &Attempt, bytes: &[u8]) -> Packet {
         let shot = &attempt.shot;
-        let bytes = shot.bytes();
         let (ingress, link) = match attempt.way {
             Way::In(at) => (self.net.iface(at), Link::Ethernet),
             Way::Out(..) => (Place::Host, Link::Raw),
@@ -112,10 +193,10 @@ impl<'o> Oracle<'o> {
             } else {
                 [0x08, 0x00]
             };
-            framed = [&LINK[..], &kind, &bytes].concat();
+            framed = [&LINK[..], &kind, bytes].concat();
             &framed
         } else {
-            &bytes
+            bytes
         };
         let mut packet = match parse(&Frame::whole(link, whole)) {
             Ok(parsed) => parsed.packet(ingress, egress),
@@ -161,14 +242,18 @@ impl<'o> Oracle<'o> {
     }
 
     /// Where steer sends a packet of no flow.
-    fn detour(&self, attempt: &Attempt, packet: &Packet) -> Place {
+    pub(crate) fn detour(&self, attempt: &Attempt, packet: &Packet, guarded: bool) -> Place {
         if !self.detours {
             return packet.egress.clone();
         }
         let mut before = self.state.without_flows();
-        let steered = judge(self.ir, packet, &mut before, self.now).steered;
+        let decision = if guarded {
+            judge_behind_guard(self.ir, packet, &mut before, self.now)
+        } else {
+            judge(self.ir, packet, &mut before, self.now)
+        };
         let addr = attempt.shot.dest.addr;
-        match steered {
+        match decision.steered {
             Some(Steered::Dnat { addr, .. }) => self.towards(attempt.way, addr, MAIN),
             Some(Steered::Route { table }) => self.towards(attempt.way, addr, table),
             _ => packet.egress.clone(),

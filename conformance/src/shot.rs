@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use polc_compiler::field::{DPORT, ICMP as ICMP4, ICMPV6 as ICMP6};
 
+use crate::pieces::Cut;
+
 pub(crate) const ICMP: u8 = 1;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
@@ -18,13 +20,13 @@ pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
 /// What TCP packets acknowledge: nothing that a packet's number could be mistaken for.
-const ACKNOWLEDGED: u32 = 0x4000_0001;
+pub(crate) const ACKNOWLEDGED: u32 = 0x4000_0001;
 
 /// The chunk of SCTP that either end may send first.
 const HEARTBEAT: u8 = 4;
 
 /// The extension header of destination options.
-const OPTIONS: u8 = 60;
+pub(crate) const OPTIONS: u8 = 60;
 
 /// The first bit of the number of a packet that another one quotes: the quoting one's number follows.
 pub(crate) const QUOTED: u16 = 0x8000;
@@ -64,6 +66,8 @@ pub(crate) struct Shot {
     pub(crate) payload: usize,
     /// What an error is about, and how many bytes of it behind its headers of IP it has.
     pub(crate) quote: Option<(Box<Shot>, usize)>,
+    /// How it comes in pieces, if it does.
+    pub(crate) cut: Option<Cut>,
 }
 
 /// The protocol of ICMP of an address's family.
@@ -99,7 +103,7 @@ impl Shot {
         }
     }
 
-    /// The packet, from the header of IP on.
+    /// The packet, from the header of IP on. It is whole.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let transport = self.transport();
         match (self.source.addr, self.dest.addr) {
@@ -108,8 +112,9 @@ impl Shot {
                 let size = 20 + 4 * usize::from(self.options);
                 out.extend(length(size + transport.len()));
                 out.extend(self.number.to_be_bytes());
-                // It may not be taken apart.
-                out.extend([0x40, 0, self.ttl, self.proto, 0, 0]);
+                // It may not be taken apart, unless it is.
+                let alone = if self.cut.is_none() { 0x40 } else { 0 };
+                out.extend([alone, 0, self.ttl, self.proto, 0, 0]);
                 out.extend(source.octets());
                 out.extend(dest.octets());
                 // Options that do nothing.
@@ -195,7 +200,7 @@ impl Shot {
     }
 
     /// The header of its protocol, without checksum.
-    fn head(&self) -> Vec<u8> {
+    pub(crate) fn head(&self) -> Vec<u8> {
         let [from, to] = [self.source.port, self.dest.port].map(u16::to_be_bytes);
         let ports = [from[0], from[1], to[0], to[1]];
         let mut out = Vec::with_capacity(64);
@@ -252,25 +257,26 @@ impl Shot {
     }
 }
 
-fn octets(addr: IpAddr) -> Vec<u8> {
+/// The bytes of an address.
+pub(crate) fn octets(addr: IpAddr) -> Vec<u8> {
     match addr {
         IpAddr::V4(addr) => addr.octets().to_vec(),
         IpAddr::V6(addr) => addr.octets().to_vec(),
     }
 }
 
-fn length(bytes: usize) -> [u8; 2] {
+pub(crate) fn length(bytes: usize) -> [u8; 2] {
     u16::try_from(bytes).unwrap_or(u16::MAX).to_be_bytes()
 }
 
-fn put(out: &mut [u8], at: usize, value: u16) {
+pub(crate) fn put(out: &mut [u8], at: usize, value: u16) {
     if let Some(place) = out.get_mut(at..at + 2) {
         place.copy_from_slice(&value.to_be_bytes());
     }
 }
 
 /// The sum of numbers of 16 bits, as checksums have it (RFC 1071).
-fn sum(bytes: &[u8], start: u64) -> u16 {
+pub(crate) fn sum(bytes: &[u8], start: u64) -> u16 {
     let words = bytes.chunks(2).map(|word| match word {
         [high, low] => u64::from(u16::from_be_bytes([*high, *low])),
         [high] => u64::from(*high) << 8,
@@ -292,11 +298,11 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use polc_compiler::interpret::frame::{Frame, Link, parse};
 
-    fn shot(proto: u8, v6: bool) -> Shot {
+    pub(crate) fn shot(proto: u8, v6: bool) -> Shot {
         let end = |v4: &str, six: &str, port| End {
             addr: if v6 { six } else { v4 }.parse().unwrap(),
             port,
@@ -315,6 +321,7 @@ mod tests {
             unsummed: false,
             payload: 31,
             quote: None,
+            cut: None,
         }
     }
 

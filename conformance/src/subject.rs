@@ -11,6 +11,7 @@ use polc_compiler::{Compilation, Files, compile};
 use crate::backend::Backend;
 use crate::chance::is_blind;
 use crate::fault::Fault;
+use crate::pace::Pace;
 use crate::predict::is_flowless;
 
 /// The numbers that users and groups get which a policy names.
@@ -45,7 +46,7 @@ pub enum Unplayable {
 }
 
 /// More live flows than packets open.
-const MANY_FLOWS: u32 = 1_000_000;
+const MANY_FLOWS: u32 = 60_000;
 
 /// More bytes than packets have together.
 const MANY_BYTES: u64 = 1 << 30;
@@ -112,31 +113,41 @@ impl Subject {
         })
     }
 
-    /// Whether a target does something else than the policy says, as it warns: it counts by family.
-    pub(crate) fn is_approximated(&self, backend: Backend, options: &Options) -> bool {
-        let target = target::find(backend.target());
-        target.is_some_and(|target| !target.remarks(&self.ir, options).is_empty())
+    /// The policy as it is for a trial at a pace.
+    pub(crate) fn at_pace(&self, pace: Pace) -> Ir {
+        let mut ir = self.ir.clone();
+        if let Some(original) = &self.compilation.ir {
+            pace.set(&mut ir, original);
+        }
+        ir
     }
 
-    /// What a target makes of it; none if it cannot express it. The error says what went wrong otherwise.
+    /// What a target makes of its normal form; none if it cannot express it. The error says what went wrong
+    /// otherwise.
     pub(crate) fn bundle(
         &self,
+        ir: &Ir,
         backend: Backend,
         options: &Options,
     ) -> Result<Option<Bundle>, String> {
         let Some(target) = target::find(backend.target()) else {
             return Ok(None);
         };
-        let planted = self.fault.and_then(|fault| fault.plant(&self.ir));
-        let ir = planted.as_ref().unwrap_or(&self.ir);
+        let planted = self.fault.and_then(|fault| fault.plant(ir));
         let sources = &self.compilation.sources;
-        let emitted = target.emit(ir, sources, options);
+        let emitted = target.emit(planted.as_ref().unwrap_or(ir), sources, options);
         let Some(fault) = self.fault.filter(|_| emitted.is_err()) else {
             return emitted.map(Some).or_else(inexpressible);
         };
-        let right = target.emit(&self.ir, sources, options);
+        let right = target.emit(ir, sources, options);
         Ok(right.ok().and_then(|right| fault.patch(&right)))
     }
+}
+
+/// Whether a target does something else than a policy says, as it warns: it counts by family.
+pub(crate) fn is_approximated(ir: &Ir, backend: Backend, options: &Options) -> bool {
+    let target = target::find(backend.target());
+    target.is_some_and(|target| !target.remarks(ir, options).is_empty())
 }
 
 /// A target that cannot express a policy says so; without that, an error is one too many.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use polc_compiler::interpret::Place;
 
-use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP};
+use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP, has_ports};
 
 /// How long a flow may be idle, in milliseconds: kernels and programs forget some that were so for half a minute,
 /// and packets of a salvo are sent some time after it is made up.
@@ -89,6 +89,7 @@ impl Flow {
             number,
             flags: if self.asked { SYN } else { flags },
             mss: None,
+            cut: None,
             ..self.first.clone()
         };
         let expected = shot.between(self.outer.0, self.outer.1);
@@ -111,6 +112,7 @@ impl Flow {
             kind,
             flags: if self.asked { SYN | ACK } else { flags },
             mss: None,
+            cut: None,
             ..self.first.between(self.outer.1, self.outer.0)
         };
         let expected = answer.between(self.first.dest, self.first.source);
@@ -198,6 +200,15 @@ impl Table {
     /// Whether a flow has left so, or two flows might.
     pub(crate) fn has_left(&self, pair: Pair) -> bool {
         self.left.contains(&pair) || !self.is_free(pair)
+    }
+
+    /// Whether packets of a known flow leave so; those without ports may share their look.
+    pub(crate) fn goes_so(&self, shot: &Shot) -> bool {
+        let flow = self
+            .owners
+            .get(&told(shot.pair()))
+            .and_then(|id| self.get(*id));
+        has_ports(shot.proto) && flow.is_some_and(|flow| flow.outer == (shot.source, shot.dest))
     }
 
     /// Whether a packet's source has become this one before.

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use polc_compiler::inline::live::Refusal;
-use polc_runtime_loader::lab::Catch;
 
-use crate::shot::{End, GRE, ICMP, ICMPV6, QUOTED, RST, SCTP, TCP, UDP};
+use crate::pieces::{FRAGMENT, Sighting};
+use crate::shot::{End, GRE, ICMP, ICMPV6, OPTIONS, QUOTED, RST, SCTP, TCP, UDP};
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +21,39 @@ pub(crate) enum Tag {
 }
 
 /// A packet's header of IP, as far as it matters here.
-struct Header<'p> {
+pub(crate) struct Header<'p> {
     number: u16,
-    proto: u8,
-    source: IpAddr,
-    dest: IpAddr,
-    rest: &'p [u8],
+    pub(crate) proto: u8,
+    pub(crate) source: IpAddr,
+    pub(crate) dest: IpAddr,
+    /// What is behind it.
+    pub(crate) rest: &'p [u8],
+}
+
+#[cfg(test)]
+impl<'p> Header<'p> {
+    /// One that nobody has sent.
+    pub(crate) fn of((source, dest): (IpAddr, IpAddr), proto: u8, rest: &'p [u8]) -> Self {
+        Self {
+            number: 0,
+            proto,
+            source,
+            dest,
+            rest,
+        }
+    }
 }
 
 /// Which packet it is.
-pub(crate) fn tag(caught: &Catch) -> Tag {
+pub(crate) fn tag(seen: &Sighting) -> Tag {
+    let caught = &seen.caught;
+    if !seen.is_whole() {
+        // Nothing but the header of IP is known to be there.
+        return match caught.packet.first().map(|byte| byte >> 4) {
+            Some(4) => packet(word(&caught.packet, 4)),
+            _ => packet(word(&caught.packet, 2)),
+        };
+    }
     let Some(header) = header(&caught.packet) else {
         return Tag::Noise;
     };
@@ -108,7 +131,8 @@ fn word(bytes: &[u8], at: usize) -> u16 {
     two.map_or(0, |two| u16::from_be_bytes(*two))
 }
 
-fn header(packet: &[u8]) -> Option<Header<'_>> {
+/// Reads it.
+pub(crate) fn header(packet: &[u8]) -> Option<Header<'_>> {
     match packet.first()? >> 4 {
         4 => {
             let size = usize::from(packet.first()? & 15) * 4;
@@ -130,8 +154,8 @@ fn header(packet: &[u8]) -> Option<Header<'_>> {
                 Some(Ipv6Addr::from(octets).into())
             };
             let (mut proto, mut rest) = (*packet.get(6)?, packet.get(40..)?);
-            // The one extension header that packets here have.
-            if proto == 60 {
+            // The extension headers that packets here have: options, and that of fragments, if this is the first one.
+            while proto == OPTIONS || proto == FRAGMENT && word(rest, 2) & !7 == 0 {
                 proto = *rest.first()?;
                 rest = rest.get(8..)?;
             }

@@ -11,6 +11,8 @@ pub struct Totals {
     pub refusals: u64,
     /// Packets.
     pub packets: u64,
+    /// Those that came in pieces.
+    pub pieces: u64,
     /// Those that passed.
     pub passed: u64,
     /// Those that were dropped.
@@ -27,6 +29,8 @@ pub struct Totals {
     pub unclear: u64,
     /// Packets that got another address or port.
     pub translated: u64,
+    /// Packets that were compared while time passed, or that met limits of live flows.
+    pub paced: u64,
 }
 
 impl AddAssign for Totals {
@@ -34,6 +38,7 @@ impl AddAssign for Totals {
         self.policies += other.policies;
         self.refusals += other.refusals;
         self.packets += other.packets;
+        self.pieces += other.pieces;
         self.passed += other.passed;
         self.dropped += other.dropped;
         self.refused += other.refused;
@@ -42,5 +47,6 @@ impl AddAssign for Totals {
         self.errors += other.errors;
         self.unclear += other.unclear;
         self.translated += other.translated;
+        self.paced += other.paced;
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use fastrand::Rng;
 
 use crate::net::Net;
+use crate::pieces::Cutter;
 use crate::shot::{
     ACK, ESP, End, FIN, GRE, Pair, QUOTED, RST, SCTP, SYN, Shot, TCP, UDP, has_ports, icmp_of,
 };
@@ -57,11 +58,13 @@ impl Kind {
 /// Makes up packets.
 pub(crate) struct Maker<'m> {
     pub(crate) net: &'m Net,
+    /// Takes some of them apart, if any come in pieces.
+    pub(crate) cutter: Option<Cutter>,
 }
 
 impl Maker<'_> {
     /// Packets to be sent one after the other. No two are of one flow.
-    pub(crate) fn salvo(&self, rng: &mut Rng, table: &Table, count: u16) -> Vec<Attempt> {
+    pub(crate) fn salvo(&mut self, rng: &mut Rng, table: &Table, count: u16) -> Vec<Attempt> {
         let mut attempts = Vec::new();
         let mut pairs: HashSet<Pair> = HashSet::new();
         let mut flows: HashSet<u64> = HashSet::new();
@@ -77,7 +80,12 @@ impl Maker<'_> {
                 let attempt = self.fresh(rng, number);
                 attempt.filter(|a| table.is_free(a.shot.pair()) && is_new(&mut pairs, &a.shot))
             };
-            attempts.extend(attempt);
+            attempts.extend(attempt.map(|mut attempt| {
+                if let Some(cutter) = &mut self.cutter {
+                    cutter.cut(rng, &mut attempt);
+                }
+                attempt
+            }));
         }
         attempts
     }
@@ -93,7 +101,7 @@ impl Maker<'_> {
     }
 
     /// A packet of no flow.
-    fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
+    pub(crate) fn fresh(&self, rng: &mut Rng, number: u16) -> Option<Attempt> {
         let either = rng.bool();
         let v6 = self.net.only.unwrap_or(either);
         let arrives = rng.u8(..) < 176;
@@ -126,6 +134,7 @@ impl Maker<'_> {
             unsummed: rng.u8(..) < 40,
             payload: *rng.choice(&[16, 17, 24, 30, 31, 64, 80, 81, 100, 200])?,
             quote: None,
+            cut: None,
         };
         self.transport(rng, &mut shot);
         if let Some(length) = values.length(rng) {
@@ -168,7 +177,9 @@ impl Maker<'_> {
             self.message(rng, shot);
         } else if has_ports(shot.proto) {
             shot.dest.port = port(rng);
-            shot.source.port = if rng.u8(..) < 60 {
+            // The machine resets what arrives at a port of its own where nobody listens, as answers would.
+            let listens = shot.proto == TCP && self.net.is_own(shot.source.addr);
+            shot.source.port = if listens || rng.u8(..) < 60 {
                 port(rng)
             } else {
                 rng.u16(1024..)
@@ -295,6 +306,7 @@ impl Maker<'_> {
             ttl: 64,
             service: 0,
             quote: Some((Box::new(quoted), size)),
+            cut: None,
         };
         let expected = Shot {
             source: none(expected_source),

@@ -1,17 +1,18 @@
 //! One policy on all backends.
 
-use std::collections::BTreeMap;
-
 use fastrand::Rng;
+use polc_compiler::ir::Ir;
 use polc_compiler::target::Options;
 use polc_generator::{Shape, valid_policy};
 
 use crate::Error;
 use crate::backend::Backend;
-use crate::duel::{Difference, Duel, Mismatch};
+use crate::difference::{Difference, Mismatch};
+use crate::duel::Duel;
 use crate::minimise;
 use crate::net::Net;
-use crate::subject::{Subject, counts_own_answers};
+use crate::pace::Pace;
+use crate::subject::{Subject, counts_own_answers, is_approximated};
 use crate::totals::Totals;
 
 /// What a trial came to.
@@ -31,79 +32,135 @@ pub fn draw(seed: u64, shape: &Shape) -> Option<Subject> {
     Subject::new(&draw.text)
 }
 
-/// Tries a policy with so many packets on each of the backends.
+/// Tries a policy with so many packets on each of the backends; for some seeds, also with limits of live flows that
+/// are met, or while time passes.
 pub fn trial(
     subject: &Subject,
     backends: &[Backend],
     (seed, packets): (u64, u64),
 ) -> Result<Vec<Tried>, Error> {
-    let mut rng = Rng::with_seed(seed);
-    let mut net = Net::around(&subject.ir, &mut rng);
-    if counts_own_answers(&subject.ir) {
-        net.senders.clear();
-    }
-    let up: Vec<bool> = subject.ir.proxies.iter().map(|_| rng.bool()).collect();
-    let options = Options {
-        flows: 65_536,
-        // Where rules count, less of a policy is put together. Shapes go by the last two bits.
-        count_all: seed & 4 == 0,
-        ..Options::default()
-    };
-    let mut bundles = BTreeMap::new();
+    let scene = Scene::new(subject, seed);
     let mut tried = Vec::new();
-    let traffic = rng.u64(..);
     for backend in backends {
-        let bundle = bundles
-            .entry(backend.target())
-            .or_insert_with(|| subject.bundle(*backend, &options));
-        let mut totals = Totals::default();
-        let bundle = match bundle {
+        let still = |duel: &mut Duel<'_>, rng: &mut Rng| match duel.run(rng, packets)? {
+            None => duel.count(scene.options.count_all),
+            found => Ok(found),
+        };
+        tried.push(scene.play(&subject.ir, *backend, still)?);
+    }
+    if let Some(pace) = Pace::of(&subject.ir, seed) {
+        scene.play_at(pace, &mut tried)?;
+    }
+    Ok(tried)
+}
+
+/// What trials of a policy have in common.
+struct Scene<'s> {
+    subject: &'s Subject,
+    net: Net,
+    /// Which proxies listen.
+    up: Vec<bool>,
+    options: Options,
+    /// The seed of the packets.
+    traffic: u64,
+}
+
+impl<'s> Scene<'s> {
+    fn new(subject: &'s Subject, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        Self {
+            subject,
+            net: Net::around(&subject.ir, &mut rng),
+            up: subject.ir.proxies.iter().map(|_| rng.bool()).collect(),
+            options: Options {
+                flows: 65_536,
+                // Where rules count, less of a policy is put together. Shapes go by the last two bits.
+                count_all: seed & 4 == 0,
+                ..Options::default()
+            },
+            traffic: rng.u64(..),
+        }
+    }
+
+    /// Puts a form of the policy in force and compares.
+    fn play(
+        &self,
+        ir: &Ir,
+        backend: Backend,
+        compare: impl FnOnce(&mut Duel<'_>, &mut Rng) -> Result<Option<Mismatch>, Error>,
+    ) -> Result<Tried, Error> {
+        let mut tried = Tried {
+            backend,
+            totals: Totals::default(),
+            mismatch: None,
+        };
+        let refused = |text| Mismatch {
+            difference: Difference::Refused,
+            text,
+        };
+        let bundle = match self.subject.bundle(ir, backend, &self.options) {
             Ok(Some(bundle)) => bundle,
             otherwise => {
-                totals.refusals = 1;
-                tried.push(Tried {
-                    backend: *backend,
-                    totals,
-                    mismatch: otherwise.as_ref().err().map(|problem| Mismatch {
-                        difference: Difference::Refused,
-                        text: problem.clone(),
-                    }),
-                });
-                continue;
+                tried.totals.refusals = 1;
+                tried.mismatch = otherwise.err().map(refused);
+                return Ok(tried);
             }
         };
-        totals.policies = 1;
-        let mut rng = Rng::with_seed(traffic);
-        // What a target counts for each family is compared for one.
-        let v6 = rng.bool();
-        net.only = subject.is_approximated(*backend, &options).then_some(v6);
-        let duel = Duel::new((&subject.ir, &net), bundle, *backend, (&up, &options));
-        let mismatch = match duel {
+        tried.totals.policies = 1;
+        let mut rng = Rng::with_seed(self.traffic);
+        let net = self.net_on(backend, ir, rng.bool());
+        match Duel::new((ir, &net), &bundle, backend, (&self.up, &self.options)) {
             Ok(mut duel) => {
-                let mut mismatch = duel.run(&mut rng, packets)?;
-                if mismatch.is_none() {
-                    mismatch = duel.count(options.count_all)?;
-                }
-                totals += duel.totals;
-                mismatch
+                tried.mismatch = compare(&mut duel, &mut rng)?;
+                tried.totals += duel.totals;
             }
             Err(Error::Apply {
                 refused: true,
                 problem,
                 ..
-            }) => Some(Mismatch {
-                difference: Difference::Refused,
-                text: problem,
-            }),
+            }) => tried.mismatch = Some(refused(problem)),
             Err(error) => return Err(error),
-        };
-        tried.push(Tried {
-            backend: *backend,
-            totals,
-            mismatch,
-        });
+        }
+        Ok(tried)
     }
-    Ok(tried)
+
+    /// What is around the machine as far as a backend is compared.
+    fn net_on(&self, backend: Backend, ir: &Ir, v6: bool) -> Net {
+        let mut net = self.net.clone();
+        if backend == Backend::Ebpf && counts_own_answers(ir) {
+            net.senders.clear();
+        }
+        // What a target counts for each family is compared for one.
+        net.only = is_approximated(ir, backend, &self.options).then_some(v6);
+        net
+    }
+
+    /// Tries the policy at a pace, on all backends at once where it has been tried without a mismatch: most of the time
+    /// they wait.
+    fn play_at(&self, pace: Pace, tried: &mut [Tried]) -> Result<(), Error> {
+        let ir = &self.subject.at_pace(pace);
+        let alike = tried.iter_mut().filter(|tried| tried.mismatch.is_none());
+        std::thread::scope(|scope| {
+            let start = |tried: &Tried| {
+                let backend = tried.backend;
+                let run = move |duel: &mut Duel<'_>, rng: &mut Rng| pace.run(duel, rng);
+                scope.spawn(move || self.play(ir, backend, run))
+            };
+            let threads: Vec<_> = alike.map(|tried| (start(tried), tried)).collect();
+            threads.into_iter().try_for_each(|(thread, tried)| {
+                let paced = thread.join();
+                let paced = paced.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                // It is the same policy.
+                tried.totals += Totals {
+                    policies: 0,
+                    refusals: 0,
+                    ..paced.totals
+                };
+                tried.mismatch = paced.mismatch;
+                Ok(())
+            })
+        })
+    }
 }
 
 /// Makes a policy on which a backend and the interpreter differ as small as that is still so. At most so many

@@ -7,9 +7,9 @@ use polc_runtime_loader::lab::{Client, EchoServer, Outcome, Topology};
 use crate::harness::{Bench, on_targets};
 
 on_targets! {
-    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
-    iptables_legacy: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
-    iptables_nft: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    nftables: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, a_rule_has_one_list_of_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    iptables_legacy: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, a_rule_has_one_list_of_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
+    iptables_nft: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, a_rule_has_one_list_of_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
     ebpf: both_families_reach_the_server_behind, only_and_allow_skips_filter, targets_take_turns, filter_can_ask_for_the_original_destination, flows_of_the_host_are_sent_elsewhere_and_answered, flows_of_the_host_to_itself_are_judged_where_they_leave;
 }
 
@@ -81,6 +81,33 @@ fn targets_take_turns(target: &'static str) {
     bench.apply(&policy("random"));
     let answers: BTreeSet<String> = (0..24).map(|_| ask()).collect();
     assert_eq!(answers.len(), 2, "{answers:?}");
+}
+
+/// By loopback too, where its line stands a second time.
+fn a_rule_has_one_list_of_turns(target: &'static str) {
+    let bench = Bench::bare(Topology::new().expect("a topology")).built_for(target);
+    bench.apply(
+        "steer {
+           dnat tcp/80 from host out lo, wan0 only v4 => 10.0.1.2:8001, 10.0.1.2:8002
+             balance roundrobin and allow
+         }
+         default deny",
+    );
+    let lan = bench.topology.client();
+    let _one = EchoServer::start(&lan.namespace, "one", 8001).expect("a server");
+    let _two = EchoServer::start(&lan.namespace, "two", 8002).expect("a server");
+    let host = Client::new(bench.router());
+    let [server, _] = bench.server();
+    let asked = [lan.router_v4, server, server, lan.router_v4];
+    for (address, name) in asked.into_iter().zip(["one", "two", "one", "two"]) {
+        let outcome = host.tcp(address, 80);
+        assert_eq!(
+            outcome.answered_by(),
+            Some(name),
+            "{address}: {outcome:?}\n{}",
+            bench.ruleset()
+        );
+    }
 }
 
 fn filter_can_ask_for_the_original_destination(target: &'static str) {

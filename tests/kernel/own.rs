@@ -1,18 +1,24 @@
 //! What the router sends to itself, where rules name `lo`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use polc_runtime_loader::lab::{
-    Client, EchoServer, Mode, Outcome, RedirectProxy, TransparentProxy,
+    Client, EchoServer, FrameBuilder, Mode, Outcome, RedirectProxy, TcpFlags, TransparentProxy,
+    Transport,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::harness::{Bench, loopback, on_targets};
+use crate::probe::{Ear, SENTINEL, packet_of};
+
+/// The protocol of sockets that send packets as they are.
+const WHOLE: i32 = 255;
 
 on_targets! {
-    nftables: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
-    iptables_legacy: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
-    iptables_nft: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
-    ebpf: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback;
+    nftables: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback, what_steer_admits_by_loopback_begins_with_a_syn;
+    iptables_legacy: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback, what_steer_admits_by_loopback_begins_with_a_syn;
+    iptables_nft: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback, what_steer_admits_by_loopback_begins_with_a_syn;
+    ebpf: what_steer_admits_comes_in_by_loopback, a_flow_is_judged_as_it_comes_in_until_somebody_answers, rejects_are_answered_by_loopback, what_steer_admits_by_loopback_begins_with_a_syn;
 }
 
 /// The router's own addresses.
@@ -104,4 +110,41 @@ fn rejects_are_answered_by_loopback(target: &'static str) {
         assert!(told.contains(&local.udp(router, 81)));
     }
     drop(servers);
+}
+
+/// Filter is not asked about loopback traffic, nor is what this host sends governed.
+fn what_steer_admits_by_loopback_begins_with_a_syn(target: &'static str) {
+    let bench = Bench::on(
+        target,
+        "strict tcp
+         steer { redirect tcp/80 from host out lo only v4 => :8080 }
+         to host { default allow }",
+    );
+    let [own, _] = own(&bench);
+    let zone = bench.topology.client();
+    let mut ear = Ear::inside(bench.router(), false, 6);
+    let send = |flags: TcpFlags, source: u16, destination: u16, text: &str| {
+        let transport = Transport::Tcp {
+            source,
+            destination,
+            flags,
+        };
+        let ends = (zone.router_mac, own);
+        let frame = FrameBuilder::new(ends, ends, transport)
+            .payload(text)
+            .build();
+        let raw = || {
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(WHOLE)))?;
+            socket.send_to(packet_of(&frame), &SocketAddr::new(own, 0).into())
+        };
+        let sent = bench.router().run(raw).expect("a namespace");
+        if flags == TcpFlags::SYN {
+            sent.expect("it was sent");
+        }
+    };
+    send(TcpFlags::ACK, 4000, 80, "taken");
+    send(TcpFlags::ACK, 4001, 81, "left");
+    send(TcpFlags::SYN, 4002, 80, SENTINEL);
+    let heard = ear.hears(&["taken", "left"]);
+    assert_eq!(heard, ["left"], "{}", bench.ruleset());
 }

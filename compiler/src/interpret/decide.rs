@@ -81,7 +81,29 @@ impl<'a> Passage<'a> {
 
     /// The whole pipeline. A stage that does not end the packet's way hands it on.
     pub(super) fn run(mut self) -> Decision {
-        self.decision.outcome = match self.pipeline() {
+        match self.guard() {
+            ControlFlow::Continue(()) => self.run_behind_guard(),
+            ControlFlow::Break(outcome) => self.ended(outcome),
+        }
+    }
+
+    /// Guard alone.
+    pub(super) fn run_guard(mut self) -> Decision {
+        match self.guard() {
+            ControlFlow::Continue(()) => self.decision,
+            ControlFlow::Break(outcome) => self.ended(outcome),
+        }
+    }
+
+    /// Guard has decided.
+    fn ended(mut self, outcome: Outcome) -> Decision {
+        self.decision.outcome = outcome;
+        self.decision
+    }
+
+    /// The pipeline from the flow lookup on.
+    pub(super) fn run_behind_guard(mut self) -> Decision {
+        self.decision.outcome = match self.behind_guard() {
             ControlFlow::Break(outcome) => outcome,
             ControlFlow::Continue(()) => Outcome::Allow,
         };
@@ -94,8 +116,7 @@ impl<'a> Passage<'a> {
         self.decision
     }
 
-    fn pipeline(&mut self) -> ControlFlow<Outcome> {
-        self.guard()?;
+    fn behind_guard(&mut self) -> ControlFlow<Outcome> {
         self.look_up()?;
         self.steer()?;
         self.filter()?;

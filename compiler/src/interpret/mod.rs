@@ -68,3 +68,15 @@ pub fn judge_related(
 ) -> Decision {
     decide::Passage::new(ir, packet, Some(quoted), state, now).run()
 }
+
+/// What guard alone makes of `packet`: where guard sees fragments, it judges each by itself. An admitted
+/// one waits for the others, and the whole is judged by [`judge_behind_guard`].
+pub fn judge_guard(ir: &Ir, packet: &Packet, state: &mut State, now: u64) -> Decision {
+    decide::Passage::new(ir, packet, None, state, now).run_guard()
+}
+
+/// As [`judge`], without guard: for a datagram whose fragments guard has admitted. It has the mark of the
+/// first of them in its field `meta.mark`.
+pub fn judge_behind_guard(ir: &Ir, packet: &Packet, state: &mut State, now: u64) -> Decision {
+    decide::Passage::new(ir, packet, None, state, now).run_behind_guard()
+}

@@ -331,3 +331,11 @@ pub fn without(cubes: &[Cube], other: &Cube) -> Option<Vec<Cube>> {
 pub fn protocols() -> IntervalSet<u64> {
     IntervalSet::range(0, 255)
 }
+
+/// The families of the packets that cubes are about.
+pub fn families_of(cubes: &[Cube]) -> Families {
+    Families {
+        v4: cubes.iter().any(|cube| cube.families.v4),
+        v6: cubes.iter().any(|cube| cube.families.v6),
+    }
+}

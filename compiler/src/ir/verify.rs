@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
+use super::cube::families_of;
 use super::{Cube, Ir, Nat, NatTarget, Rule, Stage, Verdict};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::packet::IfaceSet;
+use crate::packet::{Families, IfaceSet};
 
 /// Reports each rule that breaks an invariant; see [`super`] for their list.
 pub fn verify(ir: &Ir, diagnostics: &mut Vec<Diagnostic>) {
@@ -85,8 +86,7 @@ fn verdict(stage: Stage, rule: &Rule) -> Option<&'static str> {
 }
 
 fn targets(nat: &Nat, rule: &Rule) -> Option<&'static str> {
-    let v4 = rule.cubes.iter().any(|c| c.families.v4);
-    let v6 = rule.cubes.iter().any(|c| c.families.v6);
+    let Families { v4, v6 } = families_of(&rule.cubes);
     let is_v4 = |t: &NatTarget| match t {
         NatTarget::Addr(addr, _) | NatTarget::Prefix { to: addr, .. } => addr.is_ipv4(),
     };

@@ -4,19 +4,13 @@ use std::net::IpAddr;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::field::{TCP, UDP};
+use crate::ir::cube::families_of;
 use crate::ir::{Balance, Cube, Mark, Nat, NatTarget, Proxy, Reject, Verdict};
 use crate::packet::addr::exact_prefix;
-use crate::packet::{AddrSet, Families, IntervalSet};
+use crate::packet::{AddrSet, IntervalSet};
 use crate::policy::{Rule, Target, Targets, Via};
 
 type Outcome = Result<Verdict, Diagnostic>;
-
-/// The families of the packets that the rule is about.
-fn families(cubes: &[Cube]) -> Families {
-    let v4 = cubes.iter().any(|c| c.families.v4);
-    let v6 = cubes.iter().any(|c| c.families.v6);
-    Families { v4, v6 }
-}
 
 /// Whether every cube is of some protocols only.
 fn only(cubes: &[Cube], protocols: &IntervalSet<u64>) -> bool {
@@ -133,7 +127,7 @@ fn nat(
             _ => nat.v6.push(entry),
         }
     }
-    let reach = families(cubes);
+    let reach = families_of(cubes);
     for (reached, list, family, word) in [
         (reach.v4, &nat.v4, "IPv4", "v6"),
         (reach.v6, &nat.v6, "IPv6", "v4"),
@@ -237,7 +231,7 @@ pub(super) fn proxy(rule: &Rule, cubes: &[Cube], proxies: &[Proxy], mark: Option
             .and(proxy.span, "the proxy is defined here")
             .help(help));
     }
-    let reach = families(cubes);
+    let reach = families_of(cubes);
     let missing = match (
         reach.v4 && proxy.v4.is_none(),
         reach.v6 && proxy.v6.is_none(),

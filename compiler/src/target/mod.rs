@@ -208,8 +208,8 @@ impl Capability {
             }
             Self::Ipv6LoopbackNat => "DNAT of forwarded IPv6 traffic to `::1`",
             Self::StrictMoved => {
-                "`dnat`, `route` and marks without `and allow` beside `strict tcp` and `stateless` \
-                 sections that see what these have changed"
+                "`dnat`, `route`, `mark` and `add` without `and allow` beside `strict tcp` and \
+                 `stateless` sections that see what these have changed"
             }
             Self::StrictAsked => {
                 "`strict tcp` before rules with a memory, or where filter does not decide all that \
@@ -283,7 +283,9 @@ impl Capability {
             Self::StaleMark => Some("ask about the mark before it is set"),
             Self::MovedEgress => Some("say `and allow`, or name the zone that the flows come from"),
             Self::Ipv6LoopbackNat => Some("send it to an address of one of the interfaces"),
-            Self::StrictMoved => Some("say `and allow`, or leave out `strict tcp`"),
+            Self::StrictMoved => {
+                Some("say `and allow`, which `match` cannot, or leave out `strict tcp`")
+            }
             Self::StrictAsked => Some("deny in filter what has no SYN, or leave out `strict tcp`"),
             Self::PacketLength => Some("ask for `ip.length`"),
             Self::ByteBurst => Some("set `burst` to what may come in a second"),

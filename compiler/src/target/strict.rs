@@ -2,18 +2,22 @@
 //! such a section. Targets that ask behind steer what a packet is in can only say so where that comes to the same.
 
 use crate::field::{CT_MARK, META_MARK, TCP};
-use crate::ir::{Balance, Block, Ir, Log, Rule, Stage, Verdict};
+use crate::ir::{Atom, Balance, Block, DynamicId, Ir, Log, Rule, Stage, Verdict};
 
 /// Steer rules behind which the filter may find packets of no flow in another section than they were sent to.
 pub(crate) fn moves(ir: &Ir) -> impl Iterator<Item = &Rule> {
-    let asks_marks = stateless(ir).any(|block| {
-        let mut fields = block.scope.iter().flat_map(|cube| cube.fields.keys());
-        fields.any(|field| [META_MARK, CT_MARK].contains(field))
-    });
+    let scopes = || stateless(ir).flat_map(|block| &block.scope);
+    let mut fields = scopes().flat_map(|cube| cube.fields.keys());
+    let asks_marks = fields.any(|field| [META_MARK, CT_MARK].contains(field));
+    let asks_set = move |id: DynamicId| {
+        let mut atoms = scopes().flat_map(|cube| cube.atoms.keys());
+        atoms.any(|atom| matches!(atom, Atom::Dynamic { set, .. } if *set == id))
+    };
     let moves = move |rule: &&Rule| {
         let elsewhere = matches!(rule.verdict, Some(Verdict::Dnat(_) | Verdict::Route { .. }));
-        let moved = elsewhere || asks_marks && rule.effects.mark.is_some();
-        moved && !rule.admit && is_of_tcp(rule)
+        let marked = asks_marks && rule.effects.mark.is_some();
+        let added = rule.effects.add.is_some_and(asks_set);
+        (elsewhere || marked || added) && !rule.admit && is_of_tcp(rule)
     };
     asked(ir).filter(moves)
 }
@@ -75,7 +79,7 @@ mod tests {
             "policy p
              strict tcp
              steer {{ {steer} }}
-             stateless from any to host {scope} {{ allow tcp/22  default deny }}
+             stateless {scope} to host {{ allow tcp/22  default deny }}
              {default}"
         );
         let made = compile("p.pol", &text, &NoFiles, &crate::Options::default());
@@ -110,24 +114,35 @@ mod tests {
             "deny udp/81 over 1/s",
             "match tcp mark 1/1 log",
         ] {
-            assert_eq!(refused("", fine, all), [no(), no(), no()], "{fine}");
+            assert_eq!(refused("from any", fine, all), [no(), no(), no()], "{fine}");
         }
         let every = |what: Capability| [(); 3].map(|()| vec![what]);
         let moved = every(StrictMoved);
-        assert_eq!(refused("", dnat, all), moved);
+        assert_eq!(refused("from any", dnat, all), moved);
         let route = "route tcp/80 from not 10.0.0.1 via table 201 mark 0x1/0x1";
-        assert_eq!(refused("", route, all), moved);
-        let marked = "when meta.mark == 1";
+        assert_eq!(refused("from any", route, all), moved);
+        let marked = "from any when meta.mark == 1";
         assert_eq!(refused(marked, "match tcp mark 1/1", all), moved);
+        let seen = "set seen = {} dynamic idle 1m\ndefault deny";
+        let both = vec![StrictMoved, StrictAsked];
+        assert_eq!(
+            refused("from not @seen", "match tcp add @seen", seen),
+            [vec![StrictMoved], both.clone(), both]
+        );
+        let other = "set seen = {} dynamic\nset other = {} dynamic\ndefault deny";
         let asked = [no(), vec![StrictAsked], vec![StrictAsked]];
+        assert_eq!(
+            refused("from not @seen", "match tcp add @other", other),
+            asked
+        );
         for rule in [
             "deny tcp/81 over 1/s",
             "match tcp log at 1/s",
             &format!("{many} roundrobin and allow"),
         ] {
-            assert_eq!(refused("", rule, all), asked, "{rule}");
+            assert_eq!(refused("from any", rule, all), asked, "{rule}");
         }
         let host = "to host { default deny }";
-        assert_eq!(refused("", "deny udp/81", host), asked);
+        assert_eq!(refused("from any", "deny udp/81", host), asked);
     }
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod journey;
+mod limits;
 mod net;
 mod regressions;
 mod shot;

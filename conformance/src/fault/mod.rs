@@ -44,11 +44,19 @@ pub enum Fault {
     WrongDefault,
     /// A TCP packet with an ACK is taken for one of a known flow.
     StaleFlow,
+    /// Tokens of packets or flows come twice as fast.
+    FastRefill,
+    /// One more flow may live at once.
+    LargeLimit,
+    /// What is idle stays in dynamic sets for ever.
+    LostTimeout,
+    /// Refused packets are answered with another error.
+    WrongAnswer,
 }
 
 impl Fault {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::NegatedFamily,
         Self::ExactFlags,
         Self::LongPrefix,
@@ -59,6 +67,10 @@ impl Fault {
         Self::SwappedPorts,
         Self::WrongDefault,
         Self::StaleFlow,
+        Self::FastRefill,
+        Self::LargeLimit,
+        Self::LostTimeout,
+        Self::WrongAnswer,
     ];
 
     /// The word for it.
@@ -74,6 +86,10 @@ impl Fault {
             Self::SwappedPorts => "swapped-ports",
             Self::WrongDefault => "wrong-default",
             Self::StaleFlow => "stale-flow",
+            Self::FastRefill => "fast-refill",
+            Self::LargeLimit => "large-limit",
+            Self::LostTimeout => "lost-timeout",
+            Self::WrongAnswer => "wrong-answer",
         }
     }
 
@@ -100,6 +116,10 @@ impl Fault {
             Self::SwappedPorts => condition::swapped_ports(&mut mutant),
             Self::WrongDefault => verdict::wrong_default(&mut mutant),
             Self::StaleFlow => state::stale_flow(&mut mutant),
+            Self::FastRefill => state::fast_refill(&mut mutant),
+            Self::LargeLimit => state::large_limit(&mut mutant),
+            Self::LostTimeout => state::lost_timeout(&mut mutant),
+            Self::WrongAnswer => verdict::wrong_answer(&mut mutant),
         }
         (mutant != *ir).then_some(mutant)
     }

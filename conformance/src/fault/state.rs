@@ -3,20 +3,55 @@
 use std::collections::BTreeSet;
 
 use polc_compiler::field::{TCP, TCP_FLAGS};
-use polc_compiler::ir::{Cube, Effects, Ir, Rate, Rule, Verdict};
+use polc_compiler::ir::{Bucket, Cube, Effects, Ir, Rate, Rule, Verdict};
 use polc_compiler::packet::IntervalSet;
 
 /// One more token in each bucket of packets or flows on which a decision depends.
 pub(super) fn large_burst(ir: &mut Ir) {
-    let limits = ir.rules().flat_map(|(_, rule)| &rule.limits);
-    let asked: BTreeSet<_> = limits.map(|limit| limit.bucket).collect();
-    for (id, bucket) in ir.buckets.iter_mut().enumerate() {
-        if let Rate::Packets { burst, .. } = &mut bucket.rate
-            && asked.contains(&id)
-        {
+    for bucket in asked(ir) {
+        if let Rate::Packets { burst, .. } = &mut bucket.rate {
             *burst += 1;
         }
     }
+}
+
+/// Twice as many tokens in a while, in the same buckets.
+pub(super) fn fast_refill(ir: &mut Ir) {
+    for bucket in asked(ir) {
+        if let Rate::Packets { count, .. } = &mut bucket.rate {
+            *count *= 2;
+        }
+    }
+}
+
+/// One more live flow at each limit.
+pub(super) fn large_limit(ir: &mut Ir) {
+    for bucket in asked(ir) {
+        if let Rate::Flows { count } = &mut bucket.rate {
+            *count += 1;
+        }
+    }
+}
+
+/// Dynamic sets that forget nothing.
+pub(super) fn lost_timeout(ir: &mut Ir) {
+    let adds: BTreeSet<_> = ir
+        .rules()
+        .filter_map(|(_, rule)| rule.effects.add)
+        .collect();
+    for (id, set) in ir.dynamic.iter_mut().enumerate() {
+        if adds.contains(&id) {
+            set.idle = None;
+        }
+    }
+}
+
+/// The buckets on which decisions depend.
+fn asked(ir: &mut Ir) -> impl Iterator<Item = &mut Bucket> {
+    let limits = ir.rules().flat_map(|(_, rule)| &rule.limits);
+    let asked: BTreeSet<_> = limits.map(|limit| limit.bucket).collect();
+    let buckets = ir.buckets.iter_mut().enumerate();
+    buckets.filter_map(move |(id, bucket)| asked.contains(&id).then_some(bucket))
 }
 
 /// Filter begins with a rule that lets pass whatever has an ACK, where its last default would decide.

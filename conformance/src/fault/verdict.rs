@@ -1,6 +1,6 @@
 //! Bugs in what rules decide.
 
-use polc_compiler::ir::{Down, Ir, Rule, Verdict};
+use polc_compiler::ir::{Down, Ir, Reject, Rule, Verdict};
 
 /// The default at the end of filter lets pass what it should refuse.
 pub(super) fn missing_drop(ir: &mut Ir) {
@@ -34,6 +34,18 @@ pub(super) fn missing_proxy_drop(ir: &mut Ir) {
         let goes_there = |rule: &Rule| rule.verdict == Some(Verdict::Proxy(id));
         if ir.steer.iter().any(goes_there) {
             proxy.down = Down::Direct;
+        }
+    }
+}
+
+/// Every refusal says that there is a ban, and those that did say something else.
+pub(super) fn wrong_answer(ir: &mut Ir) {
+    for rule in &mut ir.filter {
+        if let Some(Verdict::Reject(answer)) = &mut rule.verdict {
+            *answer = match answer {
+                Reject::AdminProhibited => Reject::HostUnreachable,
+                _ => Reject::AdminProhibited,
+            };
         }
     }
 }

@@ -60,10 +60,10 @@ impl Namespace {
         ports.iter().try_for_each(|port| self.await_carrier(port))
     }
 
-    /// Waits until a bridge's port forwards: that follows the port's operational state, which the
-    /// kernel settles in the background, up to a second after the port was set up. (A veth end
-    /// that is no port carries frames before.)
-    fn await_carrier(&self, name: &str) -> Result<(), LabError> {
+    /// Waits until an interface sends, and as a bridge's port forwards: that follows its operational
+    /// state, which the kernel settles in the background, up to a second after it was set up. What a
+    /// veth end that was up before its other end has to send until then is lost.
+    pub(super) fn await_carrier(&self, name: &str) -> Result<(), LabError> {
         self.netlink(&format!("see `{name}` get a carrier"), |connection| {
             let end = Instant::now() + CARRIER_TIMEOUT;
             while !link::required(connection, name)?.carries {

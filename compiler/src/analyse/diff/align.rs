@@ -73,7 +73,12 @@ impl<'a> Alignment<'a> {
         let asked: Vec<(BucketId, BucketId)> = rules
             .flat_map(|(_, x, y)| x.buckets().zip(y.buckets()))
             .collect();
-        let named_alike = |(i, j): (BucketId, BucketId)| matches!((from.buckets.get(i), to.buckets.get(j)), (Some(x), Some(y)) if x.name == y.name);
+        let named_alike = |(i, j): (BucketId, BucketId)| {
+            let (Some(x), Some(y)) = (from.buckets.get(i), to.buckets.get(j)) else {
+                return false;
+            };
+            x.name == y.name
+        };
         let (mut taken, mut alike) = (BTreeSet::new(), BTreeMap::new());
         // What a rule calls its own bucket goes with its number: the rule tells more than the name. But a
         // bucket that keeps its name at one of its rules is no other bucket for the rest of them.

@@ -13,7 +13,7 @@ use polc_bundle::sha256_hex;
 
 use super::choice::{self, Choice, Targets};
 use super::dynamic::Members;
-use super::limit::{self, Limit};
+use super::limit::{self, Limit, Outside};
 use super::log;
 use super::rate::{self, Meter, Store};
 use super::sender::Senders;
@@ -184,6 +184,7 @@ impl<'s> State<'s> {
             key: bucket.key,
             v6,
             full: bucket.full,
+            outside: Outside::of(self.ir, id, self.options.flows),
         })
     }
 

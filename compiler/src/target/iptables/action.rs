@@ -9,11 +9,12 @@
 use std::sync::Arc;
 
 use super::Build;
-use super::matches::{Alt, Alts};
+use super::matches::{Alt, Alts, is_of};
 use super::names::{self, comment};
 use super::tree::{Chain, Comment, Line, Test, Then};
 use crate::ir::{Limit, Log, Mark, Rule, Sense, Stage, Verdict};
 use crate::target::netfilter::Role;
+use crate::target::netfilter::check::asks_syn;
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::text::quotable;
@@ -32,6 +33,7 @@ impl Build<'_> {
     /// Writes `rule` into a chain at `place`.
     pub(super) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, duty: Role) {
         let alts = match duty {
+            Role::Nat { label: Some(_) } if !self.is_reached(rule) => return,
             Role::Nat { label: Some(label) } => labelled(label),
             _ => self.alternatives(rule, place),
         };
@@ -43,7 +45,12 @@ impl Build<'_> {
         }
     }
 
-    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, alts: Alts, mut body: Body) {
+    /// Whether packets of the family that is being written can meet a rule.
+    fn is_reached(&self, rule: &Rule) -> bool {
+        rule.cubes.iter().any(|cube| is_of(cube, self.family))
+    }
+
+    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, mut alts: Alts, mut body: Body) {
         let once = body.ends || alts.exclusive;
         let own = alts.list.len() > 1 && body.lines.iter().any(Line::has_own);
         let last = if body.lines.len() == 1 && once && !own {
@@ -79,6 +86,8 @@ impl Build<'_> {
             }
             return;
         }
+        // Who is excluded from all alternatives is asked once: the kernel follows 16 chains into one another at most.
+        let excluded = common(&mut alts.list);
         // From the last on: who is excluded from one alternative goes on to those behind it.
         let mut lines: Vec<Line> = Vec::new();
         for Alt { tests, excludes } in alts.list.into_iter().rev() {
@@ -97,6 +106,8 @@ impl Build<'_> {
                 part(Line::new(vec![], rest)),
             ];
         }
+        let returns = |test| part(Line::new(vec![test], Then::Return));
+        lines.splice(0..0, excluded.into_iter().map(returns));
         let chain = self.chain(&rule.name, lines);
         out.push(part(Line::new(vec![], Then::Jump(chain))));
     }
@@ -145,12 +156,18 @@ impl Build<'_> {
         if let Role::Mangle { label: Some(label) } = duty {
             lines.push(Line::label(label));
         }
+        let asks_syn = asks_syn(self.ir, rule, place);
+        if asks_syn {
+            lines.extend(self.strict_tcp(&[]));
+        }
         let mut ends = false;
         if let Some(verdict) = &rule.verdict {
             lines.extend(self.verdict(rule, verdict, place.hook, duty)?);
             ends = true;
         }
-        if let Some(last) = lines.last_mut()
+        if asks_syn {
+            lines.insert(0, counting_line(rule));
+        } else if let Some(last) = lines.last_mut()
             && whole
             && ends
         {
@@ -159,14 +176,9 @@ impl Build<'_> {
             // With one effect, its line counts; else a line that does nothing else.
             match lines.as_mut_slice() {
                 [only] if !asks(only) => only.comment = Some(counting(rule)),
-                [] if !rule.effects.count => return None,
-                _ => lines.insert(
-                    0,
-                    Line {
-                        comment: Some(counting(rule)),
-                        ..Line::default()
-                    },
-                ),
+                // One that does nothing else may take tokens, which others miss.
+                [] if !rule.effects.count && rule.limits.is_empty() => return None,
+                _ => lines.insert(0, counting_line(rule)),
             }
         }
         if lines.is_empty() {
@@ -275,6 +287,27 @@ fn counting(rule: &Rule) -> Comment {
     Comment {
         rule: comment(&rule.name),
         counts: true,
+    }
+}
+
+/// Takes out who is excluded from all alternatives.
+fn common(alts: &mut [Alt]) -> Vec<Test> {
+    let [first, rest @ ..] = &*alts else {
+        return vec![];
+    };
+    let everywhere = |test: &&Test| rest.iter().all(|alt| alt.excludes.contains(test));
+    let common: Vec<Test> = first.excludes.iter().filter(everywhere).cloned().collect();
+    for alt in alts {
+        alt.excludes.retain(|test| !common.contains(test));
+    }
+    common
+}
+
+/// A line that counts a rule's packets and does nothing else.
+fn counting_line(rule: &Rule) -> Line {
+    Line {
+        comment: Some(counting(rule)),
+        ..Line::default()
     }
 }
 

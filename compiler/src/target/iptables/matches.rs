@@ -391,7 +391,8 @@ fn behind_ip(field: Field) -> bool {
     matches!(field.def().header, Header::Transport | Header::Mss)
 }
 
-fn is_of(cube: &Cube, family: Family) -> bool {
+/// Whether a cube has packets of a family.
+pub(super) fn is_of(cube: &Cube, family: Family) -> bool {
     match family {
         Family::V4 => cube.families.v4,
         Family::V6 => cube.families.v6,

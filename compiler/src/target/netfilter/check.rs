@@ -3,7 +3,7 @@
 use polc_bundle::Family;
 
 use super::sides::{Hook, Place, applies};
-use crate::field::{ICMP_TYPE, ICMPV6};
+use crate::field::{ICMP_TYPE, ICMPV6, TCP};
 use crate::ir::{Block, BlockId, Cube, Effects, Ir, Rule, Stage, Verdict};
 use crate::packet::IfaceSet;
 
@@ -97,13 +97,36 @@ pub(crate) fn stateless_scopes(ir: &Ir) -> Vec<Rule> {
 
 /// Whether steer admits any flow, which no filter is asked about then.
 pub(crate) fn admits(ir: &Ir) -> bool {
-    ir.steer.iter().any(|r| {
-        r.admit
-            || matches!(
-                r.verdict,
-                Some(Verdict::Proxy(_) | Verdict::Redirect { .. })
-            )
-    })
+    ir.steer.iter().any(is_admitting)
+}
+
+fn is_admitting(rule: &Rule) -> bool {
+    let taken = matches!(
+        rule.verdict,
+        Some(Verdict::Proxy(_) | Verdict::Redirect { .. })
+    );
+    rule.admit || taken
+}
+
+/// Whether a rule of steer at `place` itself refuses flows that it would admit and no SYN opens.
+pub(crate) fn asks_syn(ir: &Ir, rule: &Rule, place: Place) -> bool {
+    let is_of_tcp = rule.cubes.iter().any(|cube| cube.proto.contains(TCP));
+    is_admitting(rule) && is_of_tcp && may_lack_syn(ir, place)
+}
+
+/// Whether packets that `strict tcp` does not let open a flow come to steer's rules at `place`, and filter does not refuse
+/// all of those that these admit.
+pub(crate) fn may_lack_syn(ir: &Ir, place: Place) -> bool {
+    let governs = ir.governs;
+    let here = match place.hook {
+        Hook::SteerOut => place.loopback || !governs.output,
+        Hook::SteerPre => {
+            let judges_all = governs.input && governs.forward;
+            !place.loopback && !judges_all && !stateless_scopes(ir).is_empty()
+        }
+        _ => false,
+    };
+    ir.strict_tcp && here
 }
 
 /// Whether the rule refuses.

@@ -12,14 +12,17 @@ use polc_bundle::{Family, ObjectKind};
 
 use super::Build;
 use super::limits::Ask;
+use super::lower::strict_tcp;
 use super::matches::{Alt, Alts, nfproto};
 use super::names::comment;
 use super::tree::{Chain, Match, Rule as Line, Verdict as Then};
 use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::{Balance, Limit, Mark, Rule, Sense, Verdict};
+use crate::ir::cube::families_of;
+use crate::ir::{Limit, Mark, Rule, Sense, Verdict};
+use crate::packet::Families;
 use crate::target::Capability;
 use crate::target::netfilter::Role;
-use crate::target::netfilter::check::may_be_untracked;
+use crate::target::netfilter::check::{asks_syn, may_be_untracked};
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::text::quotable;
 
@@ -38,15 +41,15 @@ impl Build<'_> {
     pub(crate) fn emit(&mut self, out: &mut Vec<Line>, rule: &Rule, place: Place, duty: Role) {
         let split = self.needs_family(rule, duty);
         let alts = match duty {
-            Role::Nat { label: Some(label) } => labelled(label, split),
+            Role::Nat { label: Some(label) } => labelled(rule, label, split),
             _ => self.alternatives(rule, place, split),
         };
         if alts.list.is_empty() {
             return;
         }
         if !split {
-            if let Some(body) = self.body_of(rule, place.hook, duty, None) {
-                self.attach(out, rule, place.hook, (alts, body));
+            if let Some(body) = self.body_of(rule, place, duty, None) {
+                self.attach(out, rule, alts, body);
             }
             return;
         }
@@ -54,11 +57,11 @@ impl Build<'_> {
             let of_family = |a: &Alt| a.family == Some(family);
             let list: Vec<Alt> = alts.list.iter().filter(|a| of_family(a)).cloned().collect();
             if !list.is_empty()
-                && let Some(body) = self.body_of(rule, place.hook, duty, Some(family))
+                && let Some(body) = self.body_of(rule, place, duty, Some(family))
             {
                 let exclusive = alts.exclusive;
                 let alts = Alts { list, exclusive };
-                self.attach(out, rule, place.hook, (alts, body));
+                self.attach(out, rule, alts, body);
             }
         }
     }
@@ -83,23 +86,12 @@ impl Build<'_> {
         }
     }
 
-    fn attach(
-        &mut self,
-        out: &mut Vec<Line>,
-        rule: &Rule,
-        hook: Hook,
-        (alts, mut body): (Alts, Body),
-    ) {
+    fn attach(&mut self, out: &mut Vec<Line>, rule: &Rule, alts: Alts, mut body: Body) {
         let once = body.ends || alts.exclusive;
-        // Each line would have turns of its own.
-        let apart = alts.list.len() > 1 && takes_turns(rule);
-        let last = if body.lines.len() == 1 && once && !apart {
+        let last = if body.lines.len() == 1 && once {
             body.lines.pop().unwrap_or_default()
         } else {
-            // Nor does this host share its turns with others.
-            let own = takes_turns(rule) && matches!(hook, Hook::SteerOut | Hook::NatOut);
-            let wish = format!("{}{}", rule.name, if own { "-own" } else { "" });
-            let chain = self.chain(&wish, body.lines);
+            let chain = self.chain(&rule.name, body.lines);
             Line {
                 verdict: Some(if body.ends || !once {
                     Then::Goto(chain)
@@ -166,10 +158,11 @@ impl Build<'_> {
     fn body_of(
         &mut self,
         rule: &Rule,
-        hook: Hook,
+        place: Place,
         duty: Role,
         family: Option<Family>,
     ) -> Option<Body> {
+        let hook = place.hook;
         let whole = !matches!(duty, Role::Nat { .. });
         let mut lines = Vec::new();
         let mut statements = Vec::new();
@@ -178,6 +171,18 @@ impl Build<'_> {
         }
         if let Role::Mangle { label: Some(label) } = duty {
             statements.push(format!("ct label set {label}"));
+        }
+        // A proxy's chain asks for the SYN of what the proxy takes.
+        let in_chain = hook == Hook::SteerPre && matches!(rule.verdict, Some(Verdict::Proxy(_)));
+        if asks_syn(self.ir, rule, place) && !in_chain {
+            if !statements.is_empty() {
+                lines.push(Line {
+                    statements: std::mem::take(&mut statements),
+                    comment: Some(comment(&rule.name)),
+                    ..Line::default()
+                });
+            }
+            lines.extend(strict_tcp(self, ""));
         }
         let mut matches = Vec::new();
         let mut then = None;
@@ -195,6 +200,14 @@ impl Build<'_> {
                 verdict: then,
                 comment: Some(comment(&rule.name)),
                 block: None,
+            });
+        }
+        if whole && lines.is_empty() && !rule.limits.is_empty() {
+            // It does nothing but take tokens, which others may miss.
+            lines.push(Line {
+                statements: vec!["continue".to_owned()],
+                comment: Some(comment(&rule.name)),
+                ..Line::default()
             });
         }
         if lines.is_empty() {
@@ -307,24 +320,33 @@ impl Build<'_> {
             });
         }
         if let Some(mark) = effects.mark {
-            let flow = hook != Hook::Guard;
-            let untracked = rule.cubes.iter().any(|cube| {
-                let mut families = [Family::V4, Family::V6].into_iter();
-                families.any(|family| may_be_untracked(self.ir, cube, family))
-            });
-            statements.push(mark_packet(mark));
-            if flow && untracked && mark.mask != u32::MAX {
-                // Where there is no flow, no mark of it can be read, and nothing behind that holds.
-                lines.push(Line {
-                    statements: vec![mark_flow(mark)],
-                    comment: Some(comment(&rule.name)),
-                    ..Line::default()
-                });
-            } else if flow {
-                statements.push(mark_flow(mark));
-            }
+            let (line, marks) = self.mark(rule, mark, hook);
+            lines.extend(line);
+            statements.extend(marks);
         }
         Some(())
+    }
+
+    /// What sets a mark: statements of the deciding line, and before it, where need be, a line of its own.
+    fn mark(&self, rule: &Rule, mark: Mark, hook: Hook) -> (Option<Line>, Vec<String>) {
+        let mut statements = vec![mark_packet(mark)];
+        if hook == Hook::Guard {
+            return (None, statements);
+        }
+        let untracked = rule.cubes.iter().any(|cube| {
+            let mut families = [Family::V4, Family::V6].into_iter();
+            families.any(|family| may_be_untracked(self.ir, cube, family))
+        });
+        match FlowMark::of(mark, untracked) {
+            FlowMark::Beside(statement) => {
+                statements.push(statement);
+                (None, statements)
+            }
+            FlowMark::Apart(line) => {
+                let comment = Some(comment(&rule.name));
+                (Some(Line { comment, ..line }), statements)
+            }
+        }
     }
 
     fn counter(&mut self, rule: &Rule) -> Arc<str> {
@@ -338,15 +360,8 @@ impl Build<'_> {
     }
 }
 
-fn takes_turns(rule: &Rule) -> bool {
-    let Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) = &rule.verdict else {
-        return false;
-    };
-    nat.balance == Some(Balance::RoundRobin)
-}
-
 /// The conditions of a rule that a mangle chain has found to hold.
-fn labelled(label: u8, split: bool) -> Alts {
+fn labelled(rule: &Rule, label: u8, split: bool) -> Alts {
     let alt = |family: Option<Family>| Alt {
         family,
         matches: family
@@ -357,7 +372,10 @@ fn labelled(label: u8, split: bool) -> Alts {
         excludes: vec![],
     };
     let list = if split {
-        vec![alt(Some(Family::V4)), alt(Some(Family::V6))]
+        let Families { v4, v6 } = families_of(&rule.cubes);
+        let reached = [(v4, Family::V4), (v6, Family::V6)].into_iter();
+        let reached = reached.filter_map(|(reached, family)| reached.then_some(family));
+        reached.map(|family| alt(Some(family))).collect()
     } else {
         vec![alt(None)]
     };
@@ -388,6 +406,28 @@ pub(crate) fn mark_packet(mark: Mark) -> String {
 /// is done if it has a mask.
 pub(crate) fn mark_flow(mark: Mark) -> String {
     set_mark("ct", mark)
+}
+
+/// What sets bits of a flow's mark for packets that may be of no flow.
+pub(crate) enum FlowMark {
+    /// A statement among others.
+    Beside(String),
+    /// A line that does nothing else.
+    Apart(Line),
+}
+
+impl FlowMark {
+    /// With `untracked`, some of the packets may be of no flow.
+    pub(crate) fn of(mark: Mark, untracked: bool) -> Self {
+        let statement = mark_flow(mark);
+        if !untracked || mark.mask == u32::MAX {
+            return Self::Beside(statement);
+        }
+        Self::Apart(Line {
+            statements: vec![statement],
+            ..Line::default()
+        })
+    }
 }
 
 fn set_mark(what: &str, mark: Mark) -> String {

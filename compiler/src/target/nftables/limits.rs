@@ -108,14 +108,14 @@ impl Build<'_> {
         Some(name)
     }
 
-    /// A set of one element, in which all rules that share the bucket count: by itself, `ct count`
+    /// A set in which all packets have the same key, and all rules that share the bucket count: by itself, `ct count`
     /// counts for the one kernel rule that it stands in.
     fn counted_set(&mut self, id: BucketId, bucket: &Bucket, count: u32) -> Arc<str> {
         if let Some(name) = self.buckets.known.get(&(id, None)) {
             return name.clone();
         }
         self.features.add("stateful set elements", "5.7");
-        let hash = short_hash(&format!("flows {count}"));
+        let hash = short_hash(&format!("flows {:?}", (count, ONE_AND_DEAD)));
         let wish = format!("{}_{hash}", mangle(&bucket.name));
         let name = self.names.unique(ObjectKind::Set, &wish);
         self.pool.push(Set {

@@ -83,7 +83,18 @@ impl Build<'_> {
                 }
             }
         };
+        if nat.balance == Some(Balance::RoundRobin) && targets.len() > 1 {
+            return Some(self.in_turn(rule, hook, Line::new(matches, then)));
+        }
         Some((matches, then))
+    }
+
+    /// Puts the line that takes turns into a chain of its own: wherever the rule is asked, it is the same line and has
+    /// the same turns. But this host's flows share none with those that arrive.
+    fn in_turn(&mut self, rule: &Rule, hook: Hook, line: Line) -> (Vec<Match>, Then) {
+        let own = if hook == Hook::NatOut { "-own" } else { "" };
+        let chain = self.chain(&format!("{}-turns{own}", rule.name), vec![line]);
+        (vec![], Then::Goto(chain))
     }
 
     /// Picks one of several statements that have no common form.

@@ -1,6 +1,7 @@
 //! A policy in the kernel, and in the interpreter.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use fastrand::Rng;
 use polc_compiler::field::META_PKTTYPE;
@@ -69,6 +70,7 @@ impl<'b> Bench<'b> {
             programs,
             loaded: Loaded::new(programs, names(programs)),
             bare: !asks_how_addressed(ir),
+            wait: Duration::ZERO,
         };
         let mut state = State::new(ir);
         let classes = programs.classes.iter();

@@ -1,5 +1,8 @@
 //! A packet's way through the programs of a machine: at each hook it is what the one before has made of it.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use fastrand::Rng;
 use polc_bundle::ProgramStage;
 use polc_compiler::target::ebpf::{Hook, Programs};
@@ -68,6 +71,8 @@ pub(super) struct Machine<'m> {
     /// Whether packets can come without Ethernet header: then tests of programs cannot say how they are
     /// addressed.
     pub(super) bare: bool,
+    /// How long a packet waits before each program.
+    pub(super) wait: Duration,
 }
 
 impl Machine<'_> {
@@ -230,6 +235,7 @@ impl Machine<'_> {
         } else {
             HARDWARE
         };
+        sleep(self.wait);
         let ethernet_frame = ethernet(&journey.packet, hardware);
         let bare = self.bare && rng.bool();
         let program = program.and_then(|p| {

@@ -8,11 +8,11 @@ use super::bench::{Attempt, Bench};
 use super::built;
 use super::journey::Way;
 use super::net::Net;
-use super::shot::{ACK, End, RST, SYN, Shot, TCP};
+use super::shot::{ACK, End, FIN, RST, SYN, Shot, TCP};
 
 /// From where a packet comes.
 #[derive(Clone, Copy)]
-enum From {
+pub(super) enum From {
     Outside,
     Host,
 }
@@ -20,7 +20,7 @@ enum From {
 const GRE: u8 = 47;
 
 /// A packet of a connection.
-fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
+pub(super) fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
     let shot = shot(source.0, dest.0, TCP);
     let end = |end: End, port| End { port, ..end };
     Shot {
@@ -30,7 +30,7 @@ fn segment(source: (&str, u16), dest: (&str, u16), flags: u8) -> Shot {
 }
 
 /// A packet of a protocol without ports.
-fn shot(source: &str, dest: &str, proto: u8) -> Shot {
+pub(super) fn shot(source: &str, dest: &str, proto: u8) -> Shot {
     let end = |addr: &str| End {
         addr: addr.parse().unwrap(),
         port: 0,
@@ -52,23 +52,30 @@ fn shot(source: &str, dest: &str, proto: u8) -> Shot {
 fn agree(policy: &str, packets: &[(From, Shot)]) {
     on_bench(policy, |rng, bench, class| {
         for (from, shot) in packets {
-            let way = match from {
-                From::Outside => Way::In(class, class),
-                From::Host => Way::Out(class, class),
-            };
-            let attempt = Attempt {
-                shot: shot.clone(),
-                way,
-                part: None,
-            };
-            bench.judge(rng, &attempt)?;
+            bench.judge(rng, &attempt(*from, shot.clone(), class))?;
         }
         Ok(())
     });
 }
 
+/// A packet of no known flow at an interface of a class.
+pub(super) fn attempt(from: From, shot: Shot, class: usize) -> Attempt {
+    let way = match from {
+        From::Outside => Way::In(class, class),
+        From::Host => Way::Out(class, class),
+    };
+    Attempt {
+        shot,
+        way,
+        part: None,
+    }
+}
+
 /// Runs a policy, with and without link headers.
-fn on_bench(policy: &str, packets: impl Fn(&mut Rng, &mut Bench, usize) -> Result<(), String>) {
+pub(super) fn on_bench(
+    policy: &str,
+    mut packets: impl FnMut(&mut Rng, &mut Bench, usize) -> Result<(), String>,
+) {
     if !possible() {
         return;
     }
@@ -302,4 +309,117 @@ fn a_flow_that_changes_its_way_keeps_the_source_that_it_began_with() {
             bench.judge(rng, &attempt(two, ACK, Some((0, sent(ACK), false))))
         },
     );
+}
+
+#[test]
+fn what_a_section_refuses_of_a_flow_has_its_own_destination() {
+    let (own, other) = (("10.0.0.1", 2000), ("10.0.0.7", 443));
+    agree(
+        "steer { deny gre }
+         stateless to host { allow tcp to original 10.0.0.7  default deny }
+         from host { default allow }",
+        &[
+            (From::Host, segment(own, other, SYN)),
+            (From::Outside, segment(other, own, SYN | FIN)),
+        ],
+    );
+}
+
+#[test]
+fn a_connection_begins_without_the_mark_of_the_one_that_was_reset() {
+    on_bench(
+        "steer { deny gre }
+         stateless to 192.0.2.0/24 { default allow }
+         from any { allow tcp when ct.mark == 0 mark 0x1/0xf  default deny }
+         default deny",
+        |rng, bench, class| {
+            let mut send = |bench: &mut Bench, flags, part: Option<u64>| {
+                let shot = segment(("10.0.0.7", 2000), ("10.0.0.1", 22), flags);
+                let attempt = Attempt {
+                    shot: shot.clone(),
+                    way: Way::In(class, class),
+                    part: part.map(|flow| (flow, shot, false)),
+                };
+                bench.judge(rng, &attempt)
+            };
+            send(bench, SYN, None)?;
+            send(bench, RST, Some(0))?;
+            let flow = bench.table.flows[&0].clone();
+            bench.forget(&flow.first, flow.there);
+            bench.table.remove(0);
+            send(bench, SYN, None)?;
+            send(bench, ACK, Some(1))
+        },
+    );
+}
+
+#[test]
+fn strict_leaves_alone_what_only_egress_is_about() {
+    let (one, other) = (("10.0.0.6", 1000), ("10.0.0.7", 80));
+    agree(
+        "strict tcp
+         zone wan = eth0
+         egress { masquerade to wan }
+         to host { default allow }",
+        &[
+            (From::Outside, segment(one, other, ACK)),
+            (From::Outside, segment(one, ("10.0.0.1", 80), ACK)),
+            (From::Host, segment(("10.0.0.1", 1000), other, ACK)),
+        ],
+    );
+}
+
+/// Sends packets of a connection that a proxy may take, which is up or down; then they go direct.
+fn by_a_proxy(policy: &str, flags: &[u8]) {
+    let policy = format!(
+        "{policy}
+         zone lan = eth0
+         proxy box {{ listen tcp at 127.0.0.1:12345  mark 0x1/0xf  table 100  down direct }}"
+    );
+    let mut seen = [false; 2];
+    on_bench(&policy, |rng, bench, _| {
+        seen[usize::from(bench.state.is_proxy_up(0))] = true;
+        let class = bench.names.iter().position(|name| name == "eth0").unwrap();
+        for flags in flags {
+            let shot = segment(("10.0.0.6", 1000), ("10.0.0.7", 80), *flags);
+            let known = bench.table.flows.contains_key(&0);
+            let attempt = Attempt {
+                shot: shot.clone(),
+                way: Way::In(class, class),
+                part: known.then_some((0, shot, false)),
+            };
+            bench.judge(rng, &attempt)?;
+        }
+        Ok(())
+    });
+    assert_eq!(seen, [possible(); 2], "up and down");
+}
+
+#[test]
+fn a_flow_that_no_proxy_takes_keeps_the_mark_that_it_has() {
+    for steer in ["", "match tcp from lan mark 0x10/0xf0"] {
+        by_a_proxy(
+            &format!("steer {{ {steer}  proxy tcp from lan only v4 via box }} default allow"),
+            &[SYN, ACK],
+        );
+    }
+}
+
+#[test]
+fn only_what_a_proxy_takes_must_begin_with_a_syn() {
+    for (steer, first) in [
+        ("", SYN),
+        ("", ACK),
+        ("match tcp from lan mark 0x10/0xf0", ACK),
+    ] {
+        by_a_proxy(
+            &format!(
+                "strict tcp
+                 steer {{ {steer}  proxy tcp/80 from lan only v4 via box }}
+                 stateless from lan {{ allow tcp  default deny }}
+                 default deny"
+            ),
+            &[first, ACK],
+        );
+    }
 }

@@ -3,7 +3,6 @@
 //! The other end of every interface is silent: nobody answers there. What the machine itself gets is
 //! seen, and swallowed by sockets that do not answer either, so that every answer is the policy's.
 
-mod sink;
 mod tap;
 mod volley;
 mod way;
@@ -11,9 +10,9 @@ mod way;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use super::sink::{self, Sink};
 use super::{LabError, Mac, Namespace, Wire};
 use crate::netlink::link;
-use sink::Sink;
 use tap::Tap;
 
 pub(super) use tap::{destination, sender};

@@ -6,16 +6,20 @@
 mod ears;
 mod fire;
 mod setup;
+mod taken;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use socket2::Socket;
 
+use super::sink::Sink;
 use super::{Listener, Mac, Namespace, Wire};
 use ears::Ears;
+use taken::Listening;
 
 pub use fire::{Catch, Launch, Source, stay_on_processor};
+pub use taken::Taken;
 
 /// The hardware addresses of both ends of every interface.
 const FAR: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -50,8 +54,10 @@ pub struct Stand {
     /// The interfaces that others have, by the name of the machine's.
     wires: BTreeMap<String, Wire>,
     ears: Ears,
-    /// Sockets that swallow what the machine gets.
-    _sinks: Vec<Socket>,
+    /// The sockets of proxies.
+    listening: Vec<Listening>,
+    /// Sockets that swallow what else the machine gets.
+    _sinks: Vec<Sink>,
     /// Sockets to send from, by family, user and group.
     senders: BTreeMap<(bool, u32, u32), Socket>,
     _outside: Namespace,

@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::ears::Ears;
+use super::taken::Listening;
+use super::{FAR, NEAR, Stand, StandSpec};
+use crate::lab::sink::{Sink, TCP, UDP};
+use crate::lab::{LabError, Namespace, Wire};
+use crate::netlink::{RouteConnection, link};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use socket2::{SockFilter, Socket, Type};
-
-use super::ears::Ears;
-use super::{FAR, NEAR, Stand, StandSpec};
-use crate::lab::service::new_socket;
-use crate::lab::{LabError, Namespace, Wire};
-use crate::netlink::{RouteConnection, link};
 
 /// Settings of the machine: it forwards, takes packets from anywhere, gives no advice, answers no
-/// pings, and takes a connection's packets in any order.
-const SETTINGS: [(&str, &str); 16] = [
+/// pings, takes a connection's packets in any order, and waits for the rest of a packet in fragments
+/// without telling its sender.
+const SETTINGS: [(&str, &str); 20] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv4/conf/all/rp_filter", "0"),
@@ -40,19 +40,26 @@ const SETTINGS: [(&str, &str); 16] = [
     ("net/ipv4/icmp_msgs_per_sec", "10000000"),
     ("net/ipv4/icmp_msgs_burst", "10000000"),
     ("net/ipv6/icmp/ratemask", ""),
+    ("net/ipv4/ipfrag_time", LONG),
+    ("net/ipv4/ipfrag_high_thresh", ROOMY),
+    ("net/ipv6/ip6frag_time", LONG),
+    ("net/ipv6/ip6frag_high_thresh", ROOMY),
 ];
 
+/// Longer than a machine lives, in seconds, and room for all fragments whose others do not come, in bytes.
+const LONG: &str = "86400";
+const ROOMY: &str = "1073741824";
+
 /// Settings that are there once connections are tracked.
-const TRACKING: [(&str, &str); 2] = [
+const TRACKING: [(&str, &str); 4] = [
     ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
     ("net/netfilter/nf_conntrack_tcp_ignore_invalid_rst", "1"),
+    ("net/netfilter/nf_conntrack_frag6_timeout", LONG),
+    ("net/netfilter/nf_conntrack_frag6_high_thresh", ROOMY),
 ];
 
 /// `RT_TABLE_LOCAL`: the routes to the machine's own addresses.
 const LOCAL_TABLE: u32 = 255;
-
-/// A filter that keeps nothing of a packet: `BPF_RET | BPF_K` with 0.
-const NOTHING: u16 = 0x06;
 
 impl Stand {
     /// Makes a machine.
@@ -75,15 +82,19 @@ impl Stand {
             indices.insert(name.clone(), index);
             wires.insert(name.clone(), Wire::open(&outside, &far)?);
         }
+        for name in wires.keys() {
+            machine.await_carrier(name)?;
+        }
         add_routes(&machine, spec, &indices)?;
-        let sinks = machine
-            .run(|| sinks(spec))?
-            .map_err(LabError::when("open sockets that swallow"))?;
+        let open = || -> io::Result<_> { Ok((listening(spec)?, sinks(spec)?)) };
+        let opened = machine.run(open)?;
+        let (listening, sinks) = opened.map_err(LabError::when("open sockets that swallow"))?;
         let ears = Ears::open(&machine, spec, &indices)?;
         Ok(Self {
             machine,
             wires,
             ears,
+            listening,
             _sinks: sinks,
             senders: BTreeMap::new(),
             _outside: outside,
@@ -187,42 +198,35 @@ fn add(
     connection.request(RouteNetlinkMessage::NewRoute(message), flags)
 }
 
-/// The sockets of proxies, and sockets at each port of the machine.
-fn sinks(spec: &StandSpec) -> io::Result<Vec<Socket>> {
-    let mut sinks = Vec::new();
+/// The sockets of proxies.
+fn listening(spec: &StandSpec) -> io::Result<Vec<Listening>> {
+    let mut listening = Vec::new();
     for listener in &spec.listeners {
-        let kinds = [(listener.tcp, Type::STREAM), (listener.udp, Type::DGRAM)];
         for at in &listener.at {
-            for (_, kind) in kinds.into_iter().filter(|(has, _)| *has) {
-                sinks.push(sink(*at, kind, true)?);
+            for (has, kind) in [(listener.tcp, TCP), (listener.udp, UDP)] {
+                if has {
+                    listening.push(Listening::open(&listener.name, *at, kind)?);
+                }
             }
         }
     }
-    let taken: Vec<u16> = spec
-        .listeners
-        .iter()
-        .flat_map(|l| &l.at)
-        .map(SocketAddr::port)
-        .collect();
+    Ok(listening)
+}
+
+/// Sockets at each port of the machine.
+fn sinks(spec: &StandSpec) -> io::Result<Vec<Sink>> {
+    let listeners = spec.listeners.iter().flat_map(|l| &l.at);
+    let taken: Vec<u16> = listeners.map(SocketAddr::port).collect();
+    let mut sinks = Vec::new();
     for port in spec.ports.iter().filter(|port| !taken.contains(port)) {
         for any in [
             IpAddr::from(Ipv4Addr::UNSPECIFIED),
             Ipv6Addr::UNSPECIFIED.into(),
         ] {
-            for kind in [Type::STREAM, Type::DGRAM] {
-                sinks.push(sink(SocketAddr::new(any, *port), kind, false)?);
+            for kind in [TCP, UDP] {
+                sinks.push(Sink::open_here(SocketAddr::new(any, *port), kind, None)?);
             }
         }
     }
     Ok(sinks)
-}
-
-fn sink(at: SocketAddr, kind: Type, transparent: bool) -> io::Result<Socket> {
-    let socket = new_socket(at, kind, transparent)?;
-    socket.attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
-    socket.bind(&at.into())?;
-    if kind == Type::STREAM {
-        socket.listen(1)?;
-    }
-    Ok(socket)
 }

@@ -136,6 +136,7 @@ impl Begun {
                 record: &stack.record,
                 key: stack.area,
                 flow: stack.key,
+                way: stack.way.at(),
                 functions: &self.limits,
             }),
             decided,

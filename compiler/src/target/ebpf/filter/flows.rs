@@ -33,7 +33,7 @@
 use polc_bpf::asm::{Assembler, Label};
 use polc_bpf::insn::Cond::{Eq, Gt, Le, Lt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R7, R8, R9, R10};
-use polc_bpf::insn::Width::{DW, W};
+use polc_bpf::insn::Width::{B, DW, W};
 use polc_bpf::insn::{AluOp, Helper, Reg};
 use polc_bpf::map::{Map, MapType, Shape};
 
@@ -145,6 +145,17 @@ impl Flows {
         unknown: Label,
     ) {
         time(asm, stack);
+        self.look_up(asm, stack, found, unknown);
+    }
+
+    /// As [`Flows::find`], at the time that was noted.
+    pub(in super::super) fn look_up(
+        &self,
+        asm: &mut Assembler,
+        stack: &Stack,
+        found: Label,
+        unknown: Label,
+    ) {
         for (map, settled) in [(&self.settled, 1), (&self.fresh, 0)] {
             let not_here = asm.label("not_here");
             asm.mov(R8, settled);
@@ -185,9 +196,10 @@ impl Flows {
             asm.jump_if(Eq, R2, 0, new);
             asm.alu(AluOp::Xor, R1, PENDING);
             asm.store(W, R0, DECISION, R1);
-            for at in [UNTIL, MARK] {
-                asm.load(DW, R1, R10, stack.value + at);
-                asm.store(DW, R0, at, R1);
+            // The flags are its first byte: the moment in which steer has opened it stays.
+            for (width, at) in [(DW, UNTIL), (W, MARK), (B, FLAGS)] {
+                asm.load(width, R1, R10, stack.value + at);
+                asm.store(width, R0, at, R1);
             }
             asm.jump(opened);
             asm.bind(new);
@@ -209,7 +221,7 @@ impl Flows {
     }
 
     /// Forgets a fresh flow.
-    pub(in super::super) fn forget(&self, asm: &mut Assembler, stack: &Stack) {
+    fn forget(&self, asm: &mut Assembler, stack: &Stack) {
         address(asm, &self.fresh, stack);
         asm.call(Helper::MapDeleteElem);
     }

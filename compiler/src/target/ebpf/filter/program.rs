@@ -109,7 +109,7 @@ impl Filter<'_> {
             stack,
             ways: Ways {
                 follows: if stateless { known } else { exit.admitted },
-                passes: exit.next,
+                passes: exit.admitted,
                 unknown,
             },
             loopback: self.loopback,
@@ -121,7 +121,7 @@ impl Filter<'_> {
             asm.jump(exit.next);
             asm.bind(other);
         }
-        lookup.write(&mut asm, |asm, quoted, invalid| {
+        lookup.write(&mut asm, exit.next, |asm, quoted, invalid| {
             quote::write(asm, hook, stack, quoted, invalid);
         });
         asm.part("classify");
@@ -248,11 +248,7 @@ impl Filter<'_> {
                 Outcome::Pass => {
                     stack.kind.get(asm, R1);
                     asm.jump_if(Eq, R1, Kind::New as i32, exit.remember);
-                    asm.jump(if stack.told.is_some() || self.loopback {
-                        exit.admitted
-                    } else {
-                        exit.next
-                    });
+                    asm.jump(exit.admitted);
                 }
                 // What a filter cannot decide never comes.
                 _ => asm.jump(exit.deny),

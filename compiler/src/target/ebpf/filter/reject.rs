@@ -6,7 +6,7 @@
 //! without.
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::{Eq, Ge, Ne, Set};
+use polc_bpf::insn::Cond::{Eq, Ge, Lt, Ne, Set};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R5, R6, R7, R10};
 use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{AluOp, Helper, Reg, SwapBits, Width};
@@ -19,7 +19,7 @@ use super::begin::SKB_PKTTYPE;
 use super::direction::{SKB_INGRESS, SKB_INTERFACE};
 use super::flows::{FLAGS, Flows, REJECTED, name, number};
 use super::stack::Stack;
-use super::track::Kind;
+use super::track::{FIRST_QUESTION, ICMP_ERRORS, Kind};
 use crate::field::{DPORT, ICMP, ICMPV6, SPORT, TCP};
 use crate::ir::Reject;
 
@@ -36,6 +36,10 @@ const ANSWER: u64 = 10_000_000_000;
 
 const ACK: i32 = 0x10;
 const RST: i32 = 0x04;
+
+/// The bits of the flags that have a sequence number.
+const FIN: i32 = 0;
+const SYN: i32 = 1;
 
 /// `BPF_F_RECOMPUTE_CSUM`, and `BPF_F_INGRESS` of `bpf_redirect`.
 const RECOMPUTE: i32 = 1;
@@ -144,7 +148,7 @@ impl Answer<'_> {
             asm.bind(tracked);
         }
         let known = asm.label("flow_lives_on");
-        if self.stack.told.is_some() {
+        if self.stack.told.is_some() || self.untracks {
             self.has_flow(asm, known);
         }
         self.stack.now.get(asm, R1);
@@ -156,8 +160,8 @@ impl Answer<'_> {
         asm.bind(known);
     }
 
-    /// Goes to `known` with a packet of a live flow, or of the same ends, that a section has judged by itself: the flow
-    /// goes on without it.
+    /// Goes to `known` with a packet of a live flow, or of the same ends, that a section has judged by itself, or that
+    /// is not tracked as the flow's fragments are: the flow goes on without it.
     fn has_flow(&self, asm: &mut Assembler, known: Label) {
         let [found, new] = ["found", "rejected_flow"].map(|name| asm.label(name));
         self.stack.kind.get(asm, R1);
@@ -178,31 +182,61 @@ impl Answer<'_> {
         asm.jump_if(Eq, R2, 0, self.drop);
         self.load(asm, at, TCP_HEADER);
         let [acknowledged, done] = ["acknowledged", "reset_made"].map(|name| asm.label(name));
+        let flags = |asm: &mut Assembler, flags: i32| {
+            asm.store(W, R10, at + 12, 0);
+            asm.store(B, R10, at + 12, 0x50);
+            asm.store(B, R10, at + 13, flags);
+        };
         asm.load(B, R3, R10, at + 13);
-        asm.load(W, R1, R10, at + 4);
-        asm.load(W, R2, R10, at + 8);
-        asm.store(W, R10, at + 12, 0);
-        asm.store(B, R10, at + 12, 0x50);
-        asm.store(W, R10, at + 16, 0);
+        // Two machines that do not track their packets would answer each other without end (RFC 9293, 3.10.7.1).
+        asm.jump_if(Set, R3, RST, self.drop);
         asm.jump_if(Set, R3, ACK, acknowledged);
-        asm.to_be(SwapBits::B32, R1);
-        asm.add(R1, 1);
+        self.length(asm, at, v6);
+        asm.load(W, R2, R10, at + 4);
+        asm.to_be(SwapBits::B32, R2);
+        asm.add(R1, R2);
         asm.to_be(SwapBits::B32, R1);
         asm.store(W, R10, at + 4, 0);
         asm.store(W, R10, at + 8, R1);
-        asm.store(B, R10, at + 13, RST | ACK);
+        flags(asm, RST | ACK);
         asm.jump(done);
         asm.bind(acknowledged);
+        asm.load(W, R2, R10, at + 8);
         asm.store(W, R10, at + 4, R2);
         asm.store(W, R10, at + 8, 0);
-        asm.store(B, R10, at + 13, RST);
+        flags(asm, RST);
         asm.bind(done);
+        asm.store(W, R10, at + 16, 0);
         for (field, offset) in [(DPORT, 0), (SPORT, 2)] {
             self.stack.record.get(asm, R1, Item::Field(field));
             asm.to_be(SwapBits::B16, R1);
             asm.store(H, R10, at + offset, R1);
         }
         self.finish(asm, v6, TCP, TCP_HEADER, 16);
+    }
+
+    /// `R1 =` how far the segment whose header is at a place of the stack takes its connection: its data, and one each
+    /// for SYN and FIN.
+    fn length(&self, asm: &mut Assembler, at: i16, v6: bool) {
+        // Frames may be longer than what is in them.
+        let (field, behind) = if v6 { (4, header(v6)) } else { (2, 0) };
+        asm.mov(R2, self.link.size() + field);
+        self.load(asm, self.stack.area, 2);
+        asm.load(H, R1, R10, self.stack.area);
+        asm.to_be(SwapBits::B16, R1);
+        asm.add(R1, self.link.size() + i32::from(behind));
+        self.stack.record.get(asm, R2, Item::Transport);
+        asm.alu(AluOp::Sub, R1, R2);
+        asm.load(B, R2, R10, at + 12);
+        asm.alu(AluOp::Rsh, R2, 4);
+        asm.alu(AluOp::Lsh, R2, 2);
+        asm.alu(AluOp::Sub, R1, R2);
+        for flag in [SYN, FIN] {
+            asm.load(B, R2, R10, at + 13);
+            asm.alu(AluOp::Rsh, R2, flag);
+            asm.alu(AluOp::And, R2, 1);
+            asm.add(R1, R2);
+        }
     }
 
     /// Makes the packet an ICMP error; its type and code are in `R7`.
@@ -215,6 +249,7 @@ impl Answer<'_> {
         self.stack.record.get(asm, R2, Item::Transport);
         asm.jump_if(Eq, R2, 0, self.drop);
         self.load(asm, quoted + header, QUOTED);
+        self.is_question(asm, quoted + header, v6);
         // There is no room for options and extension headers. Who gets the error finds its flow by
         // what is left.
         if v6 {
@@ -229,6 +264,23 @@ impl Answer<'_> {
         asm.store(H, R10, at, R7);
         let protocol = if v6 { ICMPV6 } else { ICMP };
         self.finish(asm, v6, protocol, ICMP_HEADER + header + QUOTED, 2);
+    }
+
+    /// Errors are not answered with errors (RFC 1122, 3.2.2; RFC 4443, 2.4). What may be one is at a place of the stack.
+    fn is_question(&self, asm: &mut Assembler, at: i16, v6: bool) {
+        let question = asm.label("no_error");
+        let protocol = if v6 { ICMPV6 } else { ICMP };
+        self.stack.record.get(asm, R1, Item::Protocol);
+        asm.jump_if(Ne, R1, number(protocol), question);
+        asm.load(B, R1, R10, at);
+        if v6 {
+            asm.jump_if(Lt, R1, FIRST_QUESTION, self.drop);
+        } else {
+            for kind in ICMP_ERRORS {
+                asm.jump_if(Eq, R1, kind, self.drop);
+            }
+        }
+        asm.bind(question);
     }
 
     /// Loads bytes of the frame from offset `R2` on to a place on the stack.

@@ -18,6 +18,10 @@ use super::timeout::{OPENING, RST, datagram, one_of};
 use crate::field::{ICMP, ICMP_TYPE, ICMPV6, TCP, TCP_FLAGS};
 use crate::ir::{Ir, Mark, Stage, Verdict};
 
+/// The types of ICMP errors (RFC 792), and the first type of ICMPv6 that is none (RFC 4443, 2.1).
+pub(super) const ICMP_ERRORS: [i32; 5] = [3, 4, 5, 11, 12];
+pub(super) const FIRST_QUESTION: i32 = 128;
+
 /// Where `struct __sk_buff` has the packet's mark.
 pub(in super::super) const SKB_MARK: i16 = 8;
 
@@ -65,10 +69,11 @@ pub(in super::super) struct Lookup<'l> {
 }
 
 impl Lookup<'_> {
-    /// The packet is known in the record.
+    /// The packet is known in the record. Fragments behind one that has passed go to `expected`.
     pub(in super::super) fn write(
         &self,
         asm: &mut Assembler,
+        expected: Label,
         quote: impl FnOnce(&mut Assembler, Label, Label),
     ) {
         let [later, related, found, unknown, invalid] =
@@ -82,7 +87,7 @@ impl Lookup<'_> {
 
         asm.bind(later);
         asm.note("later fragment");
-        self.flows.is_expected(asm, self.stack, self.ways.passes);
+        self.flows.is_expected(asm, self.stack, expected);
         self.goes_on(asm, Kind::Orphan);
 
         asm.bind(related);
@@ -238,7 +243,7 @@ impl Lookup<'_> {
         self.stack.family.get(asm, R3);
         asm.jump_if(Ne, R3, 0, six);
         asm.jump_if(Ne, R1, number(ICMP), usual);
-        for number in [3, 4, 5, 11, 12] {
+        for number in ICMP_ERRORS {
             asm.jump_if(Eq, R2, number, error);
         }
         asm.jump(usual);
@@ -255,7 +260,7 @@ impl Lookup<'_> {
         for kind in [130, 131, 132, 143, 151] {
             asm.jump_if(Eq, R2, kind, untracked);
         }
-        asm.jump_if(Lt, R2, 128, error);
+        asm.jump_if(Lt, R2, FIRST_QUESTION, error);
         asm.jump(usual);
         let tracked = |asm: &mut Assembler| {
             if noted::untracks(self.ir) {
@@ -294,24 +299,25 @@ impl Lookup<'_> {
         asm.jump_if(Eq, R3, 0, reply);
         asm.alu(AluOp::Or, R4, REPLIED);
         asm.bind(reply);
-        self.tell(asm);
         self.stack.record.get(asm, R1, Item::Protocol);
         asm.jump_if(Eq, R1, number(TCP), tcp);
         datagram(asm, late, known);
         asm.bind(tcp);
         self.segment(asm, unknown, late, known);
 
-        // `R0` is for how long it is known from now on, `R4` its flags; it settles.
-        asm.bind(late);
-        self.keep(asm);
-        self.restore(asm);
-        asm.jump_if(Ne, R8, 0, self.ways.follows);
-        self.flows.settle(asm, self.stack);
-        asm.jump(self.ways.follows);
-        asm.bind(known);
-        self.keep(asm);
-        self.restore(asm);
-        asm.jump(self.ways.follows);
+        // `R0` is for how long it is known from now on, `R4` its flags. What is told is only told of packets that are
+        // part of it.
+        for (label, settles) in [(late, true), (known, false)] {
+            asm.bind(label);
+            self.keep(asm);
+            self.tell(asm);
+            self.restore(asm);
+            if settles {
+                asm.jump_if(Ne, R8, 0, self.ways.follows);
+                self.flows.settle(asm, self.stack);
+            }
+            asm.jump(self.ways.follows);
+        }
     }
 
     /// Of the answers to a rejected packet, a reset passes. Errors are told by what they quote.
@@ -324,10 +330,13 @@ impl Lookup<'_> {
         asm.jump(unknown);
     }
 
-    /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`; `R3` is 1 for an answer.
+    /// Notes what rules can ask of the flow in `R7`, whose flags are in `R4`.
     fn tell(&self, asm: &mut Assembler) {
         if let Some((state, reply)) = self.stack.told {
             const { assert!(REPLIED == 2, "the flag is the state, shifted") }
+            asm.mov(R3, R4);
+            asm.alu(AluOp::And, R3, BY_HIGHER);
+            asm.alu(AluOp::Xor, R3, R9);
             reply.set(asm, R3);
             asm.mov(R1, R4);
             asm.alu(AluOp::And, R1, REPLIED);

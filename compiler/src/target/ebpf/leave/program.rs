@@ -25,7 +25,7 @@ use super::super::nat::{End, Rewrite};
 use super::super::noted;
 use super::super::record::Item;
 use super::super::steer::ends::{self, Ends, PORT};
-use super::super::steer::{Aliases, address_of_interface, home, judged_before_home};
+use super::super::steer::{Aliases, Replaces, address_of_interface, home, judged_before_home};
 use crate::ir::Ir;
 
 /// What a program is written from.
@@ -181,7 +181,7 @@ impl One<'_> {
         self.related(asm);
         asm.bind(later);
         asm.note("later fragment");
-        let first = (self.ends.to, Hook::Egress);
+        let first = (self.ends.to, self.replaces());
         leave.aliases.find_fragment(asm, stack, first, exit.next);
         self.rewrite().packet(asm, End::Source);
         asm.jump(exit.next);
@@ -302,9 +302,16 @@ impl One<'_> {
     /// Gives the packet the end at [`Ends::to`] for its source, and the fragments behind it.
     pub(super) fn replace(&self, asm: &mut Assembler) {
         let aliases = self.leave.aliases;
-        let end = (self.ends.to, Hook::Egress);
+        let end = (self.ends.to, self.replaces());
         aliases.expect_fragments(asm, self.stack(), end, self.exit.drop);
         self.rewrite().packet(asm, End::Source);
+    }
+
+    fn replaces(&self) -> Replaces {
+        match self.leave.hook {
+            Hook::Ingress => Replaces::Answer,
+            _ => Replaces::Source,
+        }
     }
 
     fn rewrite(&self) -> Rewrite<'_> {

@@ -18,7 +18,6 @@ use polc_bpf::map::{Map, MapType, Shape};
 use super::super::filter::FLOW_KEY;
 use super::super::filter::flows::fragment_key;
 use super::super::filter::stack::{Place, Stack};
-use super::super::hook::Hook;
 use super::super::record::Item;
 use super::ends::{self, LARGEST, PORT};
 use crate::field::IP_FRAGMENT;
@@ -33,8 +32,28 @@ const GIVEN: i32 = 0x1_0000;
 pub(in super::super) const FRESH: i32 = 1;
 pub(in super::super) const SETTLED: i32 = 2;
 
-/// The flag of a key of fragments that leave.
-const LEAVING: u64 = 0x40 << 40;
+/// Which programs give the fragments of a packet another end. Each knows them by keys of its own: a fragment may come
+/// in when the one before it has left already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Replaces {
+    /// Those of steer: the destination.
+    Destination,
+    /// Those of egress: the source of what leaves.
+    Source,
+    /// Those of answers to this host's own flows: the source of what comes in.
+    Answer,
+}
+
+impl Replaces {
+    /// The flag of its keys.
+    fn flag(self) -> u64 {
+        match self {
+            Self::Destination => 0,
+            Self::Source => 0x40 << 40,
+            Self::Answer => 0x20 << 40,
+        }
+    }
+}
 
 /// The two maps.
 #[derive(Clone, Debug)]
@@ -60,6 +79,11 @@ impl Aliases {
         let [key, value] = [FLOW_KEY, ALIAS].map(|size| size.unsigned_abs().into());
         let shape = Shape::new(MapType::LruHash, key, value, self.size);
         [&self.fresh, &self.settled].map(|name| Map::new(name, shape))
+    }
+
+    /// The names of the maps.
+    pub(in super::super) fn names(&self) -> [&str; 2] {
+        [&self.settled, &self.fresh]
     }
 
     /// Copies the alias of the key to `to`, and notes among which it was found; goes to `none` if there is none.
@@ -127,18 +151,18 @@ impl Aliases {
     }
 
     /// Lets the fragments behind this one, if it is a first one, get the end at `to` in the place of the same one.
-    /// What leaves has keys of its own. Changes the key.
+    /// Changes the key.
     pub(in super::super) fn expect_fragments(
         &self,
         asm: &mut Assembler,
         stack: &Stack,
-        (to, hook): (i16, Hook),
+        (to, replaces): (i16, Replaces),
         full: Label,
     ) {
         let whole = asm.label("whole_packet");
         stack.record.get(asm, R1, Item::Field(IP_FRAGMENT));
         asm.jump_if(Eq, R1, 0, whole);
-        own_fragment_key(asm, stack, hook);
+        own_fragment_key(asm, stack, replaces);
         self.open(asm, stack, (to, false), full);
         asm.bind(whole);
     }
@@ -148,10 +172,10 @@ impl Aliases {
         &self,
         asm: &mut Assembler,
         stack: &Stack,
-        (to, hook): (i16, Hook),
+        (to, replaces): (i16, Replaces),
         none: Label,
     ) {
-        own_fragment_key(asm, stack, hook);
+        own_fragment_key(asm, stack, replaces);
         self.find(asm, stack, (to, stack.answer), none);
     }
 
@@ -238,12 +262,12 @@ impl Aliases {
     }
 }
 
-/// The key of the fragments of a packet that comes in, or leaves.
-fn own_fragment_key(asm: &mut Assembler, stack: &Stack, hook: Hook) {
+/// The key of the fragments of a packet that get another end.
+fn own_fragment_key(asm: &mut Assembler, stack: &Stack, replaces: Replaces) {
     fragment_key(asm, stack);
-    if hook == Hook::Egress {
+    if replaces.flag() != 0 {
         asm.load(DW, R1, R10, stack.key + 32);
-        asm.load_wide(R2, LEAVING);
+        asm.load_wide(R2, replaces.flag());
         asm.alu(AluOp::Or, R1, R2);
         asm.store(DW, R10, stack.key + 32, R1);
     }

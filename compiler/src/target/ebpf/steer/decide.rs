@@ -22,9 +22,9 @@ use super::super::noted;
 use super::super::record::Item;
 use super::ends;
 use super::program::{One, address_of_interface};
+use super::proxy::with_bits;
 use super::reroute::{self, LOOPBACK, NOT_FORWARDED, Reroute};
 use crate::field::TCP;
-use crate::ir::Mark;
 use polc_bpf::asm::Label;
 
 impl One<'_> {
@@ -87,6 +87,16 @@ impl One<'_> {
             let end = |asm: &mut Assembler, outcome| self.outcome(asm, outcome);
             steer.actions.write(asm, &stack.record, stack.index, &end);
         }
+        if steer.hook == Hook::Ingress {
+            asm.bind(exit.proxy);
+            // What nobody takes goes its way, and is not admitted.
+            let open = |asm: &mut Assembler, refused| {
+                self.strict(asm, refused);
+                self.open(asm, refused);
+            };
+            let proxies = &steer.ir.proxies;
+            self.assign().write(asm, proxies, exit.direct, open);
+        }
         asm.bind(exit.direct);
         asm.note("it goes where it says");
         let unmarked = asm.label("unmarked");
@@ -111,14 +121,14 @@ impl One<'_> {
         }
 
         asm.bind(exit.open);
-        self.open(asm, exit.next);
+        stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, exit.next);
+        self.open(asm, exit.drop);
         let noted = stack.choice.unwrap_or(stack.kind);
-        noted.get(asm, R1);
         if steer.hook == Hook::Egress {
+            noted.get(asm, R1);
             asm.jump_if(Set, R1, PROXY | HOME, exit.home);
             asm.jump_if(Set, R1, DNAT | ROUTED, exit.reroute);
-        } else {
-            asm.jump_if(Set, R1, PROXY, exit.proxy);
         }
         for (label, verdict) in [
             (exit.next, steer.hook.pass()),
@@ -152,9 +162,6 @@ impl One<'_> {
             } else {
                 asm.jump(exit.home);
             }
-        } else {
-            asm.bind(exit.proxy);
-            self.assign().write(asm, &steer.ir.proxies);
         }
     }
 
@@ -201,14 +208,14 @@ impl One<'_> {
         match outcome {
             Outcome::Direct { admit: true } => {
                 tracked(asm);
-                self.strict(asm);
+                self.strict(asm, exit.drop);
                 self.decide(asm, 0);
                 asm.jump(exit.open);
             }
             Outcome::Route { table: _, admit } if !egress => {
                 tracked(asm);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 self.decide(asm, pending(admit));
                 asm.jump(exit.open);
@@ -222,7 +229,7 @@ impl One<'_> {
                 asm.jump(exit.reroute);
                 asm.bind(flow);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 self.decide(asm, ROUTED | pending(admit) | number << PROXY_SHIFT);
                 asm.jump(exit.open);
@@ -230,7 +237,7 @@ impl One<'_> {
             Outcome::Dnat { admit } => {
                 tracked(asm);
                 if admit {
-                    self.strict(asm);
+                    self.strict(asm, exit.drop);
                 }
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
@@ -240,7 +247,7 @@ impl One<'_> {
             }
             Outcome::Redirect => {
                 tracked(asm);
-                self.strict(asm);
+                self.strict(asm, exit.drop);
                 ends::save(asm, stack, End::Destination, self.ends.to);
                 self.choose(asm);
                 self.own_address(asm);
@@ -253,10 +260,11 @@ impl One<'_> {
         }
     }
 
-    /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so.
-    fn strict(&self, asm: &mut Assembler) {
+    /// Only a SYN opens a flow that the filter is not asked about, if the policy wants it so. Goes to `refused` with
+    /// what does not.
+    fn strict(&self, asm: &mut Assembler, refused: Label) {
         if self.steer.ir.strict_tcp {
-            timeout::only_syn(asm, self.stack(), self.exit.drop);
+            timeout::only_syn(asm, self.stack(), refused);
         }
     }
 
@@ -267,27 +275,20 @@ impl One<'_> {
             return;
         };
         let stack = self.stack();
-        let capturable = asm.label("capturable");
-        stack.kind.get(asm, R1);
-        asm.jump_if(Eq, R1, Kind::New as i32, capturable);
         let number = i32::try_from(number).unwrap_or(0);
+        self.decide(asm, PROXY | number << PROXY_SHIFT);
         if self.steer.hook == Hook::Ingress {
             // The proxy gets what is not tracked packet by packet, and the filter judges it.
-            self.decide(asm, PROXY | number << PROXY_SHIFT);
             asm.jump(exit.proxy);
         } else {
-            asm.jump(exit.drop);
+            stack.kind.get(asm, R1);
+            asm.jump_if(Ne, R1, Kind::New as i32, exit.drop);
+            self.strict(asm, exit.drop);
+            stack.mark.get(asm, R1);
+            with_bits(asm, proxy.mark);
+            stack.mark.set(asm, R1);
+            asm.jump(exit.open);
         }
-        asm.bind(capturable);
-        self.strict(asm);
-        let Mark { value, mask } = proxy.mark;
-        let mark = stack.mark;
-        mark.get(asm, R1);
-        asm.alu32(AluOp::And, R1, (!mask).cast_signed());
-        asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
-        mark.set(asm, R1);
-        self.decide(asm, PROXY | number << PROXY_SHIFT);
-        asm.jump(exit.open);
     }
 
     /// Replaces the end at [`Ends::to`] by the target that was chosen.
@@ -344,7 +345,8 @@ impl One<'_> {
         let [live, free] = ["live_flow", "free_inside"].map(|name| asm.label(name));
         ends::put(asm, stack, End::Destination, ends.to);
         self.key(asm);
-        self.steer.flows.find(asm, stack, live, free);
+        // The flow is opened in the moment in which its rules were asked.
+        self.steer.flows.look_up(asm, stack, live, free);
         asm.bind(live);
         asm.jump_if(Eq, R8, 0, free);
         asm.load(W, R1, R7, DECISION);
@@ -361,13 +363,11 @@ impl One<'_> {
         asm.bind(free);
     }
 
-    /// Writes the flow's entry: what was decided is noted, and where it was opened to is at [`Ends::outer`] if
-    /// that is another end.
-    fn open(&self, asm: &mut Assembler, next: Label) {
+    /// Writes the flow's entry, or goes to `full`: what was decided is noted, and where it was opened to is at
+    /// [`Ends::outer`] if that is another end.
+    fn open(&self, asm: &mut Assembler, full: Label) {
         let (stack, flows) = (self.stack(), self.steer.flows);
         let same = asm.label("same_end");
-        stack.kind.get(asm, R1);
-        asm.jump_if(Ne, R1, Kind::New as i32, next);
         timeout::first_timeout(asm, stack);
         asm.mov(R1, R0);
         stack.now.get(asm, R2);
@@ -388,6 +388,6 @@ impl One<'_> {
         asm.load(H, R1, R10, self.ends.outer + ends::PORT);
         asm.store(H, R10, stack.value + OPENED_PORT, R1);
         asm.bind(same);
-        flows.decide(asm, stack, self.exit.drop);
+        flows.decide(asm, stack, full);
     }
 }

@@ -16,7 +16,7 @@ use super::super::filter::track::{self, Kind, Ways};
 use super::super::filter::{FLAGS, quote};
 use super::super::hook::Hook;
 use super::super::nat::End;
-use super::aliases::FRESH;
+use super::aliases::{FRESH, Replaces};
 use super::ends;
 use super::program::One;
 
@@ -104,7 +104,7 @@ impl One<'_> {
         self.related(asm, invalid);
         asm.bind(later);
         asm.note("later fragment");
-        let first = (self.ends.to, Hook::Ingress);
+        let first = (self.ends.to, Replaces::Destination);
         steer.aliases.find_fragment(asm, stack, first, exit.next);
         self.rewrite().packet(asm, End::Destination);
         asm.jump(exit.next);

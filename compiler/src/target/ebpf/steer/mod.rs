@@ -13,7 +13,7 @@ mod program;
 mod proxy;
 mod reroute;
 
-pub(super) use self::aliases::Aliases;
+pub(super) use self::aliases::{Aliases, Replaces};
 use self::program::Steer;
 pub(super) use self::program::{ADDRESSES, address_of_interface};
 pub(super) use self::reroute::home;
@@ -75,11 +75,13 @@ pub(super) fn program(
 }
 
 /// Whether what opens a connection without a SYN is refused before any rule is asked. Sections that judge packets one
-/// by one let some of it pass: then the filter refuses the rest.
+/// by one let some of it pass: then the filter refuses the rest. Where steer has no rules, the filter refuses it in the
+/// directions that it judges.
 fn refuses_before_rules(ir: &Ir, hook: Hook) -> bool {
     let mut blocks = ir.blocks.iter();
     let alone = blocks.any(|block| block.stateless && block.stage == Stage::Filter);
-    ir.strict_tcp && !alone && (hook == Hook::Ingress || ir.governs.output)
+    let governs = hook == Hook::Ingress || ir.governs.output;
+    ir.strict_tcp && !alone && !ir.steer.is_empty() && governs
 }
 
 /// The rules that can hold at a hook of an interface, with their places, and of each the cubes that can.

@@ -17,7 +17,7 @@ use super::super::link::{Link, assembled};
 use super::super::list::List;
 use super::super::nat::{End, Rewrite};
 use super::super::record::Item;
-use super::aliases::Aliases;
+use super::aliases::{Aliases, Replaces};
 use super::ends::Ends;
 use super::proxy::Assign;
 use super::reroute;
@@ -150,7 +150,6 @@ impl One<'_> {
         let stack = self.stack();
         Assign {
             stack,
-            flows: self.steer.flows,
             decision: stack.choice.unwrap_or(stack.kind),
             tuple: self.ends.scratch,
             next: self.exit.next,
@@ -161,7 +160,7 @@ impl One<'_> {
     /// Gives the packet the end at [`Ends::to`] for its destination, and the fragments behind it.
     pub(super) fn replace(&self, asm: &mut Assembler) {
         let aliases = self.steer.aliases;
-        let end = (self.ends.to, Hook::Ingress);
+        let end = (self.ends.to, Replaces::Destination);
         aliases.expect_fragments(asm, self.stack(), end, self.exit.drop);
         self.rewrite().packet(asm, End::Destination);
     }

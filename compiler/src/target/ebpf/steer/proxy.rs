@@ -8,7 +8,7 @@ use polc_bpf::insn::Width::{DW, H, W};
 use polc_bpf::insn::{AluOp, Helper, SwapBits};
 
 use super::super::filter::decision::PROXY_SHIFT;
-use super::super::filter::flows::{Flows, number};
+use super::super::filter::flows::number;
 use super::super::filter::stack::{Place, Stack};
 use super::super::filter::track::{Kind, SKB_MARK};
 use super::super::nat::End;
@@ -32,7 +32,6 @@ const TUPLE6: i16 = 36;
 /// Hands packets to proxies.
 pub(super) struct Assign<'a> {
     pub(super) stack: &'a Stack,
-    pub(super) flows: &'a Flows,
     /// Where the number of the proxy is noted.
     pub(super) decision: Place,
     /// Bytes for a tuple.
@@ -42,17 +41,41 @@ pub(super) struct Assign<'a> {
 }
 
 impl Assign<'_> {
-    /// Hands the packet to the proxy that is noted.
-    pub(super) fn write(&self, asm: &mut Assembler, proxies: &[Proxy]) {
+    /// Hands the packet to the proxy that is noted. `open` writes the entry of a new flow that the proxy takes, whose
+    /// socket is in `R8`, or goes to its label if it refuses it. A new flow goes to `direct` if nobody listens and the proxy lets it.
+    pub(super) fn write(
+        &self,
+        asm: &mut Assembler,
+        proxies: &[Proxy],
+        direct: Label,
+        open: impl FnOnce(&mut Assembler, Label),
+    ) {
+        if proxies.is_empty() {
+            asm.jump(self.drop);
+            return;
+        }
+        let [taken, known, refused] =
+            ["taken", "known_before", "refused"].map(|name| asm.label(name));
         for (number, proxy) in proxies.iter().enumerate() {
             let other = asm.label("other_proxy");
             self.decision.get(asm, R1);
             asm.alu(AluOp::Rsh, R1, PROXY_SHIFT);
             asm.jump_if(Ne, R1, i32::try_from(number).unwrap_or(-1), other);
             asm.note(&format!("proxy {}", proxy.name));
-            self.assign(asm, proxy);
+            self.find(asm, proxy, (taken, direct));
             asm.bind(other);
         }
+        asm.jump(self.drop);
+
+        asm.bind(taken);
+        self.stack.kind.get(asm, R1);
+        asm.jump_if(Ne, R1, Kind::New as i32, known);
+        open(asm, refused);
+        asm.bind(known);
+        self.give(asm);
+        asm.bind(refused);
+        asm.mov(R1, R8);
+        asm.call(Helper::SkRelease);
         asm.jump(self.drop);
     }
 
@@ -81,51 +104,59 @@ impl Assign<'_> {
             asm.call(Helper::SkRelease);
             asm.jump(self.next);
             asm.bind(taken);
-            self.take(asm, proxy.mark);
+            mark(asm, proxy.mark);
+            self.give(asm);
         }
     }
 
-    fn assign(&self, asm: &mut Assembler, proxy: &Proxy) {
-        let [six, down] = ["ipv6", "proxy_down"].map(|name| asm.label(name));
+    /// Goes to `taken` with a socket of the proxy in `R8`, and with its mark.
+    fn find(&self, asm: &mut Assembler, proxy: &Proxy, (taken, direct): (Label, Label)) {
+        let [six, down, found] =
+            ["ipv6", "proxy_down", "proxy_listens"].map(|name| asm.label(name));
         self.stack.family.get(asm, R1);
         asm.jump_if(Ne, R1, 0, six);
         match proxy.v4 {
             Some((addr, port)) => {
                 let addr = u128::from(u32::from(addr));
-                self.family(asm, (proxy, false), (addr, port), down);
+                self.family(asm, (proxy, false), (addr, port), (found, down));
             }
             None => asm.jump(down),
         }
         asm.bind(six);
         match proxy.v6 {
             Some((addr, port)) => {
-                self.family(asm, (proxy, true), (u128::from(addr), port), down);
+                let listener = (u128::from(addr), port);
+                self.family(asm, (proxy, true), listener, (found, down));
             }
             None => asm.jump(down),
         }
+        asm.bind(found);
+        mark(asm, proxy.mark);
+        self.stack.mark.get(asm, R1);
+        with_bits(asm, proxy.mark);
+        self.stack.mark.set(asm, R1);
+        asm.jump(taken);
         asm.bind(down);
-        let known = asm.label("known_before");
-        self.stack.kind.get(asm, R1);
-        asm.jump_if(Ne, R1, Kind::New as i32, known);
-        // The next packet asks anew.
-        self.flows.forget(asm, self.stack);
-        asm.bind(known);
-        asm.jump(match proxy.down {
-            Down::Deny => self.drop,
-            Down::Direct => self.next,
-        });
+        if proxy.down == Down::Direct {
+            self.stack.kind.get(asm, R1);
+            asm.jump_if(Eq, R1, Kind::New as i32, direct);
+            asm.jump(self.next);
+        } else {
+            asm.jump(self.drop);
+        }
     }
 
-    /// To a socket at an address and port.
+    /// Goes to `found` with the socket in `R8` of the packet's connection, or with one that listens at an address and
+    /// port.
     fn family(
         &self,
         asm: &mut Assembler,
         (proxy, v6): (&Proxy, bool),
         listener: (u128, u16),
-        down: Label,
+        (found, down): (Label, Label),
     ) {
-        let [datagram, taken, release, no_match] =
-            ["datagram", "socket_found", "release", "no_connection"].map(|n| asm.label(n));
+        let [datagram, release, no_match] =
+            ["datagram", "release", "no_connection"].map(|n| asm.label(n));
         self.stack.record.get(asm, R1, Item::Protocol);
         if proxy.udp {
             asm.jump_if(Eq, R1, number(UDP), datagram);
@@ -138,7 +169,7 @@ impl Assign<'_> {
             asm.mov(R8, R0);
             asm.load(W, R1, R8, STATE);
             asm.jump_if(Eq, R1, LISTEN, release);
-            asm.jump_if(Ne, R1, TIME_WAIT, taken);
+            asm.jump_if(Ne, R1, TIME_WAIT, found);
             asm.bind(release);
             asm.mov(R1, R8);
             asm.call(Helper::SkRelease);
@@ -147,21 +178,19 @@ impl Assign<'_> {
             self.look(asm, Helper::SkcLookupTcp, v6);
             asm.jump_if(Eq, R0, 0, down);
             asm.mov(R8, R0);
-            asm.bind(taken);
-            self.take(asm, proxy.mark);
+            asm.jump(found);
         } else {
             asm.jump(down);
         }
         if proxy.udp {
             asm.bind(datagram);
-            let [connected, release, none] =
-                ["connected", "release", "no_connection"].map(|n| asm.label(n));
+            let [release, none] = ["release", "no_connection"].map(|n| asm.label(n));
             self.connection(asm, v6);
             self.look(asm, Helper::SkLookupUdp, v6);
             asm.jump_if(Eq, R0, 0, none);
             asm.mov(R8, R0);
             asm.load(H, R1, R8, OTHER_PORT);
-            asm.jump_if(Ne, R1, 0, connected);
+            asm.jump_if(Ne, R1, 0, found);
             asm.bind(release);
             asm.mov(R1, R8);
             asm.call(Helper::SkRelease);
@@ -170,8 +199,7 @@ impl Assign<'_> {
             self.look(asm, Helper::SkLookupUdp, v6);
             asm.jump_if(Eq, R0, 0, down);
             asm.mov(R8, R0);
-            asm.bind(connected);
-            self.take(asm, proxy.mark);
+            asm.jump(found);
         }
     }
 
@@ -238,12 +266,8 @@ impl Assign<'_> {
         asm.store(H, R10, ports + 2, i32::from(port.to_be()));
     }
 
-    /// The packet is one of the socket in `R8` and goes on with the proxy's mark, by which it is routed here.
-    fn take(&self, asm: &mut Assembler, Mark { value, mask }: Mark) {
-        asm.load(W, R1, R6, SKB_MARK);
-        asm.alu32(AluOp::And, R1, (!mask).cast_signed());
-        asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
-        asm.store(W, R6, SKB_MARK, R1);
+    /// The packet is one of the socket in `R8`.
+    fn give(&self, asm: &mut Assembler) {
         asm.mov(R1, R6);
         asm.mov(R2, R8);
         asm.mov(R3, 0);
@@ -254,4 +278,17 @@ impl Assign<'_> {
         asm.jump_if(Ne, R7, 0, self.drop);
         asm.jump(self.next);
     }
+}
+
+/// The packet gets a proxy's mark, by which it is routed here.
+fn mark(asm: &mut Assembler, mark: Mark) {
+    asm.load(W, R1, R6, SKB_MARK);
+    with_bits(asm, mark);
+    asm.store(W, R6, SKB_MARK, R1);
+}
+
+/// Sets the bits of a mark in `R1`.
+pub(super) fn with_bits(asm: &mut Assembler, Mark { value, mask }: Mark) {
+    asm.alu32(AluOp::And, R1, (!mask).cast_signed());
+    asm.alu32(AluOp::Or, R1, (value & mask).cast_signed());
 }

@@ -81,7 +81,7 @@ impl Build<'_> {
     }
 
     /// What `strict tcp` refuses: a new flow that no SYN opens. `flows` are further conditions.
-    fn strict_tcp(&self, flows: &[Test]) -> Option<Line> {
+    pub(super) fn strict_tcp(&self, flows: &[Test]) -> Option<Line> {
         let tests = vec![
             Test::protocol(6),
             Test::Text("-m conntrack --ctstate NEW".to_owned()),

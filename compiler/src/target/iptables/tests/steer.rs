@@ -121,3 +121,14 @@ fn what_steer_cannot_say_is_an_error() {
         ["target `iptables` has no place for text for `nftables`"]
     );
 }
+
+#[test]
+fn what_filter_does_not_judge_is_asked_for_its_syn() {
+    insta::assert_snapshot!(text(
+        "strict tcp
+         steer {
+           redirect tcp/80 from host out lo => :3128 as loopback
+           direct from host count and allow as own
+         }"
+    ));
+}

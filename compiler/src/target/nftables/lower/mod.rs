@@ -79,7 +79,7 @@ fn invalid(build: &mut Build) -> Line {
 }
 
 /// What `strict tcp` refuses: a new flow that no SYN opens. `flows` are further conditions.
-fn strict_tcp(build: &Build, flows: &str) -> Option<Line> {
+pub(super) fn strict_tcp(build: &Build, flows: &str) -> Option<Line> {
     let text =
         format!("{flows}meta l4proto tcp ct state new tcp flags & (fin | syn | rst | ack) != syn");
     build.ir.strict_tcp.then(|| Line::text(&text, Then::Drop))

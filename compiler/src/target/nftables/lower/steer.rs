@@ -11,16 +11,16 @@ use super::{
     NAT_OUT, NAT_PRE, STEER_OUT, STEER_PRE, base, finish, invalid, judge, loopback, strict_tcp,
     unconditional_icmp,
 };
-use crate::ir::{Cube, Down, Mark, Rule};
+use crate::ir::{Cube, Down, Mark, Proxy, Rule};
 use crate::target::netfilter::Role;
-use crate::target::netfilter::check::may_be_untracked;
+use crate::target::netfilter::check::{may_be_untracked, may_lack_syn};
 use crate::target::netfilter::label::ADMITTED;
 use crate::target::netfilter::sides::{Hook, Place};
 use crate::target::netfilter::steer::{
     Labels, OUT, PRE, Plan, Restored, marks, of_host, plan, protocols,
 };
 use crate::target::nftables::Build;
-use crate::target::nftables::action::{mark_flow, mark_packet};
+use crate::target::nftables::action::{FlowMark, mark_packet};
 use crate::target::nftables::fields::{L4PROTO, among};
 use crate::target::nftables::matches::nfproto;
 use crate::target::nftables::tree::{Base, Chain, Match, Rule as Line, Verdict as Then};
@@ -132,25 +132,16 @@ fn proxy_chains(build: &mut Build) {
         let v6 = proxy
             .v6
             .map(|(a, port)| (Family::V6, format!("ip6 to [{a}]:{port}")));
+        let (marks, then) = taken(build, proxy, untracked);
         let mut rules = Vec::new();
         for (family, socket) in v4.into_iter().chain(v6) {
-            let matches = vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)];
             let mut statements = vec![format!("tproxy {socket}"), mark_packet(proxy.mark)];
-            if untracked && proxy.mark.mask != u32::MAX {
-                // Where there is no flow, nothing behind its mark is done.
-                rules.push(Line {
-                    matches: matches.clone(),
-                    statements: vec![mark_flow(proxy.mark)],
-                    ..Line::default()
-                });
-            } else {
-                statements.push(mark_flow(proxy.mark));
-            }
+            statements.extend(marks.clone());
             statements.push(format!("ct label set {ADMITTED}"));
             rules.push(Line {
-                matches,
+                matches: vec![nfproto(family), among(L4PROTO, &protocols(proxy), 255)],
                 statements,
-                verdict: Some(Then::Accept),
+                verdict: Some(then.clone()),
                 ..Line::default()
             });
         }
@@ -171,6 +162,32 @@ fn proxy_chains(build: &mut Build) {
             rules,
         });
     }
+}
+
+/// What is done with packets that `tproxy` has found a socket for, and only with these: statements behind it, and where they
+/// go.
+fn taken(build: &mut Build, proxy: &Proxy, untracked: bool) -> (Option<String>, Then) {
+    let mut lines = Vec::new();
+    let arriving = Place {
+        hook: Hook::SteerPre,
+        loopback: false,
+    };
+    if proxy.tcp && may_lack_syn(build.ir, arriving) {
+        lines.extend(strict_tcp(build, ""));
+    }
+    let statement = match FlowMark::of(proxy.mark, untracked) {
+        FlowMark::Beside(statement) => Some(statement),
+        FlowMark::Apart(line) => {
+            lines.push(line);
+            None
+        }
+    };
+    if lines.is_empty() {
+        return (statement, Then::Accept);
+    }
+    lines.push(Line::new(vec![], Then::Accept));
+    let chain = build.chain(&format!("proxy_{}_taken", proxy.name), lines);
+    (statement, Then::Goto(chain))
 }
 
 fn check_down(build: &mut Build) {

@@ -241,3 +241,60 @@ fn traffic_of_this_host_has_its_egress_interface_before_routing() {
     )]);
     insta::assert_snapshot!(text(&ir));
 }
+
+#[test]
+fn turns_are_those_of_the_rule() {
+    let targets = |last: &[&str]| last.iter().map(|text| addr(text, None)).collect();
+    let balanced = Verdict::Dnat(Nat {
+        v4: targets(&["10.1.0.80", "10.1.0.81"]),
+        v6: vec![],
+        balance: Some(Balance::RoundRobin),
+    });
+    let web = || any().only(Families::V4).port(&[TCP], &[80]);
+    let mut ir = steer(vec![
+        at(
+            Stage::Steer,
+            "own",
+            vec![web().sent_by_host().out_by(&["lo", "eth0"])],
+            balanced.clone(),
+        ),
+        at(Stage::Steer, "all", vec![web()], balanced)
+            .limit(Sense::Within, 0)
+            .limit(Sense::Over, 1),
+    ]);
+    ir.buckets = ["a", "b"]
+        .map(|name| bucket(name, TEN, None, Sense::Over))
+        .into();
+    insta::assert_snapshot!(text(&ir));
+}
+
+#[test]
+fn what_filter_does_not_judge_is_asked_for_its_syn() {
+    let web = || any().sent_by_host().port(&[TCP], &[80]);
+    let redirect = Verdict::Redirect { port: Some(3128) };
+    let effects = Effects {
+        count: true,
+        ..Effects::default()
+    };
+    let mut ir = steer(vec![
+        at(
+            Stage::Steer,
+            "loopback",
+            vec![web().out_by(&["lo"])],
+            redirect.clone(),
+        ),
+        at(Stage::Steer, "others", vec![web()], redirect).effects(effects),
+        at(
+            Stage::Steer,
+            "own",
+            vec![any().sent_by_host()],
+            Verdict::Direct,
+        )
+        .admit(),
+    ]);
+    ir.strict_tcp = true;
+    insta::assert_snapshot!("syn_of_own_flows", text(&ir));
+    ir.filter.push(default(Stage::Filter, Verdict::Deny));
+    ir.governs.output = true;
+    insta::assert_snapshot!("syn_of_loopback_flows", text(&ir));
+}

@@ -8,35 +8,42 @@
 //! | slot: key | | value, 48 bytes | |
 //! |---|---|---|---|
 //! | 0 | the packet's key; 4 bytes of 0 for a bucket without one | 0 | the key of the flow that has it |
-//! | behind it | the slot's number, 4 bytes | 40 | when it was taken, in its lowest 16 bits by which processor |
+//! | behind it | the slot's number, 4 bytes | 40 | when it was taken; in its lowest 15 bits by which processor, in the next one whether the flow's source is its higher end |
 //!
 //! A flow of the same ends and ports may come again, in another slot. So a slot belongs to a flow
 //! only if that was opened in the moment in which the slot was taken. The flow table knows that
-//! moment, too ([`STAMP`](super::filter::STAMP)).
+//! moment, too ([`STAMP`](super::filter::STAMP)); filter and egress may ask for what steer has opened a
+//! little before.
 //!
 //! A flow begins to look at a slot that its key tells, and goes on in steps that become longer, which
 //! lead to each slot once: as long as one of ten slots is free, it looks at ten of them. When none is
 //! free, that is remembered with the key for [`HOLD`].
+//!
+//! A flow that steer sends elsewhere has another key from then on ([`live`]). Where both steer and those behind it ask,
+//! it begins at a slot that its source tells, which stays the same, and so finds the one that it has.
 //!
 //! | key | | value, 16 bytes | |
 //! |---|---|---|---|
 //! | 0 | the packet's key | 0 | when it was last asked for, or known to have a live flow |
 //! | | | 8 | the time until which no slot is looked for |
 
+mod live;
+
 use std::collections::BTreeMap;
 
 use polc_bpf::asm::{Assembler, Label};
-use polc_bpf::insn::Cond::{Eq, Ge, Gt, Le, Ne, Set, Sgt};
+use polc_bpf::insn::Cond::{Eq, Ge, Gt, Ne};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R8, R9, R10};
 use polc_bpf::insn::Width::{DW, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits, FunctionId, Helper};
 
-use super::filter::{
-    CUT, FINISHED, FLAGS, FLOW_KEY, Flows, REJECTED, STAMP, STAMP_CLOCK, STAMP_SHIFT, UNTIL,
-};
+use self::live::Room;
+use super::filter::{FLOW_KEY, Flows};
 use super::record::{Item, Record};
+use super::steer::Aliases;
 use super::table::{self, NEW_ONLY};
-use crate::ir::{Key, Sense};
+use crate::field::SPORT;
+use crate::ir::{BucketId, Ir, Key, Rule, Sense, Verdict};
 
 /// The most live flows that a limit can allow: so many slots a packet may have to look at.
 pub(super) const MOST: u32 = 65_536;
@@ -50,7 +57,11 @@ const HOLD: i32 = 100_000_000;
 const GRACE: i32 = 16_000_000;
 
 /// The bits of a slot's time in which the processor's number is.
-const PROCESSOR: i32 = 0xffff;
+const PROCESSOR: i32 = 0x7fff;
+/// Where the bit is that says whether the flow's source is its higher end.
+const WAY_SHIFT: i32 = 15;
+/// All of these.
+const NOTES: i32 = 0xffff;
 
 /// The error of an update that would not make a new entry: `-EEXIST`.
 const EXISTS: i32 = -17;
@@ -87,6 +98,35 @@ pub(super) struct Limit {
     pub(super) full: Sense,
     /// The place of its last sweep's time.
     pub(super) sweep: i32,
+    /// Where flows are asked for that steer sends elsewhere.
+    pub(super) outside: Option<Outside>,
+}
+
+/// What there is to know of a limit that steer asks, in a policy that gives flows other destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outside {
+    /// The names of the maps of aliases.
+    pub(super) aliases: [String; 2],
+    /// Whether filter or egress ask, too.
+    pub(super) shared: bool,
+}
+
+impl Outside {
+    /// That of a limit, with tables for so many flows; `None` if the flow table knows all its flows by the keys with
+    /// which they ask.
+    pub(super) fn of(ir: &Ir, limit: BucketId, flows: u32) -> Option<Self> {
+        let asks = |rules: &[Rule]| rules.iter().any(|r| r.buckets().any(|b| b == limit));
+        let moves = |rule: &Rule| {
+            matches!(
+                rule.verdict,
+                Some(Verdict::Redirect { .. } | Verdict::Dnat(_))
+            )
+        };
+        (asks(&ir.steer) && ir.steer.iter().any(moves)).then(|| Self {
+            aliases: Aliases::new(flows).names().map(str::to_owned),
+            shared: asks(&ir.filter) || asks(&ir.egress),
+        })
+    }
 }
 
 /// The size of a packet's key in bytes.
@@ -102,6 +142,8 @@ pub(super) struct Asking<'a> {
     pub(super) key: i16,
     /// Where on the stack the flow's key is, and behind it the time.
     pub(super) flow: i16,
+    /// Where 1 is if the source is the higher end, in 32 bits.
+    pub(super) way: i16,
     pub(super) functions: &'a Functions,
 }
 
@@ -112,7 +154,7 @@ impl Limit {
     }
 
     /// Where the number is with which the search begins; the answer is behind it, and then room for
-    /// a key's value and for a number and a time.
+    /// a key's value, for a number and a time, and for the key that a flow has inside.
     fn start_at(&self) -> i16 {
         (self.number_at() + 4 + 7) / 8 * 8
     }
@@ -129,9 +171,13 @@ impl Limit {
         self.new_at() + SEEN
     }
 
+    fn inside_at(&self) -> i16 {
+        self.sweep_at() + 8
+    }
+
     /// How many bytes of the stack a slot's key and what is behind it take.
     pub(super) fn place_size(&self) -> i16 {
-        self.sweep_at() + 8
+        self.inside_at() + self.outside.as_ref().map_or(0, |_| FLOW_KEY)
     }
 
     /// What its key is made of.
@@ -151,13 +197,11 @@ impl Limit {
             Some(key) => table::write_key(asm, with.record, (key, self.v6), with.key),
             None => asm.store(W, R10, with.key, 0),
         }
-        asm.call(Helper::GetSmpProcessorId);
-        asm.load(DW, R1, R10, with.flow + TAKEN);
-        asm.alu(AluOp::And, R1, !PROCESSOR);
-        asm.alu(AluOp::And, R0, PROCESSOR);
-        asm.alu(AluOp::Or, R1, R0);
-        asm.store(DW, R10, with.flow + TAKEN, R1);
-        hash(asm, with.flow);
+        self.note(asm, with);
+        match &self.outside {
+            Some(outside) if outside.shared => hash_source(asm, with.record),
+            _ => hash(asm, with.flow),
+        }
         asm.store(W, R10, with.key + self.start_at(), R1);
         asm.mov(R1, R10);
         asm.add(R1, i32::from(with.key));
@@ -169,22 +213,58 @@ impl Limit {
             (Sense::Over, Sense::Within) => asm.jump_if(Ne, R0, OVER, fails),
         }
     }
+
+    /// Notes the processor in the time, and which end the source is.
+    fn note(&self, asm: &mut Assembler, with: Asking) {
+        asm.call(Helper::GetSmpProcessorId);
+        asm.load(DW, R1, R10, with.flow + TAKEN);
+        asm.alu(AluOp::And, R1, !NOTES);
+        asm.alu(AluOp::And, R0, PROCESSOR);
+        asm.alu(AluOp::Or, R1, R0);
+        if self.outside.is_some() {
+            asm.load(W, R0, R10, with.way);
+            asm.alu(AluOp::And, R0, 1);
+            asm.alu(AluOp::Lsh, R0, WAY_SHIFT);
+            asm.alu(AluOp::Or, R1, R0);
+        }
+        asm.store(DW, R10, with.flow + TAKEN, R1);
+    }
 }
+
+/// 2⁶⁴ divided by the golden ratio: its multiples are far from each other.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// `R1 =` a number of 32 bits that the flow's key tells. Changes `R2` and `R3`.
 fn hash(asm: &mut Assembler, flow: i16) {
-    /// 2⁶⁴ divided by the golden ratio: its multiples are far from each other.
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     asm.load_wide(R2, FACTOR);
     asm.mov(R1, 0);
     for word in (0..FLOW_KEY).step_by(8) {
         asm.load(DW, R3, R10, flow + word);
-        asm.alu(AluOp::Xor, R1, R3);
-        asm.alu(AluOp::Mul, R1, R2);
-        asm.mov(R3, R1);
-        asm.alu(AluOp::Rsh, R3, 32);
-        asm.alu(AluOp::Xor, R1, R3);
+        mix(asm);
     }
+}
+
+/// The same of a packet's source.
+fn hash_source(asm: &mut Assembler, record: &Record) {
+    asm.load_wide(R2, FACTOR);
+    asm.mov(R1, 0);
+    for upper in [false, true] {
+        record.get_half(asm, R3, Item::Source, upper);
+        mix(asm);
+    }
+    for item in [Item::Field(SPORT), Item::EchoId] {
+        record.get(asm, R3, item);
+        mix(asm);
+    }
+}
+
+/// Adds `R3` to the number in `R1`, with the factor in `R2`.
+fn mix(asm: &mut Assembler) {
+    asm.alu(AluOp::Xor, R1, R3);
+    asm.alu(AluOp::Mul, R1, R2);
+    asm.mov(R3, R1);
+    asm.alu(AluOp::Rsh, R3, 32);
+    asm.alu(AluOp::Xor, R1, R3);
 }
 
 /// The functions of a program that ask for live flows, by the names of the limits' maps.
@@ -349,14 +429,11 @@ impl Search<'_> {
         asm.load(DW, R8, R7, TAKEN);
         asm.load(DW, R9, R6, self.to_flow + TAKEN);
         let other = asm.label("other_flow");
-        for word in (0..FLOW_KEY).step_by(8) {
-            asm.load(DW, R1, R7, word);
-            asm.load(DW, R2, R6, self.to_flow + word);
-            asm.jump_if(Ne, R1, R2, other);
-        }
+        self.same(asm, R7, other);
         asm.jump(own);
         asm.bind(other);
-        self.live(asm, next);
+        let room = Room::Here(limit.inside_at());
+        self.live(asm, room, next, Some(own));
         asm.bind(own);
         asm.mov(R0, R8);
         asm.load(DW, R9, R6, self.to_flow + TAKEN);
@@ -377,42 +454,6 @@ impl Search<'_> {
         function
     }
 
-    /// Goes to `live` if the flow is that has the slot whose value is in `R7`, taken at the time in `R8`.
-    /// The time and the processor are in `R9`. Changes `R0` to `R5`.
-    fn live(&self, asm: &mut Assembler, live: Label) {
-        let [known, unknown, ended] = ["known_flow", "unknown_flow", "ended"].map(|n| asm.label(n));
-        for map in self.flows.names() {
-            asm.load_map(R1, map);
-            asm.mov(R2, R7);
-            asm.call(Helper::MapLookupElem);
-            asm.jump_if(Ne, R0, 0, known);
-        }
-        asm.jump(unknown);
-        asm.bind(known);
-        asm.load(W, R1, R0, FLAGS);
-        asm.mov(R2, R1);
-        asm.alu(AluOp::Rsh, R2, STAMP_SHIFT);
-        asm.mov(R3, R8);
-        asm.alu(AluOp::Rsh, R3, STAMP_CLOCK);
-        asm.alu(AluOp::And, R3, STAMP);
-        asm.jump_if(Ne, R2, R3, unknown);
-        asm.load(DW, R2, R0, UNTIL);
-        asm.jump_if(Le, R2, R9, ended);
-        asm.jump_if(Set, R1, REJECTED | CUT, ended);
-        asm.alu(AluOp::And, R1, FINISHED);
-        asm.jump_if(Ne, R1, FINISHED, live);
-        asm.jump(ended);
-
-        asm.bind(unknown);
-        asm.mov(R1, R9);
-        asm.alu(AluOp::Sub, R1, R8);
-        asm.jump_if(Sgt, R1, GRACE, ended);
-        asm.mov(R1, R9);
-        asm.alu(AluOp::Xor, R1, R8);
-        asm.jump_if(Set, R1, PROCESSOR, live);
-        asm.bind(ended);
-    }
-
     /// A function that the kernel calls for each slot: deletes it when it is free, or notes that
     /// its key has a live flow. `R4` points to the time and the processor.
     fn clear(&self, asm: &mut Assembler) -> FunctionId {
@@ -424,7 +465,11 @@ impl Search<'_> {
         asm.mov(R7, R3);
         asm.load(DW, R8, R7, TAKEN);
         asm.load(DW, R9, R4, 0);
-        self.live(asm, kept);
+        let room = Room::Noted(self.limit.inside_at() - self.limit.new_at());
+        if self.limit.outside.is_some() {
+            room.note(asm, R4);
+        }
+        self.live(asm, room, kept, None);
         address(asm, &self.limit.slots);
         asm.call(Helper::MapDeleteElem);
         asm.jump(done);

@@ -1,11 +1,12 @@
 //! Sockets that take packets and say nothing.
 
+use std::io;
 use std::net::SocketAddr;
 
 use socket2::{SockFilter, Socket, Type};
 
-use crate::lab::service::new_socket;
-use crate::lab::{LabError, Namespace};
+use super::service::new_socket;
+use super::{LabError, Namespace};
 use crate::sys;
 
 /// The kinds of sockets.
@@ -31,18 +32,19 @@ impl Sink {
         kind: Type,
         name: Option<String>,
     ) -> Result<Self, LabError> {
-        let open = || {
-            let socket = new_socket(at, kind, name.is_some())?;
-            socket.attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
-            socket.bind(&at.into())?;
-            if kind == TCP {
-                socket.listen(1)?;
-            }
-            Ok(socket)
-        };
-        let socket = namespace
-            .run(open)?
-            .map_err(LabError::when(format!("listen at `{at}`")))?;
+        namespace
+            .run(|| Self::open_here(at, kind, name))?
+            .map_err(LabError::when(format!("listen at `{at}`")))
+    }
+
+    /// The same, in the namespace of the calling thread.
+    pub(super) fn open_here(at: SocketAddr, kind: Type, name: Option<String>) -> io::Result<Self> {
+        let socket = new_socket(at, kind, name.is_some())?;
+        socket.attach_filter(&[SockFilter::new(NOTHING, 0, 0, 0)])?;
+        socket.bind(&at.into())?;
+        if kind == TCP {
+            socket.listen(1)?;
+        }
         Ok(Self { socket, name })
     }
 
