@@ -116,7 +116,8 @@ fn form(
     if header.dest != shot.source.addr {
         return Err("its answer is for somebody else");
     }
-    let head = bytes.get(..bytes.len().saturating_sub(header.rest.len()));
+    let words = bytes.first().map_or(0, |byte| usize::from(byte & 15));
+    let head = bytes.get(..4 * words);
     // The header of IPv6 has no checksum.
     if !shot.is_v6() && sum(head.unwrap_or_default(), 0) != u16::MAX {
         return Err("its answer has a header with another checksum");

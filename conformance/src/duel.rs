@@ -258,6 +258,11 @@ impl<'d> Duel<'d> {
             self.totals.unclear += 1;
             return Ok(());
         }
+        if self.is_lost(attempt, &judged, &fate) {
+            self.totals.unclear += 1;
+            self.remember(attempt, &judged, &fate);
+            return Ok(());
+        }
         let complain = |difference, what: String| Mismatch {
             difference,
             text: self.describe(attempt, &judged, &fate, seen, &what),
@@ -322,6 +327,19 @@ impl<'d> Duel<'d> {
         (!ported && taken(flow.outer))
             || (self.backend == Backend::Ebpf
                 && (alone && taken(flow.outer) || steered && taken(flow.inner)))
+    }
+
+    /// Whether a packet that does not pass may not even have met who denies it: with eBPF, what `dnat` or `redirect` sends
+    /// from one end to one end is dropped before.
+    fn is_lost(&self, attempt: &Attempt, judged: &Judged, fate: &Fate) -> bool {
+        let shot = &attempt.shot;
+        let steered = self.oracle.steered(attempt, &judged.decision);
+        let inner = shot.between(shot.source, steered);
+        self.backend == Backend::Ebpf
+            && !matches!(fate, Fate::Passed(..))
+            && attempt.part.is_none()
+            && steered != shot.dest
+            && self.table.has_left(inner.pair())
     }
 
     /// Whether the answer to a refused packet may be refused itself: it belongs to no flow where packets are judged one

@@ -72,6 +72,9 @@ pub(crate) enum Guarding {
     BehindFirst,
     /// Guard, and there is no other stage: each goes on by itself.
     Alone,
+    /// Guard, whole or in pieces: it depends on the family and the version of iptables whether the kernel is ready to
+    /// track packets where some are not to be.
+    Unknown,
 }
 
 impl Guarding {
@@ -81,11 +84,9 @@ impl Guarding {
         let untracks = |rule: &Rule| rule.verdict == Some(Verdict::Notrack);
         let alone = stages.iter().all(|stage| stage.is_empty());
         match backend {
-            // Where the kernel is told not to track a packet, it is ready to track others.
-            Backend::IptablesNft | Backend::IptablesLegacy
-                if !alone || ir.guard.iter().any(untracks) =>
-            {
-                Self::Whole
+            Backend::IptablesNft | Backend::IptablesLegacy if !alone => Self::Whole,
+            Backend::IptablesNft | Backend::IptablesLegacy if ir.guard.iter().any(untracks) => {
+                Self::Unknown
             }
             _ if alone => Self::Alone,
             Backend::Ebpf => Self::BehindFirst,
@@ -106,6 +107,7 @@ impl Guarding {
                 .any(|f| cube.field(*f).is_some())
         };
         match self {
+            Self::Unknown => false,
             Self::Whole | Self::Together => true,
             Self::BehindFirst => ir.governs.input && ir.governs.forward && !cubes.any(asks),
             Self::Alone => ir.guard.iter().all(|rule| rule.effects.mark.is_none()),
@@ -115,7 +117,7 @@ impl Guarding {
     /// Which pieces go on, if guard has admitted these.
     pub(crate) fn goes_on(self, mut admitted: Vec<bool>) -> Vec<bool> {
         let behind = match self {
-            Self::Whole | Self::Alone => true,
+            Self::Whole | Self::Alone | Self::Unknown => true,
             Self::Together => !admitted.contains(&false),
             Self::BehindFirst => admitted.first() == Some(&true),
         };

@@ -131,7 +131,7 @@ fn word(bytes: &[u8], at: usize) -> u16 {
     two.map_or(0, |two| u16::from_be_bytes(*two))
 }
 
-/// Reads it.
+/// Reads it. What is behind the packet, as its length says, is left out.
 pub(crate) fn header(packet: &[u8]) -> Option<Header<'_>> {
     match packet.first()? >> 4 {
         4 => {
@@ -140,12 +140,13 @@ pub(crate) fn header(packet: &[u8]) -> Option<Header<'_>> {
                 let octets: [u8; 4] = *packet.get(at..)?.first_chunk()?;
                 Some(Ipv4Addr::from(octets).into())
             };
+            let end = usize::from(word(packet, 2)).min(packet.len());
             Some(Header {
                 number: word(packet, 4),
                 proto: *packet.get(9)?,
                 source: addr(12)?,
                 dest: addr(16)?,
-                rest: packet.get(size..)?,
+                rest: packet.get(size..end)?,
             })
         }
         6 => {
@@ -153,7 +154,9 @@ pub(crate) fn header(packet: &[u8]) -> Option<Header<'_>> {
                 let octets: [u8; 16] = *packet.get(at..)?.first_chunk()?;
                 Some(Ipv6Addr::from(octets).into())
             };
-            let (mut proto, mut rest) = (*packet.get(6)?, packet.get(40..)?);
+            let end = 40 + usize::from(word(packet, 4));
+            let rest = packet.get(40..end.min(packet.len()));
+            let (mut proto, mut rest) = (*packet.get(6)?, rest?);
             // The extension headers that packets here have: options, and that of fragments, if this is the first one.
             while proto == OPTIONS || proto == FRAGMENT && word(rest, 2) & !7 == 0 {
                 proto = *rest.first()?;

@@ -269,9 +269,35 @@ impl fmt::Display for In<'_> {
     }
 }
 
-impl fmt::Display for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Match {
+    /// Whether it says what a header field with neighbours is not: one number.
+    fn excludes_one(&self) -> bool {
+        const HEADERS: [&str; 7] = ["th", "tcp", "udp", "sctp", "icmp", "icmpv6", "ether"];
         match self {
+            Self::Test {
+                key,
+                negate: true,
+                values,
+            } => {
+                let header = key.expr.split(' ').next();
+                let has_neighbours = header.is_some_and(|header| HEADERS.contains(&header));
+                has_neighbours && values.single() && key.style.has_ranges()
+            }
+            _ => false,
+        }
+    }
+
+    /// Writes it; one number as a range, if that is wanted.
+    fn write(&self, f: &mut fmt::Formatter<'_>, range: bool) -> fmt::Result {
+        match self {
+            Self::Test {
+                key,
+                values: values @ Values::Numbers(_),
+                ..
+            } if range => {
+                let value = In(key, values);
+                write!(f, "{} != {value}-{value}", key.expr)
+            }
             Self::Test {
                 key,
                 negate,
@@ -304,6 +330,12 @@ impl fmt::Display for Match {
             }
             Self::Text(text) | Self::Ask(text) => f.write_str(text),
         }
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, false)
     }
 }
 
@@ -347,8 +379,12 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut space = "";
+        // Of `udp sport != 1 udp dport != 2`, nft makes one comparison of four bytes, which `1 . 3` is not equal to, either
+        // (seen with 1.0.6). Ranges it leaves alone.
+        let excluding = self.matches.iter().filter(|m| m.excludes_one()).count();
         for part in &self.matches {
-            write!(f, "{space}{part}")?;
+            f.write_str(space)?;
+            part.write(f, excluding > 1 && part.excludes_one())?;
             space = " ";
         }
         for part in &self.statements {
