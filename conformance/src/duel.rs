@@ -13,7 +13,7 @@ use polc_runtime_loader::lab::Catch;
 use crate::Error;
 use crate::answer;
 use crate::backend::Backend;
-use crate::compare::{form, outer_port};
+use crate::compare::{form, looks, outer_port};
 use crate::difference::{Difference, Mismatch};
 use crate::handed::Handed;
 use crate::machine::Machine;
@@ -238,6 +238,10 @@ impl<'d> Duel<'d> {
                 for pair in flow.pairs() {
                     self.table.confuse(pair);
                 }
+            }
+            // It may have got another target.
+            for pair in seen.passed.iter().filter_map(|seen| looks(shot, seen)) {
+                self.table.confuse(pair);
             }
             return Ok(());
         }
