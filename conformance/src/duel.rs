@@ -218,7 +218,7 @@ impl<'d> Duel<'d> {
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
-                if judged.decision.outcome != Outcome::Allow {
+                if self.backend != Backend::Ebpf && judged.decision.outcome != Outcome::Allow {
                     // Fragments of its flow are tracked, and Netfilter's reset ends that.
                     self.table.doubt(of.flow);
                 }
