@@ -4,8 +4,9 @@ use crate::difference::Difference;
 use crate::net::Net;
 use crate::pieces::Sighting;
 use crate::predict::Judged;
-use crate::shot::{Shot, has_ports};
+use crate::shot::{End, Pair, Shot, has_ports};
 use crate::table::{Exit, Way};
+use crate::tag::header;
 use crate::traffic::Attempt;
 
 /// Compares a packet that passed with what it should be.
@@ -72,4 +73,16 @@ pub(crate) fn outer_port(shot: &Shot, seen: &Sighting) -> Option<u16> {
     };
     let two = seen.packet.get(at..)?.first_chunk()?;
     Some(u16::from_be_bytes(*two))
+}
+
+/// What a packet with ports looked like as it was seen.
+pub(crate) fn looks(shot: &Shot, seen: &Sighting) -> Option<Pair> {
+    let header = header(&seen.caught.packet).filter(|_| seen.begins() && has_ports(shot.proto))?;
+    let port = |at: usize| header.rest.get(at..)?.first_chunk().copied();
+    let end = |addr, port| End {
+        addr,
+        port: u16::from_be_bytes(port),
+    };
+    let ends = (end(header.source, port(0)?), end(header.dest, port(2)?));
+    Some(shot.between(ends.0, ends.1).pair())
 }

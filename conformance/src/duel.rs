@@ -13,7 +13,7 @@ use polc_runtime_loader::lab::Catch;
 use crate::Error;
 use crate::answer;
 use crate::backend::Backend;
-use crate::compare::{form, outer_port};
+use crate::compare::{form, looks, outer_port};
 use crate::difference::{Difference, Mismatch};
 use crate::handed::Handed;
 use crate::machine::Machine;
@@ -225,7 +225,7 @@ impl<'d> Duel<'d> {
             // What is not tracked is not translated, and goes where its own destination leads.
             Some(of) if judged.decision.notrack && translated(of) => {
                 self.totals.unclear += 1;
-                if judged.decision.outcome != Outcome::Allow {
+                if self.backend != Backend::Ebpf && judged.decision.outcome != Outcome::Allow {
                     // Fragments of its flow are tracked, and Netfilter's reset ends that.
                     self.table.doubt(of.flow);
                 }
@@ -245,6 +245,10 @@ impl<'d> Duel<'d> {
                 for pair in flow.pairs() {
                     self.table.confuse(pair);
                 }
+            }
+            // It may have got another target.
+            for pair in seen.passed.iter().filter_map(|seen| looks(shot, seen)) {
+                self.table.confuse(pair);
             }
             return Ok(());
         }
