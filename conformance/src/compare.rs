@@ -4,7 +4,7 @@ use crate::difference::Difference;
 use crate::net::Net;
 use crate::pieces::Sighting;
 use crate::predict::Judged;
-use crate::shot::{End, Pair, Shot, has_ports};
+use crate::shot::{End, Shot, has_ports};
 use crate::table::{Exit, Way};
 use crate::tag::header;
 use crate::traffic::Attempt;
@@ -75,14 +75,20 @@ pub(crate) fn outer_port(shot: &Shot, seen: &Sighting) -> Option<u16> {
     Some(u16::from_be_bytes(*two))
 }
 
-/// What a packet with ports looked like as it was seen.
-pub(crate) fn looks(shot: &Shot, seen: &Sighting) -> Option<Pair> {
-    let header = header(&seen.caught.packet).filter(|_| seen.begins() && has_ports(shot.proto))?;
-    let port = |at: usize| header.rest.get(at..)?.first_chunk().copied();
-    let end = |addr, port| End {
-        addr,
-        port: u16::from_be_bytes(port),
+/// The ends of a packet as it was seen, if it has ports or an identifier.
+pub(crate) fn seen_ends(shot: &Shot, seen: &Sighting) -> Option<(End, End)> {
+    let places = match shot.is_icmp() {
+        true if shot.quote.is_none() => (4, 4),
+        false if has_ports(shot.proto) => (0, 2),
+        _ => return None,
     };
-    let ends = (end(header.source, port(0)?), end(header.dest, port(2)?));
-    Some(shot.between(ends.0, ends.1).pair())
+    let header = header(&seen.caught.packet).filter(|_| seen.begins())?;
+    let end = |addr, at: usize| {
+        let port = *header.rest.get(at..)?.first_chunk()?;
+        Some(End {
+            addr,
+            port: u16::from_be_bytes(port),
+        })
+    };
+    end(header.source, places.0).zip(end(header.dest, places.1))
 }

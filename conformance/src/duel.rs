@@ -13,7 +13,7 @@ use polc_runtime_loader::lab::Catch;
 use crate::Error;
 use crate::answer;
 use crate::backend::Backend;
-use crate::compare::{form, looks, outer_port};
+use crate::compare::{form, outer_port, seen_ends};
 use crate::difference::{Difference, Mismatch};
 use crate::handed::Handed;
 use crate::machine::Machine;
@@ -235,9 +235,13 @@ impl<'d> Duel<'d> {
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        if !clear || !timely || !known || self.takes_unknown_turn(&judged) {
+        let crowded = match &fate {
+            Fate::Passed(_, expected) => judged.opened && table.is_crowded(shot, expected),
+            _ => false,
+        };
+        if !clear || !timely || !known || crowded || self.takes_unknown_turn(&judged) {
             // A packet sent with it has put its flow in doubt, or opened one that it looks like, or it came when a
-            // token may have, or it cannot be told which target it got.
+            // token may have, or it cannot be told which target it got, or there may be no port for it.
             self.totals.unclear += 1;
             self.table.confuse(shot.pair());
             if let Fate::Passed(exit, expected) = &fate {
@@ -246,9 +250,11 @@ impl<'d> Duel<'d> {
                     self.table.confuse(pair);
                 }
             }
-            // It may have got another target.
-            for pair in seen.passed.iter().filter_map(|seen| looks(shot, seen)) {
-                self.table.confuse(pair);
+            // It may have got another target, or another port.
+            for (source, dest) in seen.passed.iter().filter_map(|seen| seen_ends(shot, seen)) {
+                let left = shot.between(source, dest);
+                self.table.confuse(left.pair());
+                self.table.give(shot, &left);
             }
             return Ok(());
         }
@@ -438,7 +444,7 @@ impl<'d> Duel<'d> {
             self.table.avoid(shot.pair());
             return;
         }
-        self.table.give(shot, expected.source);
+        self.table.give(shot, expected);
         let home = matches!(attempt.way, Way::Out(..)) && *exit == Exit::Here;
         // A source port that another one's was in the way of is unknown to the interpreter.
         let moved = expected.source.port != shot.source.port && judged.decision.sourced.is_none();

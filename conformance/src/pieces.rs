@@ -12,6 +12,7 @@ use crate::backend::Backend;
 use crate::shot::{OPTIONS, QUOTED, Shot, length, put, sum};
 use crate::table::Way;
 use crate::traffic::Attempt;
+use crate::values::LONGEST;
 
 /// Fragments begin at multiples of this, in bytes.
 const UNIT: usize = 8;
@@ -47,6 +48,11 @@ impl Cut {
         // What an error quotes is in the first, too.
         let headers = (extension + shot.head().len().max(UNIT)).next_multiple_of(UNIT);
         let size = extension + shot.transport().len();
+        // A piece has a header that the whole packet has not.
+        let most = LONGEST - if shot.is_v6() { UNIT } else { 0 };
+        if shot.header() + shot.transport().len() > most {
+            return None;
+        }
         let places: Vec<usize> = (headers..size).step_by(UNIT).collect();
         let mut at: Vec<usize> = (0..rng.usize(1..=2))
             .filter_map(|_| rng.choice(&places).copied())

@@ -1,6 +1,7 @@
 //! The flows that a machine is to know.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use polc_compiler::interpret::Place;
 
@@ -9,6 +10,11 @@ use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP, has_ports};
 /// How long a flow may be idle, in milliseconds: kernels and programs forget some that were so for half a minute,
 /// and packets of a salvo are sent some time after it is made up.
 const IDLE: u64 = 20_000;
+
+/// Ports that the kernel replaces by others of their kind alone, of which there are 424 at least; and how many flows
+/// of one address and to one end may have got others before it may find no more that is free.
+const LOW: u16 = 1024;
+const CROWD: u32 = 350;
 
 /// Who sends a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +158,8 @@ pub(crate) struct Table {
     left: HashSet<Pair>,
     /// What sources have become: Netfilter gives one that talks to many the same port again.
     given: HashSet<(u8, End, End)>,
+    /// How many flows with a low port have got another one, by protocol, source address and where they go.
+    crowds: HashMap<(u8, IpAddr, End), u32>,
 }
 
 /// The interpreter tells flows of ICMP by their addresses.
@@ -160,6 +168,11 @@ pub(crate) fn told((proto, mut one, mut other): Pair) -> Pair {
         (one.port, other.port) = (0, 0);
     }
     (proto, one, other)
+}
+
+/// By what flows take each other's ports.
+fn crowd(left: &Shot) -> (u8, IpAddr, End) {
+    (left.proto, left.source.addr, left.dest)
 }
 
 impl Table {
@@ -216,11 +229,21 @@ impl Table {
         self.given.contains(&(shot.proto, shot.source, source))
     }
 
-    /// A packet's source has become this one.
-    pub(crate) fn give(&mut self, shot: &Shot, source: End) {
-        if shot.source != source {
-            self.given.insert((shot.proto, shot.source, source));
+    /// The first packet of a flow has become this.
+    pub(crate) fn give(&mut self, shot: &Shot, left: &Shot) {
+        if shot.source != left.source {
+            self.given.insert((shot.proto, shot.source, left.source));
         }
+        if shot.source.port < LOW && shot.source.port != left.source.port {
+            *self.crowds.entry(crowd(left)).or_default() += 1;
+        }
+    }
+
+    /// Whether there may be no port for the first packet of a flow, if it needs another than it has and is to become
+    /// this.
+    pub(crate) fn is_crowded(&self, shot: &Shot, left: &Shot) -> bool {
+        let before = self.crowds.get(&crowd(left));
+        shot.source.port < LOW && before.is_some_and(|before| *before >= CROWD)
     }
 
     /// Remembers a flow, unless others look like it.
@@ -296,8 +319,28 @@ mod tests {
             unsummed: false,
             payload: 16,
             quote: None,
+            cut: None,
         };
         Flow::new(first, (Way::In(0), Exit::Here), Place::Host, now)
+    }
+
+    #[test]
+    fn ports_run_out_for_those_that_need_another_low_one() {
+        let mut table = Table::default();
+        let left = |port| {
+            let mut shot = flow(port, 0).first;
+            shot.dest.port = 80;
+            shot
+        };
+        for port in 0..CROWD {
+            assert!(!table.is_crowded(&left(53), &left(53)));
+            let other = u16::try_from(port).unwrap() + 100;
+            table.give(&left(53), &left(other));
+            table.give(&left(5300), &left(2000 + other));
+        }
+        assert!(table.is_crowded(&left(53), &left(53)));
+        assert!(!table.is_crowded(&left(5300), &left(5300)));
+        assert!(!table.is_crowded(&left(53), &flow(53, 0).first));
     }
 
     #[test]

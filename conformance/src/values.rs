@@ -11,7 +11,7 @@ use polc_compiler::ir::{Ir, Verdict};
 use crate::net::ends;
 
 /// The longest packet, and the shortest that has a number, in bytes.
-const LONGEST: u64 = 1500;
+pub(crate) const LONGEST: usize = 1500;
 const SHORTEST: u64 = 28;
 
 /// The most values of a field that the policy asks about.
@@ -65,7 +65,7 @@ impl Values {
         let alone = |n: &u64| !NOT_ALONE4.iter().any(|not| *n == u64::from(*not));
         let kinds4 = kinds.iter().copied().filter(alone);
         let kinds6 = kinds.iter().copied().filter(|n| *n >= ALONE6.into());
-        let length = |field: Field| ends(ir, field.name(), (SHORTEST, LONGEST));
+        let length = |field: Field| ends(ir, field.name(), (SHORTEST, LONGEST as u64));
         let lengths = length(IP_LENGTH)
             .union(&length(META_LENGTH))
             .copied()
