@@ -44,6 +44,7 @@ impl Machine {
             pinned: !bundle.manifest().programs.is_empty(),
         };
         let options = ApplyOptions {
+            clsact: !net.linked,
             netns: Some(machine.name().to_owned()),
             state_dir: Some(machine.state.path().to_owned()),
             iptables: match backend {

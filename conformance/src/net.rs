@@ -53,6 +53,8 @@ pub(crate) struct Net {
     pub(crate) values: Values,
     /// Whether there are packets of IPv6, or of IPv4, alone.
     pub(crate) only: Option<bool>,
+    /// Whether interfaces run programs by links, which take longer to attach than filters.
+    pub(crate) linked: bool,
     all: Vec<IpAddr>,
 }
 
@@ -103,6 +105,7 @@ impl Net {
             senders: senders(ir, rng),
             values: Values::around(ir, rng),
             only: None,
+            linked: true,
             all,
         }
     }

@@ -60,6 +60,8 @@ struct Scene<'s> {
     net: Net,
     /// Which proxies listen.
     up: Vec<bool>,
+    /// Whether interfaces run programs by links: for one policy of eight.
+    linked: bool,
     options: Options,
     /// The seed of the packets.
     traffic: u64,
@@ -72,6 +74,7 @@ impl<'s> Scene<'s> {
             subject,
             net: Net::around(&subject.ir, &mut rng),
             up: subject.ir.proxies.iter().map(|_| rng.bool()).collect(),
+            linked: seed >> 3 & 7 == 0,
             options: Options {
                 flows: 65_536,
                 // Where rules count, less of a policy is put together. Shapes go by the last two bits.
@@ -130,6 +133,7 @@ impl<'s> Scene<'s> {
         if backend == Backend::Ebpf && counts_own_answers(ir) {
             net.senders.clear();
         }
+        net.linked = self.linked;
         // What a target counts for each family is compared for one.
         net.only = is_approximated(ir, backend, &self.options).then_some(v6);
         net

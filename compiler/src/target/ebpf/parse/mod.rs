@@ -79,8 +79,8 @@ struct Parser<'p> {
     exits: Exits,
     /// Where bytes are copied to: as many as the longest header that is read at once.
     scratch: i16,
-    /// Half a place for whether a packet is shorter than it says.
-    short: i16,
+    /// Half a place for whether a packet is as long as it says.
+    complete: i16,
     /// A place that is used at once.
     spare: i16,
     /// A place for the number of extension headers.
@@ -105,7 +105,7 @@ pub(super) fn frame(
     exits: Exits,
 ) {
     let scratch = record.reserve(40);
-    let [short, spare, count] = [(); 3].map(|()| record.reserve(8));
+    let [complete, spare, count] = [(); 3].map(|()| record.reserve(8));
     asm.part("parse");
     asm.mov(R6, R1);
     record.clear(asm, |asm, dst| hook.zero(asm, dst));
@@ -115,7 +115,7 @@ pub(super) fn frame(
         record,
         exits,
         scratch,
-        short: short + 4,
+        complete: complete + 4,
         spare,
         count,
     };
