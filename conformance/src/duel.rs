@@ -6,22 +6,22 @@ use fastrand::Rng;
 use polc_bundle::Bundle;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{Outcome, RuleId, State, Steered};
-use polc_compiler::ir::{Balance, Cube, Ir, Rule, Stage, Verdict};
+use polc_compiler::ir::{Cube, Ir, Rule, Stage};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
 use crate::answer;
 use crate::backend::Backend;
-use crate::compare::{form, outer_port, seen_ends};
+use crate::compare::{form, outer_port};
 use crate::difference::{Difference, Mismatch};
 use crate::handed::Handed;
 use crate::machine::Machine;
 use crate::net::Net;
 use crate::pieces::{Cutter, Guarding, join};
-use crate::predict::{Fate, Judged, Oracle, is_flowless, is_stateless};
+use crate::predict::{Fate, Judged, Oracle, is_flowless};
 use crate::seen::{STRAY, Seen, Volley, sort};
-use crate::shot::{ICMPV6, SCTP, Shot, has_ports};
+use crate::shot::{ICMPV6, SCTP, Shot};
 use crate::table::{Exit, Flow, Table, Way};
 use crate::totals::Totals;
 use crate::traffic::{Attempt, Kind, Maker, Part};
@@ -39,7 +39,7 @@ const HISTORY: usize = 50_000;
 /// One policy on one backend.
 pub(crate) struct Duel<'d> {
     pub(crate) net: &'d Net,
-    backend: Backend,
+    pub(crate) backend: Backend,
     pub(crate) oracle: Oracle<'d>,
     /// The interpreter with another clock: what both do not judge alike depends on when a packet went, and is not
     /// compared.
@@ -235,27 +235,11 @@ impl<'d> Duel<'d> {
             None => table.is_free(shot.pair()),
         };
         let fate = self.oracle.fate(attempt, &judged, port, table);
-        let crowded = match &fate {
-            Fate::Passed(_, expected) => judged.opened && table.is_crowded(shot, expected),
-            _ => false,
-        };
-        if !clear || !timely || !known || crowded || self.takes_unknown_turn(&judged) {
+        if !clear || !timely || !known || self.is_beyond_telling(attempt, &judged, &fate) {
             // A packet sent with it has put its flow in doubt, or opened one that it looks like, or it came when a
-            // token may have, or it cannot be told which target it got, or there may be no port for it.
+            // token may have, or it cannot be told which target it got.
             self.totals.unclear += 1;
-            self.table.confuse(shot.pair());
-            if let Fate::Passed(exit, expected) = &fate {
-                let flow = self.flow(attempt, &judged, (*exit, expected));
-                for pair in flow.pairs() {
-                    self.table.confuse(pair);
-                }
-            }
-            // It may have got another target, or another port.
-            for (source, dest) in seen.passed.iter().filter_map(|seen| seen_ends(shot, seen)) {
-                let left = shot.between(source, dest);
-                self.table.confuse(left.pair());
-                self.table.give(shot, &left);
-            }
+            self.leave_out(attempt, &judged, &fate, seen);
             return Ok(());
         }
         if let Fate::Passed(exit, expected) = &fate
@@ -312,72 +296,6 @@ impl<'d> Duel<'d> {
         self.note(attempt, &judged, &fate);
         self.remember(attempt, &judged, &fate);
         Ok(())
-    }
-
-    /// Whether its pieces part: with eBPF those behind the first have no marks of steer's, and so go where their own
-    /// destination leads.
-    fn strays(&self, attempt: &Attempt, judged: &Judged) -> bool {
-        let marked = matches!(
-            judged.decision.steered,
-            Some(Steered::Proxy(_) | Steered::Route { .. })
-        );
-        self.backend == Backend::Ebpf && attempt.shot.cut.is_some() && marked
-    }
-
-    /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
-    /// lose its packets: where there are no ports, or they are kept, and with eBPF where both go to one end
-    /// from one, or go opposite ways between ports of one address.
-    fn collides(&self, flow: &Flow) -> bool {
-        let first = &flow.first;
-        let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
-        let kept = self.backend == Backend::Ebpf && first.proto == SCTP;
-        let ported = first.is_icmp() || has_ports(first.proto) && !kept;
-        let steered = flow.inner.1 != first.dest && !first.is_icmp();
-        let alone = flow.outer.0.addr == flow.outer.1.addr;
-        (!ported && taken(flow.outer))
-            || (self.backend == Backend::Ebpf
-                && (alone && taken(flow.outer) || steered && taken(flow.inner)))
-    }
-
-    /// Whether a packet that does not pass may not even have met who denies it: with eBPF, what `dnat` or `redirect` sends
-    /// from one end to one end is dropped before.
-    fn is_lost(&self, attempt: &Attempt, judged: &Judged, fate: &Fate) -> bool {
-        let shot = &attempt.shot;
-        let steered = self.oracle.steered(attempt, &judged.decision);
-        let inner = shot.between(shot.source, steered);
-        self.backend == Backend::Ebpf
-            && !matches!(fate, Fate::Passed(..))
-            && attempt.part.is_none()
-            && steered != shot.dest
-            && self.table.has_left(inner.pair())
-    }
-
-    /// Whether the answer to a refused packet may be refused itself: it belongs to no flow where packets are judged one
-    /// by one, and with eBPF that to a packet of this host's own comes in by the interface, where guard is.
-    fn may_lose_answer(&self, attempt: &Attempt, judged: &Judged) -> bool {
-        let ir = self.oracle.ir;
-        let own = matches!(attempt.way, Way::Out(..));
-        let ebpf = self.backend == Backend::Ebpf;
-        let meets_guard = ebpf && own && !ir.guard.is_empty();
-        // What an end says to itself has no direction.
-        let steered = self.oracle.steered(attempt, &judged.decision);
-        let returned = ebpf && steered == attempt.shot.source;
-        is_stateless(ir) || judged.decision.notrack || meets_guard || returned
-    }
-
-    /// Whether a flow begins for which it matters how many began before, and that is not known: after a packet
-    /// about which nothing was; and with eBPF packets without flow take turns, too.
-    fn takes_unknown_turn(&self, judged: &Judged) -> bool {
-        let ir = self.oracle.ir;
-        let by = [judged.decision.steered_by, judged.decision.sourced_by];
-        let rules = by.into_iter().flatten().filter_map(|id| id.of(ir));
-        let mut verdicts = rules.filter_map(|rule| rule.verdict.as_ref());
-        let takes_turns = verdicts.any(|verdict| match verdict {
-            Verdict::Dnat(nat) | Verdict::Snat(nat) => nat.balance == Some(Balance::RoundRobin),
-            _ => false,
-        });
-        let known = self.totals.unclear == 0 && !(self.backend == Backend::Ebpf && is_flowless(ir));
-        judged.opened && takes_turns && !known
     }
 
     /// Counts it, and keeps what may explain what comes later.
@@ -464,7 +382,12 @@ impl<'d> Duel<'d> {
     }
 
     /// The flow that a packet has opened.
-    fn flow(&self, attempt: &Attempt, judged: &Judged, (exit, expected): (Exit, &Shot)) -> Flow {
+    pub(crate) fn flow(
+        &self,
+        attempt: &Attempt,
+        judged: &Judged,
+        (exit, expected): (Exit, &Shot),
+    ) -> Flow {
         let shot = &attempt.shot;
         let (ends, now) = ((attempt.way, exit), self.oracle.now);
         let mut flow = Flow::new(shot.clone(), ends, judged.detour.clone(), now);

@@ -14,6 +14,7 @@ mod cast;
 mod chance;
 mod compare;
 mod difference;
+mod doubt;
 mod duel;
 mod error;
 pub mod fault;

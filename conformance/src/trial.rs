@@ -74,7 +74,7 @@ impl<'s> Scene<'s> {
             subject,
             net: Net::around(&subject.ir, &mut rng),
             up: subject.ir.proxies.iter().map(|_| rng.bool()).collect(),
-            linked: seed >> 3 & 7 == 0,
+            linked: (seed / 8).is_multiple_of(8),
             options: Options {
                 flows: 65_536,
                 // Where rules count, less of a policy is put together. Shapes go by the last two bits.

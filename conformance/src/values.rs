@@ -172,7 +172,11 @@ mod tests {
         let subject = Subject::new(policy).unwrap();
         let mut rng = Rng::with_seed(7);
         let net = Net::around(&subject.ir, &mut rng);
-        let packets = Maker { net: &net }.salvo(&mut rng, &Table::default(), 2_000);
+        let packets = Maker {
+            net: &net,
+            cutter: None,
+        }
+        .salvo(&mut rng, &Table::default(), 2_000);
         let values = packets.iter().filter_map(|attempt| {
             let bytes = attempt.shot.bytes();
             let parsed = parse(&Frame::whole(Link::Raw, &bytes)).unwrap();
@@ -217,7 +221,12 @@ mod tests {
         let subject = Subject::new(policy).unwrap();
         let mut rng = Rng::with_seed(3);
         let net = Net::around(&subject.ir, &mut rng);
-        for attempt in (Maker { net: &net }).salvo(&mut rng, &Table::default(), 2_000) {
+        for attempt in (Maker {
+            net: &net,
+            cutter: None,
+        })
+        .salvo(&mut rng, &Table::default(), 2_000)
+        {
             let shot = &attempt.shot;
             assert!(shot.bytes().len() <= 1500, "{shot:?}");
             let forwarded = !net.is_own(shot.source.addr) && !net.is_own(shot.dest.addr);
