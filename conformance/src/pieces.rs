@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use polc_compiler::field::{IP_LENGTH, META_LENGTH};
-use polc_compiler::ir::{Cube, Ir, Rule, Verdict};
+use polc_compiler::ir::{BucketId, Cube, Ir, Rule, Verdict};
 use polc_runtime_loader::lab::Catch;
 
 use crate::backend::Backend;
@@ -100,8 +100,9 @@ impl Guarding {
         }
     }
 
-    /// Whether pieces can be compared. Where none are put together, the later stages get the length of the first,
-    /// guard marks each for itself, and those behind the first go on alone where filter does not govern.
+    /// Whether pieces can be compared. Where none are put together, the later stages get the length of the first and
+    /// judge it before guard gets those behind, guard marks each for itself, and those behind the first go on alone
+    /// where filter does not govern.
     pub(crate) fn is_clear(self, ir: &Ir) -> bool {
         let rules = [&ir.steer, &ir.filter, &ir.egress].into_iter().flatten();
         let mut cubes = rules
@@ -115,7 +116,9 @@ impl Guarding {
         match self {
             Self::Unknown => false,
             Self::Whole | Self::Together => true,
-            Self::BehindFirst => ir.governs.input && ir.governs.forward && !cubes.any(asks),
+            Self::BehindFirst => {
+                ir.governs.input && ir.governs.forward && !cubes.any(asks) && !is_asked_twice(ir)
+            }
             Self::Alone => ir.guard.iter().all(|rule| rule.effects.mark.is_none()),
         }
     }
@@ -132,6 +135,15 @@ impl Guarding {
         }
         admitted
     }
+}
+
+/// Whether guard asks a bucket that another stage asks, too, or fills a set.
+fn is_asked_twice(ir: &Ir) -> bool {
+    let rules = [&ir.steer, &ir.filter, &ir.egress].into_iter().flatten();
+    let later: Vec<BucketId> = rules.flat_map(Rule::buckets).collect();
+    let mut asked = ir.guard.iter().flat_map(Rule::buckets);
+    asked.any(|bucket| later.contains(&bucket))
+        || ir.guard.iter().any(|rule| rule.effects.add.is_some())
 }
 
 /// Takes packets apart.
