@@ -4,13 +4,14 @@ use polc_compiler::interpret::{Decision, RuleId};
 use polc_compiler::ir::{Balance, Ir, Nat, Rule, Stage, Verdict};
 
 use crate::predict::{Fate, Judged, Oracle};
+use crate::shot::{Shot, has_ports};
 use crate::table::Table;
 use crate::traffic::Attempt;
 
 impl Oracle<'_> {
     /// Lets the choice that is left to chance fall as it did for a packet: on the first target with which it
     /// `fits` what was seen. `port` is as for [`Oracle::judge`]. `false` if it fits with several, which differ in the
-    /// rules that it meets.
+    /// rules that it meets, or with none, and has no ports by which it could be told from another flow of a target.
     pub(crate) fn follow(
         &mut self,
         (attempt, port): (&Attempt, Option<u16>),
@@ -25,10 +26,15 @@ impl Oracle<'_> {
         let Some(many) = self.targets(attempt, &judged.decision) else {
             return true;
         };
+        let ported = |shot: &Shot| shot.is_icmp() || has_ports(shot.proto);
         let mut fitting = Vec::new();
+        let mut taken = false;
         for index in 0..many {
             self.state.choose_target(Some(index));
             let (judged, fate) = self.preview((attempt, port), table);
+            if let Fate::Passed(_, expected) = &fate {
+                taken |= !ported(expected) && table.has_left(expected.pair());
+            }
             if fits(&judged, &fate) {
                 fitting.push((index, judged.decision.held, fate));
             }
@@ -41,7 +47,7 @@ impl Oracle<'_> {
             }
             _ => true,
         };
-        fitting.windows(2).all(same)
+        fitting.windows(2).all(same) && !(fitting.is_empty() && taken)
     }
 
     /// What would become of a packet of no flow.

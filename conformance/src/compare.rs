@@ -75,20 +75,21 @@ pub(crate) fn outer_port(shot: &Shot, seen: &Sighting) -> Option<u16> {
     Some(u16::from_be_bytes(*two))
 }
 
-/// The ends of a packet as it was seen, if it has ports or an identifier.
+/// The ends of a packet as it was seen, with its ports or identifier if it has some.
 pub(crate) fn seen_ends(shot: &Shot, seen: &Sighting) -> Option<(End, End)> {
-    let places = match shot.is_icmp() {
-        true if shot.quote.is_none() => (4, 4),
-        false if has_ports(shot.proto) => (0, 2),
-        _ => return None,
-    };
+    if shot.quote.is_some() {
+        return None;
+    }
     let header = header(&seen.caught.packet).filter(|_| seen.begins())?;
-    let end = |addr, at: usize| {
-        let port = *header.rest.get(at..)?.first_chunk()?;
-        Some(End {
-            addr,
-            port: u16::from_be_bytes(port),
-        })
+    let port = |at: usize| {
+        let port = header.rest.get(at..)?.first_chunk()?;
+        Some(u16::from_be_bytes(*port))
     };
-    end(header.source, places.0).zip(end(header.dest, places.1))
+    let (source, dest) = match shot.is_icmp() {
+        true => (port(4)?, port(4)?),
+        false if has_ports(shot.proto) => (port(0)?, port(2)?),
+        false => (0, 0),
+    };
+    let end = |addr, port| End { addr, port };
+    Some((end(header.source, source), end(header.dest, dest)))
 }
