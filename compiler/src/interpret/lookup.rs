@@ -129,16 +129,12 @@ impl Passage<'_> {
     }
 
     /// The addresses of a later packet are rewritten as those of the first were: the destination
-    /// before filter, the source behind it.
+    /// before filter, the source behind it. That of an answer gets the port that the flow began with.
     fn rewrite(&mut self, flow: &super::flow::Flow, reply: bool) {
         let (from, to, port) = if reply {
-            (flow.reply.daddr, flow.original.saddr, None)
+            (flow.reply.daddr, flow.original.saddr, flow.original.sport)
         } else {
-            (
-                flow.original.daddr,
-                flow.reply.saddr,
-                Some(flow.reply.sport),
-            )
+            (flow.original.daddr, flow.reply.saddr, flow.reply.sport)
         };
         self.view.egress = Towards::from(&self.packet.egress);
         if self.view.daddr == from && from != to {
@@ -146,7 +142,7 @@ impl Passage<'_> {
             self.view.egress = Towards::from(&self.packet.detour);
         }
         if self.quoted.is_none() {
-            self.view.dport = port;
+            self.view.dport = Some(port);
         }
         if reply {
             self.view.original = flow.original.daddr;

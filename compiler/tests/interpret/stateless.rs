@@ -110,3 +110,21 @@ fn later_packets_go_by_the_table_of_their_flow() {
     assert_eq!(m.says(&packet), "allow there");
     assert_eq!(m.says(&packet.flags(ACK)), "allow there");
 }
+
+#[test]
+fn answers_have_the_port_again_that_their_flow_began_with() {
+    let mut m = Machine::new(
+        "egress { snat from host only v4 => 192.0.2.81 }
+         from host { default allow as sent }
+         stateless to host { allow tcp/22 as back  default deny as rest }",
+    );
+    m.state.choose_port(Some(40_000));
+    let out = tcp("198.51.100.1:22", "203.0.113.1:443").way("host", "eth0");
+    assert_eq!(m.says(&out), "allow sent");
+    let answer = tcp("203.0.113.1:443", "192.0.2.81:40000").flags(SYN | ACK);
+    let answer = answer.way("eth0", "host");
+    assert_eq!(m.says(&answer), "allow back");
+    // That is the port which the translation has, and nobody else's.
+    let stray = tcp("203.0.113.2:443", "192.0.2.81:40000").flags(SYN | ACK);
+    assert_eq!(m.says(&stray.way("eth0", "host")), "deny rest");
+}
