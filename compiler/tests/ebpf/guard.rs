@@ -8,7 +8,7 @@ use polc_compiler::diagnostic::Diagnostic;
 use polc_compiler::field::{DPORT, META_LENGTH, SPORT};
 use polc_compiler::interpret::frame::{Frame, FrameError, Link, parse};
 use polc_compiler::interpret::{Place, State, judge};
-use polc_compiler::ir::{Ir, Rate, Rule, Stage, TimeUnit};
+use polc_compiler::ir::{Balance, Ir, Rate, Rule, Stage, TimeUnit, Verdict};
 use polc_compiler::packet::Pattern;
 use polc_compiler::target::{
     self,
@@ -62,7 +62,7 @@ fn shape(rules: usize, hook: Hook) -> Shape {
 
 /// Makes of a policy one to which it makes no difference how late it is: tokens come by the day, and
 /// what is idle stays so long. Buckets, sets and their tables are so small that packets find them
-/// empty and full.
+/// empty and full. Nor is anything left to chance: targets go by the source.
 pub(crate) fn timeless(ir: &mut Ir, rng: &mut Rng) {
     for bucket in &mut ir.buckets {
         bucket.rate = Rate::Packets {
@@ -78,6 +78,13 @@ pub(crate) fn timeless(ir: &mut Ir, rng: &mut Rng) {
         let first = set.initial.v4.count() + set.initial.v6.count();
         let first = u32::try_from(first).unwrap_or(u32::MAX);
         set.max = rng.bool().then(|| first.saturating_add(rng.u32(1..6)));
+    }
+    for rule in ir.steer.iter_mut().chain(&mut ir.egress) {
+        if let Some(Verdict::Dnat(nat) | Verdict::Snat(nat)) = &mut rule.verdict
+            && nat.balance == Some(Balance::Random)
+        {
+            nat.balance = Some(Balance::Source);
+        }
     }
 }
 

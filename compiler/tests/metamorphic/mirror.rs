@@ -15,7 +15,7 @@ use super::judge::{Judgement, Met, in_step};
 use super::trial::{Compiled, Trial};
 
 /// Prefixes that are each other's images: IPv4, its length, IPv6.
-const IMAGES: [(Ipv4Addr, u8, Ipv6Addr); 5] = [
+const IMAGES: [(Ipv4Addr, u8, Ipv6Addr); 6] = [
     // What policies do not name.
     (
         Ipv4Addr::new(11, 0, 0, 0),
@@ -32,6 +32,11 @@ const IMAGES: [(Ipv4Addr, u8, Ipv6Addr); 5] = [
         16,
         Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
     ),
+    (
+        Ipv4Addr::new(12, 0, 0, 0),
+        8,
+        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0),
+    ),
     // Targets: no packet has them.
     (
         Ipv4Addr::new(198, 51, 100, 0),
@@ -41,7 +46,7 @@ const IMAGES: [(Ipv4Addr, u8, Ipv6Addr); 5] = [
     (Ipv4Addr::LOCALHOST, 32, Ipv6Addr::LOCALHOST),
 ];
 /// How many of them packets have.
-const OF_PACKETS: usize = 3;
+const OF_PACKETS: usize = 4;
 
 /// How many more bits the length of an IPv6 prefix has.
 const MORE: u8 = 96;

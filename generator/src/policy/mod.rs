@@ -183,7 +183,7 @@ impl<'s> Writer<'s> {
     }
 
     fn policy(mut self) -> String {
-        self.line("policy random");
+        self.line("policy drawn");
         if self.uses(Feature::Strict, 20) {
             self.line("strict icmp");
         }
