@@ -3,19 +3,19 @@
 use polc_compiler::interpret::{Decision, RuleId};
 use polc_compiler::ir::{Balance, Ir, Nat, Rule, Stage, Verdict};
 
+use crate::backend::Backend;
 use crate::predict::{Fate, Judged, Oracle};
-use crate::shot::{Shot, has_ports};
 use crate::table::Table;
 use crate::traffic::Attempt;
 
 impl Oracle<'_> {
     /// Lets the choice that is left to chance fall as it did for a packet: on the first target with which it
     /// `fits` what was seen. `port` is as for [`Oracle::judge`]. `false` if it fits with several, which differ in the
-    /// rules that it meets, or with none, and has no ports by which it could be told from another flow of a target.
+    /// rules that it meets, or with none, and its flow could be taken for another one with a target.
     pub(crate) fn follow(
         &mut self,
         (attempt, port): (&Attempt, Option<u16>),
-        table: &Table,
+        (table, backend): (&Table, Backend),
         fits: impl Fn(&Judged, &Fate) -> bool,
     ) -> bool {
         self.state.choose_target(None);
@@ -26,14 +26,14 @@ impl Oracle<'_> {
         let Some(many) = self.targets(attempt, &judged.decision) else {
             return true;
         };
-        let ported = |shot: &Shot| shot.is_icmp() || has_ports(shot.proto);
         let mut fitting = Vec::new();
         let mut taken = false;
         for index in 0..many {
             self.state.choose_target(Some(index));
             let (judged, fate) = self.preview((attempt, port), table);
-            if let Fate::Passed(_, expected) = &fate {
-                taken |= !ported(expected) && table.has_left(expected.pair());
+            if let Fate::Passed(exit, expected) = &fate {
+                let flow = self.flow(attempt, &judged, (*exit, expected));
+                taken |= table.collides(&flow, backend);
             }
             if fits(&judged, &fate) {
                 fitting.push((index, judged.decision.held, fate));

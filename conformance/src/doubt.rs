@@ -8,8 +8,7 @@ use crate::compare::seen_ends;
 use crate::duel::Duel;
 use crate::predict::{Fate, Judged, is_flowless, is_stateless};
 use crate::seen::Seen;
-use crate::shot::{SCTP, has_ports};
-use crate::table::{Flow, Way};
+use crate::table::Way;
 use crate::traffic::Attempt;
 
 impl Duel<'_> {
@@ -40,7 +39,7 @@ impl Duel<'_> {
         let shot = &attempt.shot;
         self.table.confuse(shot.pair());
         if let Fate::Passed(exit, expected) = fate {
-            let flow = self.flow(attempt, judged, (*exit, expected));
+            let flow = self.oracle.flow(attempt, judged, (*exit, expected));
             for pair in flow.pairs() {
                 self.table.confuse(pair);
             }
@@ -61,21 +60,6 @@ impl Duel<'_> {
             Some(Steered::Proxy(_) | Steered::Route { .. })
         );
         self.backend == Backend::Ebpf && attempt.shot.cut.is_some() && marked
-    }
-
-    /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
-    /// lose its packets: where there are no ports, or they are kept, and with eBPF where both go to one end
-    /// from one, or go opposite ways between ports of one address.
-    pub(crate) fn collides(&self, flow: &Flow) -> bool {
-        let first = &flow.first;
-        let taken = |(source, dest)| self.table.has_left(first.between(source, dest).pair());
-        let kept = self.backend == Backend::Ebpf && first.proto == SCTP;
-        let ported = first.is_icmp() || has_ports(first.proto) && !kept;
-        let steered = flow.inner.1 != first.dest && !first.is_icmp();
-        let alone = flow.outer.0.addr == flow.outer.1.addr;
-        (!ported && taken(flow.outer))
-            || (self.backend == Backend::Ebpf
-                && (alone && taken(flow.outer) || steered && taken(flow.inner)))
     }
 
     /// Whether a packet that does not pass may not even have met who denies it: with eBPF, what `dnat` or `redirect` sends

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fastrand::Rng;
 use polc_bundle::Bundle;
 use polc_compiler::interpret::frame::{Frame, Link, parse};
-use polc_compiler::interpret::{Outcome, RuleId, State, Steered};
+use polc_compiler::interpret::{Outcome, RuleId, State};
 use polc_compiler::ir::{Cube, Ir, Rule, Stage};
 use polc_compiler::target::Options;
 use polc_runtime_loader::lab::Catch;
@@ -22,7 +22,7 @@ use crate::pieces::{Cutter, Guarding, join};
 use crate::predict::{Fate, Judged, Oracle, is_flowless};
 use crate::seen::{STRAY, Seen, Volley, sort};
 use crate::shot::{ICMPV6, SCTP, Shot};
-use crate::table::{Exit, Flow, Table, Way};
+use crate::table::{Exit, Table, Way};
 use crate::totals::Totals;
 use crate::traffic::{Attempt, Kind, Maker, Part};
 
@@ -206,11 +206,12 @@ impl<'d> Duel<'d> {
         let port = seen.passed.first().and_then(|c| outer_port(shot, c));
         let net = self.net;
         let fits = |judged: &Judged, fate: &Fate| fits(net, attempt, (judged, fate), seen);
-        let known = self.oracle.follow((attempt, port), &self.table, fits);
+        let others = (&self.table, self.backend);
+        let known = self.oracle.follow((attempt, port), others, fits);
         let judged = self.oracle.judge(attempt, &self.table, port);
         let timely = match &mut self.ahead {
             Some(ahead) => {
-                ahead.follow((attempt, port), &self.table, fits)
+                ahead.follow((attempt, port), others, fits)
                     && ahead.judge(attempt, &self.table, port).decision == judged.decision
             }
             None => true,
@@ -244,8 +245,8 @@ impl<'d> Duel<'d> {
         }
         if let Fate::Passed(exit, expected) = &fate
             && judged.opened
-            && let flow = self.flow(attempt, &judged, (*exit, expected))
-            && self.collides(&flow)
+            && let flow = self.oracle.flow(attempt, &judged, (*exit, expected))
+            && self.table.collides(&flow, self.backend)
         {
             // The first one's place is taken, or the second one has none.
             self.table.insert(flow);
@@ -377,24 +378,8 @@ impl<'d> Duel<'d> {
             self.table.avoid(expected.pair());
             return;
         }
-        let flow = self.flow(attempt, judged, (*exit, expected));
+        let flow = self.oracle.flow(attempt, judged, (*exit, expected));
         self.table.insert(flow);
-    }
-
-    /// The flow that a packet has opened.
-    pub(crate) fn flow(
-        &self,
-        attempt: &Attempt,
-        judged: &Judged,
-        (exit, expected): (Exit, &Shot),
-    ) -> Flow {
-        let shot = &attempt.shot;
-        let (ends, now) = ((attempt.way, exit), self.oracle.now);
-        let mut flow = Flow::new(shot.clone(), ends, judged.detour.clone(), now);
-        flow.inner = (shot.source, self.oracle.steered(attempt, &judged.decision));
-        flow.outer = (expected.source, expected.dest);
-        flow.captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));
-        flow
     }
 
     fn describe(

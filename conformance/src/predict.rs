@@ -15,7 +15,7 @@ use crate::chance::gambles;
 use crate::net::{MAIN, Net};
 use crate::pieces::Guarding;
 use crate::shot::{End, RST, Shot, TCP};
-use crate::table::{Exit, Table, Way};
+use crate::table::{Exit, Flow, Table, Way};
 use crate::traffic::{Attempt, Kind};
 
 /// The hardware addresses that packets come with: from the others, to the machine.
@@ -344,6 +344,22 @@ impl<'o> Oracle<'o> {
             }
         }
         shot.between(source, dest)
+    }
+
+    /// The flow that a packet has opened.
+    pub(crate) fn flow(
+        &self,
+        attempt: &Attempt,
+        judged: &Judged,
+        (exit, expected): (Exit, &Shot),
+    ) -> Flow {
+        let shot = &attempt.shot;
+        let (ends, now) = ((attempt.way, exit), self.now);
+        let mut flow = Flow::new(shot.clone(), ends, judged.detour.clone(), now);
+        flow.inner = (shot.source, self.steered(attempt, &judged.decision));
+        flow.outer = (expected.source, expected.dest);
+        flow.captured = matches!(judged.decision.steered, Some(Steered::Proxy(_)));
+        flow
     }
 
     /// Its destination once it is steered.

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use polc_compiler::interpret::Place;
 
-use crate::shot::{ACK, End, FIN, Pair, RST, SYN, Shot, TCP, has_ports};
+use crate::backend::Backend;
+use crate::shot::{ACK, End, FIN, Pair, RST, SCTP, SYN, Shot, TCP, has_ports};
 
 /// How long a flow may be idle, in milliseconds: kernels and programs forget some that were so for half a minute,
-/// and packets of a salvo are sent some time after it is made up.
-const IDLE: u64 = 20_000;
+/// and packets of a salvo are sent some time after it is made up, long after on a busy machine.
+const IDLE: u64 = 10_000;
 
 /// Ports that the kernel replaces by others of their kind alone, of which there are 424 at least; and how many flows
 /// of one address and to one end may have got others before it may find no more that is free.
@@ -246,6 +247,21 @@ impl Table {
         shot.source.port < LOW && before.is_some_and(|before| *before >= CROWD)
     }
 
+    /// Whether a flow cannot be told from another one that looks like it once it is translated, so that either may
+    /// lose its packets: where there are no ports, or they are kept, and with eBPF where both go to one end
+    /// from one, or go opposite ways between ports of one address.
+    pub(crate) fn collides(&self, flow: &Flow, backend: Backend) -> bool {
+        let first = &flow.first;
+        let taken = |(source, dest)| self.has_left(first.between(source, dest).pair());
+        let kept = backend == Backend::Ebpf && first.proto == SCTP;
+        let ported = first.is_icmp() || has_ports(first.proto) && !kept;
+        let steered = flow.inner.1 != first.dest && !first.is_icmp();
+        let alone = flow.outer.0.addr == flow.outer.1.addr;
+        (!ported && taken(flow.outer))
+            || (backend == Backend::Ebpf
+                && (alone && taken(flow.outer) || steered && taken(flow.inner)))
+    }
+
     /// Remembers a flow, unless others look like it.
     pub(crate) fn insert(&mut self, flow: Flow) {
         let pairs = flow.pairs();
@@ -349,10 +365,10 @@ mod tests {
         table.insert(flow(1000, 5_000));
         table.insert(flow(2000, 5_000));
         let busy = table.at(1).unwrap();
-        table.get_mut(busy).unwrap().had(0, true, 15_000);
-        table.settle(25_000);
+        table.get_mut(busy).unwrap().had(0, true, 10_000);
+        table.settle(15_000);
         assert_eq!(table.len(), 2);
-        table.settle(30_000);
+        table.settle(20_000);
         let left: BTreeSet<Option<u64>> = (0..9).map(|place| table.at(place)).collect();
         assert_eq!(left, [Some(busy)].into());
         // The kernel may know the other one still.
