@@ -114,7 +114,7 @@ mod tests {
     use crate::difference::Mismatch;
     use crate::duel::Duel;
     use crate::net::Net;
-    use crate::shot::{End, SYN};
+    use crate::shot::tests::shot;
     use crate::subject::Subject;
     use fastrand::Rng;
     use polc_compiler::interpret::{Packet, Place as At, State, judge};
@@ -142,26 +142,7 @@ mod tests {
 
     /// A packet that was judged so.
     fn add(handed: &mut Handed<'_>, proto: u8, steered: Option<Steered>, exit: Exit) {
-        let end = |addr: [u8; 4], port| End {
-            addr: addr.into(),
-            port,
-        };
-        let shot = Shot {
-            number: 1,
-            source: end([192, 0, 2, 1], 4000),
-            dest: end([198, 51, 100, 7], 80),
-            proto,
-            kind: [0; 2],
-            flags: SYN,
-            mss: None,
-            ttl: 64,
-            service: 0,
-            options: 0,
-            unsummed: false,
-            payload: 16,
-            quote: None,
-            cut: None,
-        };
+        let shot = shot(proto, false);
         let packet = Packet {
             ingress: At::Host,
             egress: At::Host,

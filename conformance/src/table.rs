@@ -315,28 +315,11 @@ impl Table {
 mod tests {
     use super::*;
     use crate::shot::UDP;
+    use crate::shot::tests::shot;
 
     fn flow(port: u16, now: u64) -> Flow {
-        let end = |addr: &str, port| End {
-            addr: addr.parse().unwrap(),
-            port,
-        };
-        let first = Shot {
-            number: 1,
-            source: end("192.0.2.1", port),
-            dest: end("198.51.100.7", 53),
-            proto: UDP,
-            kind: [0; 2],
-            flags: 0,
-            mss: None,
-            ttl: 64,
-            service: 0,
-            options: 0,
-            unsummed: false,
-            payload: 16,
-            quote: None,
-            cut: None,
-        };
+        let mut first = shot(UDP, false);
+        first.source.port = port;
         Flow::new(first, (Way::In(0), Exit::Here), Place::Host, now)
     }
 

@@ -61,7 +61,7 @@ pub struct View<'a> {
     pub daddr: IpAddr,
     /// Its destination before steer.
     pub original: IpAddr,
-    /// The destination port that steer gave it, or an answer the flow.
+    /// The destination port that steer gave it; of an answer, the port that its flow began with.
     pub dport: Option<u16>,
     /// Its mark.
     pub mark: u32,
