@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aya::programs::{Program as Loaded, ProgramError};
 use aya::{Ebpf, EbpfLoader};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use polc_bundle::{Bundle, Manifest, ProgramHook};
 
 use super::pins::{ADDRESSES, IFACES, PRINCIPALS, Pins};
@@ -50,9 +51,11 @@ pub(crate) fn load(
 /// How often the kernel is asked to verify a program.
 const ATTEMPTS: usize = 10;
 
-/// Has the kernel verify a program. It gives up with `EAGAIN` when a signal arrives meanwhile
-/// (`do_check` in `kernel/bpf/verifier.c`), and can be asked again.
+/// Has the kernel verify a program. It gives up with `EAGAIN` when a signal is there for the thread
+/// (`do_check` in `kernel/bpf/verifier.c`), so signals wait meanwhile; some cannot (SIGSTOP), and then
+/// it is asked again.
 fn verify(program: &mut Loaded, name: &str) -> Result<(), EbpfError> {
+    let _undisturbed = Undisturbed::begin();
     let mut attempts = 1;
     loop {
         let verified = match program {
@@ -83,6 +86,25 @@ fn was_interrupted(error: &ProgramError) -> bool {
         _ => return false,
     };
     error.kind() == std::io::ErrorKind::WouldBlock
+}
+
+/// While it lives, signals wait for this thread to take them. The end of a child of the process is one,
+/// whichever thread has started it.
+struct Undisturbed(Option<SigSet>);
+
+impl Undisturbed {
+    fn begin() -> Self {
+        // It cannot fail: there are signals, and there is a mask.
+        Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        if let Some(before) = self.0 {
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 /// The object of a bundle that has programs.

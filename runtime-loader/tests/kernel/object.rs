@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use polc_bpf::asm::{Assembler, Isa, Program, SourceLine};
-use polc_bpf::insn::Cond::Eq;
+use polc_bpf::insn::Cond::{Eq, Lt};
 use polc_bpf::insn::Reg::{R0, R1, R2, R3, R4, R6, R7, R9, R10};
 use polc_bpf::insn::Width::{B, DW, H, W};
 use polc_bpf::insn::{AluOp, AtomicOp, Bits, Helper};
@@ -87,6 +87,7 @@ impl Filter {
         object.program(Section::Classifier, log());
         object.program(Section::Classifier, wrong());
         object.program(Section::Classifier, drop_all());
+        object.program(Section::Classifier, slow());
         object.program(Section::Xdp, pass());
         let mut manifest = manifest("ebpf");
         manifest.governs = vec![Hook::Input];
@@ -232,6 +233,19 @@ fn wrong() -> Program {
 fn drop_all() -> Program {
     let mut asm = Assembler::new("drop_all");
     asm.mov(R0, DROP);
+    asm.exit();
+    asm.finish(Isa::V4).unwrap()
+}
+
+/// A program that the verifier takes long for: it follows every turn of a loop.
+fn slow() -> Program {
+    let mut asm = Assembler::new("slow");
+    let again = asm.label("again");
+    asm.mov(R1, 0);
+    asm.bind(again);
+    asm.add(R1, 1);
+    asm.jump_if(Lt, R1, 100_000, again);
+    asm.mov(R0, NEXT);
     asm.exit();
     asm.finish(Isa::V4).unwrap()
 }

@@ -1,8 +1,13 @@
 //! Filter programs at interfaces, and the maps that they keep.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{scope, sleep};
+use std::time::Duration;
 
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 use polc_bundle::{ClassEntry, ProgramHook, ProgramStage};
 use polc_runtime_loader::{
     ApplyError, ApplyOptions, Changes, EbpfError, Undo, Warning, apply, remove,
@@ -138,7 +143,7 @@ fn no_packet_is_missed_while_programs_are_replaced() {
         let mut filter = Filter::at("one*");
         host.apply(&filter);
         let done = AtomicBool::new(false);
-        let sent = std::thread::scope(|scope| {
+        let sent = scope(|scope| {
             let sender = scope.spawn(|| {
                 let mut sent = 0;
                 while !done.load(Ordering::Relaxed) {
@@ -320,4 +325,36 @@ fn an_interface_that_comes_later_has_its_programs_after_the_next_apply() {
     host.apply(&filter);
     assert!(host.in_step());
     assert_eq!(host.links().len(), 4);
+}
+
+/// The verifier gives up when a signal comes, and this program takes it longer than the next one does.
+#[test]
+fn signals_do_not_keep_programs_from_being_verified() {
+    if !privileged() {
+        return;
+    }
+    let host = Host::new();
+    let mut filter = Filter::at("one0");
+    filter.programs = vec![program("slow", ProgramHook::Ingress, "one0")];
+    let came = Arc::new(AtomicUsize::new(0));
+    signal_hook::flag::register_usize(Signal::SIGURG as i32, came.clone(), 1).unwrap();
+    let thread = pthread_self();
+    let over = AtomicBool::new(false);
+    scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                pthread_kill(thread, Signal::SIGURG).unwrap();
+                sleep(Duration::from_micros(200));
+            }
+        });
+        let applied = apply(
+            &filter.bundle(),
+            &host.state.options(&host.namespace),
+            &mut |_| {},
+        );
+        over.store(true, Ordering::Relaxed);
+        let attached = applied.unwrap().changes.attached;
+        assert_eq!(attached, ["program slow at one0 (ingress)"]);
+    });
+    assert_eq!(came.load(Ordering::Relaxed), 1, "signals have come");
 }
