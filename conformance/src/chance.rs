@@ -11,7 +11,7 @@ use crate::traffic::Attempt;
 impl Oracle<'_> {
     /// Lets the choice that is left to chance fall as it did for a packet: on the first target with which it
     /// `fits` what was seen. `port` is as for [`Oracle::judge`]. `false` if it fits with several, which differ in the
-    /// rules that it meets, or with none, and its flow could be taken for another one with a target.
+    /// rules that it meets, or did not pass, and its flow could be taken for another one with a target.
     pub(crate) fn follow(
         &mut self,
         (attempt, port): (&Attempt, Option<u16>),
@@ -47,7 +47,11 @@ impl Oracle<'_> {
             }
             _ => true,
         };
-        fitting.windows(2).all(same) && !(fitting.is_empty() && taken)
+        // Was its flow taken for another, it was dropped without a rule.
+        let passed = fitting
+            .iter()
+            .any(|(.., fate)| matches!(fate, Fate::Passed(..)));
+        fitting.windows(2).all(same) && (passed || !taken)
     }
 
     /// What would become of a packet of no flow.

@@ -88,23 +88,22 @@ impl Build<'_> {
         }
         // Who is excluded from all alternatives is asked once: the kernel follows 16 chains into one another at most.
         let excluded = common(&mut alts.list);
-        // From the last on: who is excluded from one alternative goes on to those behind it.
+        // From the last on: who is excluded from some alternatives goes on to the others.
         let mut lines: Vec<Line> = Vec::new();
-        for Alt { tests, excludes } in alts.list.into_iter().rev() {
-            if excludes.is_empty() {
-                lines.splice(0..0, joined(tests, &last).map(part));
-                continue;
-            }
-            let rest = if lines.is_empty() {
+        for (excludes, group) in by_excluded(alts.list).into_iter().rev() {
+            let rest = if excludes.is_empty() || lines.is_empty() {
                 Then::Return
             } else {
                 Then::Goto(self.chain(&rule.name, std::mem::take(&mut lines)))
             };
-            let chain = self.unless(rule, excludes, &rest, &last);
-            lines = vec![
-                part(Line::new(tests, Then::Goto(chain))),
-                part(Line::new(vec![], rest)),
-            ];
+            let leaves = |test| part(Line::new(vec![test], rest.clone()));
+            let mut first: Vec<Line> = excludes.iter().cloned().map(leaves).collect();
+            let holds = group.into_iter().flat_map(|tests| joined(tests, &last));
+            first.extend(holds.map(part));
+            if !excludes.is_empty() {
+                first.push(part(Line::new(vec![], rest)));
+            }
+            lines.splice(0..0, first);
         }
         let returns = |test| part(Line::new(vec![test], Then::Return));
         lines.splice(0..0, excluded.into_iter().map(returns));
@@ -288,6 +287,18 @@ fn counting(rule: &Rule) -> Comment {
         rule: comment(&rule.name),
         counts: true,
     }
+}
+
+/// Alternatives from which the same are excluded, together; those from which nobody is come first.
+fn by_excluded(alts: Vec<Alt>) -> Vec<(Vec<Test>, Vec<Vec<Test>>)> {
+    let mut groups = vec![(Vec::new(), Vec::new())];
+    for Alt { tests, excludes } in alts {
+        match groups.iter_mut().find(|(of, _)| *of == excludes) {
+            Some((_, group)) => group.push(tests),
+            None => groups.push((excludes, vec![tests])),
+        }
+    }
+    groups
 }
 
 /// Takes out who is excluded from all alternatives.
