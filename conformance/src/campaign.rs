@@ -208,12 +208,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shapes in turn: of all there is; where packets are judged one by one; and twice of what all targets know.
+/// Shapes in turn: of all there is; where packets are judged one by one; and twice of what all targets know, a quarter
+/// of these about a part of the directions.
 fn shape(seed: u64) -> Shape {
-    match seed % 4 {
-        0 => Shape::default(),
-        1 => Shape::default().with(Feature::Stateless),
-        _ => Shape::default().without(Feature::Uncommon),
+    let common = || Shape::default().without(Feature::Uncommon);
+    match seed % 8 {
+        0 | 4 => Shape::default(),
+        1 | 5 => Shape::default().with(Feature::Stateless),
+        7 => common().with(Feature::Partial),
+        _ => common(),
     }
 }
 

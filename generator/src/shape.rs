@@ -51,6 +51,8 @@ pub enum Feature {
     Strict,
     /// `stateless` sections.
     Stateless,
+    /// No `default` of the policy: filter governs traffic to this host, from it, both, or none.
+    Partial,
     /// Owners, tickets, notes and dates.
     Metadata,
     /// What a target cannot express: fields of frames, `down direct`, sets of pairs, `full within`, rates in
@@ -60,7 +62,7 @@ pub enum Feature {
 
 impl Feature {
     /// All.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Families,
         Self::Sets,
         Self::Dynamic,
@@ -84,6 +86,7 @@ impl Feature {
         Self::Notrack,
         Self::Strict,
         Self::Stateless,
+        Self::Partial,
         Self::Metadata,
         Self::Uncommon,
     ];
@@ -109,7 +112,7 @@ pub struct Shape {
 }
 
 impl Default for Shape {
-    /// All stages and all features but `stateless`.
+    /// All stages and all features but `stateless` and parts of the filter.
     fn default() -> Self {
         Self {
             guard: 6,
@@ -121,6 +124,7 @@ impl Default for Shape {
             features: Feature::ALL.into(),
         }
         .without(Feature::Stateless)
+        .without(Feature::Partial)
     }
 }
 

@@ -168,7 +168,7 @@ impl Passage<'_> {
             self.settled = true;
             return ControlFlow::Continue(());
         }
-        if self.is_touched() {
+        if self.is_judged() {
             self.fact(Fact::Invalid);
             return ControlFlow::Break(Outcome::Deny);
         }
@@ -205,14 +205,20 @@ impl Passage<'_> {
         ControlFlow::Break(Outcome::Allow)
     }
 
-    /// Whether the policy is about the packet's direction: filter governs it, or it arrives and
-    /// there are rules that steer what arrives. Loopback traffic is outside, unless sections name
-    /// it.
-    fn is_touched(&self) -> bool {
+    /// Whether the filter judges the packet: it governs its direction. Loopback traffic is outside,
+    /// unless sections name it.
+    fn is_judged(&self) -> bool {
         if self.view.loopback {
             return self.filter_names_loopback();
         }
-        self.is_governed() || self.packet.arrives() && !self.ir.steer.is_empty()
+        self.is_governed()
+    }
+
+    /// Whether flows of the packet's direction open as the policy says: the filter judges it, or it
+    /// arrives and there are rules that steer what arrives.
+    fn is_touched(&self) -> bool {
+        let steered = !self.view.loopback && self.packet.arrives() && !self.ir.steer.is_empty();
+        self.is_judged() || steered
     }
 
     /// Whether filter decides the packet's direction.

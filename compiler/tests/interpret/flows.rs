@@ -87,3 +87,17 @@ fn flows_of_directions_that_are_not_governed_are_known_too() {
     assert_eq!(m.says(&out), "allow (notgoverned)");
     assert_eq!(m.says(&out.answer()), "allow (established)");
 }
+
+#[test]
+fn what_opens_no_flow_passes_where_nothing_is_governed() {
+    let mut m = Machine::new(
+        "steer { redirect tcp/80 => :8080 }
+         to host { default deny as rest }",
+    );
+    let through = tcp("192.0.2.1:40000", "203.0.113.1:80").way("eth0", "eth1");
+    assert_eq!(m.says(&through.answer()), "allow (notgoverned)");
+    let inward = tcp("192.0.2.1:40000", "198.51.100.1:443");
+    assert_eq!(m.says(&inward.answer()), "allow (notgoverned)");
+    let outward = tcp("198.51.100.1:40000", "203.0.113.1:443").way("host", "eth0");
+    assert_eq!(m.says(&outward.answer()), "deny (invalid)");
+}

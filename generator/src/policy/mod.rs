@@ -270,6 +270,9 @@ impl<'s> Writer<'s> {
         if self.shape.sections == 0 || self.shape.filter == 0 {
             return;
         }
+        if self.has(Feature::Partial) {
+            return self.part();
+        }
         for _ in 0..self.dice.between(1, self.shape.sections) {
             let (head, scope) = self.section_head();
             self.open(&head);
@@ -282,6 +285,29 @@ impl<'s> Writer<'s> {
         }
         let verb = self.dice.word(&["deny", "deny", "deny", "reject"]);
         self.default(verb, Scope::of(Stage::Filter));
+    }
+
+    /// Sections that are closed, and nothing about the other directions.
+    fn part(&mut self) {
+        let governed = self.dice.between(0, 3);
+        for (bit, head, ingress, egress) in [
+            (1, "to host", End::Open, End::Host),
+            (2, "from host", End::Host, End::Open),
+        ] {
+            if governed & bit == 0 {
+                continue;
+            }
+            let scope = Scope {
+                ingress,
+                egress,
+                ..Scope::of(Stage::Filter)
+            };
+            self.open(head);
+            self.statements(scope, self.shape.filter);
+            let verb = self.dice.word(&["deny", "deny", "reject", "allow"]);
+            self.default(verb, scope);
+            self.close();
+        }
     }
 
     fn section_head(&mut self) -> (String, Scope) {

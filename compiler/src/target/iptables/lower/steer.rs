@@ -75,6 +75,9 @@ fn restore(marks: &[Restored], original: bool) -> Vec<Line> {
     wanted.flat_map(line).collect()
 }
 
+/// What belongs to no flow and opens none is not steered. Filter refuses it where it governs.
+const NOT_STEERED: &str = "-m conntrack --ctstate INVALID";
+
 const ORIGINAL: &str = "-m conntrack --ctdir ORIGINAL";
 
 fn flow_mark(Mark { value, mask }: Mark) -> Test {
@@ -126,11 +129,13 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     lines
 }
 
-/// Packets that fit no flow. Sections that judge each packet may want some of them, and before
-/// routing iptables cannot tell which: filter refuses the others then, and these are not steered.
+/// Packets that fit no flow. The policy may say nothing of some of them, and sections that judge each
+/// packet may want some, and before routing iptables cannot tell which: filter refuses the others
+/// then, and these are not steered.
 fn invalid(build: &mut Build) -> Line {
-    if leaves_to_filter(build) {
-        Line::text("-m conntrack --ctstate INVALID", Then::Leave)
+    let governs = build.ir.governs;
+    if leaves_to_filter(build) || !(governs.input && governs.forward) {
+        Line::text(NOT_STEERED, Then::Leave)
     } else {
         build.invalid()
     }
@@ -159,8 +164,7 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         return lines;
     }
     lines.extend(build.loopback(Hook::SteerOut, plan.in_mangle.iter().copied()));
-    // What belongs to no flow and opens none is not steered; filter refuses it.
-    lines.push(Line::text("-m conntrack --ctstate INVALID", Then::Leave));
+    lines.push(Line::text(NOT_STEERED, Then::Leave));
     lines.extend(restore(marks, false));
     lines.push(Line::text("-m conntrack --ctdir REPLY", Then::Leave));
     let own = of_host(ir);

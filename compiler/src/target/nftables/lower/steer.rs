@@ -30,6 +30,9 @@ use crate::target::{Capability, strict};
 const MANGLE: i32 = -150;
 const DSTNAT: i32 = -100;
 
+/// What belongs to no flow and opens none is not steered. Filter refuses it where it governs.
+const NOT_STEERED: &str = "ct state invalid";
+
 pub(super) fn chains(build: &mut Build) -> Vec<Chain> {
     let marks = marks(build.ir);
     proxy_chains(build);
@@ -229,14 +232,12 @@ fn steer_pre(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
     };
     let stateless = stateless(build, lookup);
     // Beside its meaning, this line keeps connection tracking in use.
-    let invalid = invalid(build);
-    rules.push(unless_judged(
-        build,
-        "judge_invalid",
-        invalid,
-        &stateless,
-        &Then::Accept,
-    ));
+    rules.push(if ir.governs.input && ir.governs.forward {
+        let invalid = invalid(build);
+        unless_judged(build, "judge_invalid", invalid, &stateless, &Then::Accept)
+    } else {
+        Line::text(NOT_STEERED, Then::Accept)
+    });
     // Before packets of a proxy's flows leave the chain.
     rules.extend(restore(marks, false));
     rules.extend(restore(marks, true));
@@ -275,8 +276,7 @@ fn steer_out(build: &mut Build, plan: &Plan, marks: &[Restored]) -> Vec<Line> {
         Hook::SteerOut,
         plan.in_mangle.iter().copied(),
     );
-    // What belongs to no flow and opens none is not steered; filter refuses it.
-    rules.push(Line::text("ct state invalid", Then::Accept));
+    rules.push(Line::text(NOT_STEERED, Then::Accept));
     rules.extend(restore(marks, false));
     rules.push(Line::text("ct direction reply", Then::Accept));
     let own = of_host(build.ir);
