@@ -79,7 +79,7 @@ pub(crate) enum Guarding {
     /// Guard, and there is no other stage: each goes on by itself.
     Alone,
     /// Guard, whole or in pieces: it depends on the family and the version of iptables whether the kernel is ready to
-    /// track packets where some are not to be.
+    /// track packets where some are not to be, or where filter judges none.
     Unknown,
 }
 
@@ -89,11 +89,12 @@ impl Guarding {
         let stages = [&ir.steer, &ir.filter, &ir.egress];
         let untracks = |rule: &Rule| rule.verdict == Some(Verdict::Notrack);
         let alone = stages.iter().all(|stage| stage.is_empty());
+        let iptables = matches!(backend, Backend::IptablesNft | Backend::IptablesLegacy);
+        // What steer and egress do may be about one family, and then the other is not tracked.
+        let of_one = ir.filter.is_empty() && !ir.guard.is_empty();
         match backend {
-            Backend::IptablesNft | Backend::IptablesLegacy if !alone => Self::Whole,
-            Backend::IptablesNft | Backend::IptablesLegacy if ir.guard.iter().any(untracks) => {
-                Self::Unknown
-            }
+            _ if iptables && !alone && !of_one => Self::Whole,
+            _ if iptables && (!alone || ir.guard.iter().any(untracks)) => Self::Unknown,
             _ if alone => Self::Alone,
             Backend::Ebpf => Self::BehindFirst,
             _ => Self::Together,
