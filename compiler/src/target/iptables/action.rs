@@ -98,7 +98,7 @@ impl Build<'_> {
             };
             let leaves = |test| part(Line::new(vec![test], rest.clone()));
             let mut first: Vec<Line> = excludes.iter().cloned().map(leaves).collect();
-            let holds = group.into_iter().flat_map(|tests| joined(tests, &last));
+            let holds = group.into_iter().filter_map(|tests| joined(tests, &last));
             first.extend(holds.map(part));
             if !excludes.is_empty() {
                 first.push(part(Line::new(vec![], rest)));
