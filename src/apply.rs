@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use polc_bundle::{Bundle, Object};
-use polc_runtime_loader::watch::{End, Event, Stop, watch};
-use polc_runtime_loader::{Applied, ApplyOptions, Variant, apply};
+use polc_runtime_loader::watch::{End, Event, watch};
+use polc_runtime_loader::{Applied, ApplyOptions, Stop, Variant, apply};
 
 use crate::exit::{Error, Outcome, Result};
 use crate::out;

@@ -7,6 +7,7 @@ use polc_compiler::Files as _;
 use polc_conformance::{
     Backend, Difference, Found, Origin, Report, Settings, Subject, campaign, campaign_of,
 };
+use polc_runtime_loader::Stop;
 use polc_runtime_loader::lab::running_as_root;
 
 use crate::exit::{Error, Outcome, Result};
@@ -89,6 +90,8 @@ const DIFFERENCES: [(Difference, &str); 6] = [
 ];
 
 pub(crate) fn run(args: &Args) -> Result {
+    // Before any thread is started: they all have to leave the signals alone.
+    let stop = Stop::on_signals().map_err(|error| Error::environment(&error))?;
     let backends = backends(&args.target)?;
     if !running_as_root() {
         let problem = "only root can try all targets".to_owned();
@@ -105,9 +108,9 @@ pub(crate) fn run(args: &Args) -> Result {
         }),
     };
     let (report, left_out) = if args.paths.is_empty() {
-        (random(&settings)?, 0)
+        (random(&settings, &stop)?, 0)
     } else {
-        match given(args, &settings)? {
+        match given(args, &settings, &stop)? {
             Some(report) => report,
             None => return Ok(Outcome::DoesNotCompile),
         }
@@ -136,6 +139,9 @@ pub(crate) fn run(args: &Args) -> Result {
 
 /// Why not everything was tried that was to be, if so.
 fn incomplete(settings: &Settings, report: &Report, left_out: usize) -> Option<String> {
+    if let Some((_, polc_conformance::Error::Stopped)) = &report.failed {
+        return Some("it was told to end: not everything has been tried".to_owned());
+    }
     if let Some((of, error)) = &report.failed {
         return Some(format!(
             "{of} could not be tried: {}",
@@ -158,14 +164,20 @@ fn incomplete(settings: &Settings, report: &Report, left_out: usize) -> Option<S
     ))
 }
 
-fn random(settings: &Settings) -> std::result::Result<Report, Error> {
+fn random(settings: &Settings, stop: &Stop) -> std::result::Result<Report, Error> {
     let progress = Progress::new("trying policies");
-    let step = |drawn, left| progress.step(&format!("{drawn} policies tried, {left} trials left"));
-    campaign(settings, step).map_err(|error| Error::environment(&error))
+    campaign(settings, Some(stop), |drawn, left| {
+        progress.step(&format!("{drawn} policies tried, {left} trials left"));
+    })
+    .map_err(|error| Error::environment(&error))
 }
 
 /// Tries the policies of the command line, and says how many it cannot; none if one of them does not compile.
-fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<(Report, usize)>, Error> {
+fn given(
+    args: &Args,
+    settings: &Settings,
+    stop: &Stop,
+) -> std::result::Result<Option<(Report, usize)>, Error> {
     let (mut subjects, mut left_out) = (Vec::new(), 0);
     for path in paths::policies(&args.paths)? {
         let session = Session::open(&path, &args.compile)?;
@@ -186,9 +198,10 @@ fn given(args: &Args, settings: &Settings) -> std::result::Result<Option<(Report
     }
     let progress = Progress::new("trying policies");
     let all = subjects.len();
-    let step = |done| progress.step(&format!("{done} of {all} policies tried"));
-    let report = campaign_of(&subjects, settings, step);
-    let report = report.map_err(|error| Error::environment(&error))?;
+    let report = campaign_of(&subjects, settings, Some(stop), |done| {
+        progress.step(&format!("{done} of {all} policies tried"));
+    })
+    .map_err(|error| Error::environment(&error))?;
     Ok(Some((report, left_out)))
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use polc_generator::{Coverage, Feature, Shape};
+use polc_runtime_loader::Stop;
 use polc_runtime_loader::lab::stay_on_processor;
 
 use crate::Error;
@@ -71,11 +72,12 @@ pub enum Origin {
     Given(String),
 }
 
-/// Tries given policies, by name, each once. `progress` is told how many are done. An error ends it, and is told with
-/// what came of it until then.
+/// Tries given policies, by name, each once. `progress` is told how many are done. An error ends it, or `stop`, and is
+/// told with what came of it until then.
 pub fn campaign_of(
     subjects: &[(String, Subject)],
     settings: &Settings,
+    stop: Option<&Stop>,
     progress: impl Fn(usize),
 ) -> Result<Report, Error> {
     stay_on_processor(0)?;
@@ -86,6 +88,7 @@ pub fn campaign_of(
             subject,
             &settings.backends,
             (settings.seed, settings.packets),
+            stop,
         );
         let tried = match tried {
             Ok(tried) => tried,
@@ -109,8 +112,12 @@ pub fn campaign_of(
 }
 
 /// Tries random policies. `progress` is told how many have been drawn, and how many trials are left. An error ends it,
-/// and is told with what came of it until then.
-pub fn campaign(settings: &Settings, progress: impl Fn(u64, u64) + Sync) -> Result<Report, Error> {
+/// or `stop`, and is told with what came of it until then.
+pub fn campaign(
+    settings: &Settings,
+    stop: Option<&Stop>,
+    progress: impl Fn(u64, u64) + Sync,
+) -> Result<Report, Error> {
     let left = Mutex::new(Left::new(settings));
     let report = Mutex::new(Report::default());
     let work = |worker: usize| -> Result<(), Error> {
@@ -123,7 +130,7 @@ pub fn campaign(settings: &Settings, progress: impl Fn(u64, u64) + Sync) -> Resu
             let Some(subject) = draw(seed, &shape(seed)) else {
                 continue;
             };
-            let (tried, found) = match one(settings, &backends, seed, &subject) {
+            let (tried, found) = match one(settings, &backends, (seed, &subject), stop) {
                 Ok(results) => results,
                 Err(error) => {
                     lock(&left).stop();
@@ -223,11 +230,11 @@ fn shape(seed: u64) -> Shape {
 fn one(
     settings: &Settings,
     backends: &[Backend],
-    seed: u64,
-    subject: &Subject,
+    (seed, subject): (u64, &Subject),
+    stop: Option<&Stop>,
 ) -> Result<(Vec<Tried>, Vec<Found>), Error> {
     let size = (seed, settings.packets);
-    let tried = trial(subject, backends, size)?;
+    let tried = trial(subject, backends, size, stop)?;
     let mut found = Vec::new();
     for Tried {
         backend, mismatch, ..
@@ -248,9 +255,10 @@ fn one(
                 (*backend, mismatch.difference),
                 size,
                 settings.calls,
+                stop,
             );
             // The first mismatch counts, whatever becomes of a second try.
-            let again = Subject::new(&policy).map(|small| trial(&small, &[*backend], size));
+            let again = Subject::new(&policy).map(|small| trial(&small, &[*backend], size, stop));
             let again = again.and_then(Result::ok).into_iter().flatten();
             let of_small = again.filter_map(|tried| tried.mismatch);
             let mut alike = of_small.filter(|small| small.difference == mismatch.difference);

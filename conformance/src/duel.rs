@@ -8,6 +8,7 @@ use polc_compiler::interpret::frame::{Frame, Link, parse};
 use polc_compiler::interpret::{Outcome, RuleId, State};
 use polc_compiler::ir::{Cube, Ir, Rule, Stage};
 use polc_compiler::target::Options;
+use polc_runtime_loader::Stop;
 use polc_runtime_loader::lab::Catch;
 
 use crate::Error;
@@ -46,6 +47,8 @@ pub(crate) struct Duel<'d> {
     pub(crate) ahead: Option<Oracle<'d>>,
     /// Whether all is over with the first packet that is not compared.
     pub(crate) ends_unclear: bool,
+    /// Tells when no more packets are to be sent.
+    pub(crate) stop: Option<&'d Stop>,
     machine: Machine,
     handed: Handed<'d>,
     pub(crate) table: Table,
@@ -82,6 +85,7 @@ impl<'d> Duel<'d> {
             oracle: Oracle::new(ir, net, state, Guarding::of(ir, backend)),
             ahead: None,
             ends_unclear: false,
+            stop: None,
             machine: Machine::new(bundle, (ir, net), backend, up)?,
             handed: Handed::new(ir),
             table: Table::default(),
@@ -115,6 +119,9 @@ impl<'d> Duel<'d> {
 
     /// Sends packets and sees what becomes of them.
     pub(crate) fn fire(&mut self, attempts: &[Attempt]) -> Result<Volley, Error> {
+        if self.stop.is_some_and(Stop::has_come) {
+            return Err(Error::Stopped);
+        }
         let caught = self.machine.fire(self.net, attempts)?;
         Ok(Volley {
             caught: join(caught, self.backend != Backend::Ebpf),

@@ -20,6 +20,9 @@ pub enum Error {
     /// What rules have counted could not be read.
     #[error(transparent)]
     Status(#[from] AccessError),
+    /// It was told to end.
+    #[error("it was told to end")]
+    Stopped,
     /// A bundle could not be made anew.
     #[error(transparent)]
     Bundle(#[from] BundleError),

@@ -4,6 +4,7 @@ use fastrand::Rng;
 use polc_compiler::ir::Ir;
 use polc_compiler::target::Options;
 use polc_generator::{Shape, valid_policy};
+use polc_runtime_loader::Stop;
 
 use crate::Error;
 use crate::backend::Backend;
@@ -33,25 +34,20 @@ pub fn draw(seed: u64, shape: &Shape) -> Option<Subject> {
 }
 
 /// Tries a policy with so many packets on each of the backends; for some seeds, also with limits of live flows that
-/// are met, or while time passes.
+/// are met, or while time passes. What is tried when it is told to end does not count: programs that it needs may have
+/// been ended too.
 pub fn trial(
     subject: &Subject,
     backends: &[Backend],
     (seed, packets): (u64, u64),
+    stop: Option<&Stop>,
 ) -> Result<Vec<Tried>, Error> {
-    let scene = Scene::new(subject, seed);
-    let mut tried = Vec::new();
-    for backend in backends {
-        let still = |duel: &mut Duel<'_>, rng: &mut Rng| match duel.run(rng, packets)? {
-            None => duel.count(scene.options.count_all),
-            found => Ok(found),
-        };
-        tried.push(scene.play(&subject.ir, *backend, still)?);
+    let scene = Scene::new(subject, seed, stop);
+    let tried = scene.try_all(backends, packets);
+    if stop.is_some_and(Stop::has_come) {
+        return Err(Error::Stopped);
     }
-    if let Some(pace) = Pace::of(&subject.ir, seed) {
-        scene.play_at(pace, &mut tried)?;
-    }
-    Ok(tried)
+    tried
 }
 
 /// What trials of a policy have in common.
@@ -63,12 +59,14 @@ struct Scene<'s> {
     /// Whether interfaces run programs by links: for one policy of eight.
     linked: bool,
     options: Options,
+    seed: u64,
     /// The seed of the packets.
     traffic: u64,
+    stop: Option<&'s Stop>,
 }
 
 impl<'s> Scene<'s> {
-    fn new(subject: &'s Subject, seed: u64) -> Self {
+    fn new(subject: &'s Subject, seed: u64, stop: Option<&'s Stop>) -> Self {
         let mut rng = Rng::with_seed(seed);
         Self {
             subject,
@@ -81,8 +79,26 @@ impl<'s> Scene<'s> {
                 count_all: seed & 4 == 0,
                 ..Options::default()
             },
+            seed,
             traffic: rng.u64(..),
+            stop,
         }
+    }
+
+    /// Tries the policy with so many packets on each backend, and then at a pace if its seed has one.
+    fn try_all(&self, backends: &[Backend], packets: u64) -> Result<Vec<Tried>, Error> {
+        let mut tried = Vec::new();
+        for backend in backends {
+            let still = |duel: &mut Duel<'_>, rng: &mut Rng| match duel.run(rng, packets)? {
+                None => duel.count(self.options.count_all),
+                found => Ok(found),
+            };
+            tried.push(self.play(&self.subject.ir, *backend, still)?);
+        }
+        if let Some(pace) = Pace::of(&self.subject.ir, self.seed) {
+            self.play_at(pace, &mut tried)?;
+        }
+        Ok(tried)
     }
 
     /// Puts a form of the policy in force and compares.
@@ -114,6 +130,7 @@ impl<'s> Scene<'s> {
         let net = self.net_on(backend, ir, rng.bool());
         match Duel::new((ir, &net), &bundle, backend, (&self.up, &self.options)) {
             Ok(mut duel) => {
+                duel.stop = self.stop;
                 tried.mismatch = compare(&mut duel, &mut rng)?;
                 tried.totals += duel.totals;
             }
@@ -172,12 +189,13 @@ impl<'s> Scene<'s> {
 pub fn smaller(
     subject: &Subject,
     (backend, difference): (Backend, Difference),
-    (seed, packets): (u64, u64),
+    size: (u64, u64),
     calls: usize,
+    stop: Option<&Stop>,
 ) -> String {
     minimise::policy(&subject.text, calls, |text| {
         let differs = |subject: Subject| {
-            let tried = trial(&subject, &[backend], (seed, packets)).ok()?;
+            let tried = trial(&subject, &[backend], size, stop).ok()?;
             let found = tried.into_iter().find_map(|t| t.mismatch)?;
             Some(found.difference == difference)
         };

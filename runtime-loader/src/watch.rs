@@ -12,8 +12,6 @@ use std::time::Duration;
 use netlink_sys::{Socket, SocketAddr, protocols};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::SignalFd;
 
 use crate::access::AccessError;
 use crate::apply::{Applied, ApplyError, ApplyOptions, Changes, Renewed, renew};
@@ -22,6 +20,7 @@ use crate::netlink::link::{self, Layer};
 use crate::netlink::{RouteConnection, is_errno};
 use crate::netns::Netns;
 use crate::routing::{self, RoutingError};
+use crate::stop::Stop;
 use crate::store::StoreError;
 
 /// The groups of news about interfaces and their addresses (`RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`,
@@ -30,21 +29,6 @@ const GROUPS: [u32; 3] = [1, 5, 9];
 
 /// How long to wait while somebody else changes the namespace.
 const BUSY: Duration = Duration::from_millis(200);
-
-/// Ends a watch when the process is told to end (SIGINT, SIGTERM).
-#[derive(Debug)]
-pub struct Stop(SignalFd);
-
-impl Stop {
-    /// From now on the signals wait for a watch to see them, in this thread and those that it starts.
-    pub fn on_signals() -> io::Result<Self> {
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
-        signals.add(Signal::SIGTERM);
-        signals.thread_block()?;
-        Ok(Self(SignalFd::new(&signals)?))
-    }
-}
 
 /// What a watch has done.
 #[derive(Debug)]
@@ -149,7 +133,7 @@ fn traits(connection: &mut RouteConnection) -> io::Result<Vec<Traits>> {
 /// Waits for news; whether it shall stop instead.
 fn sleep(news: &Socket, stop: &Stop, longest: PollTimeout) -> io::Result<bool> {
     let mut both = [
-        PollFd::new(stop.0.as_fd(), PollFlags::POLLIN),
+        PollFd::new(stop.as_fd(), PollFlags::POLLIN),
         PollFd::new(news.as_fd(), PollFlags::POLLIN),
     ];
     match poll(&mut both, longest) {

@@ -44,5 +44,6 @@ mod senders;
 mod sets;
 mod sidecar;
 mod single;
+mod stopped;
 mod tproxy;
 mod vlan;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use polc_bundle::ClassEntry;
-use polc_runtime_loader::remove;
-use polc_runtime_loader::watch::{End, Event, Stop, watch};
+use polc_runtime_loader::watch::{End, Event, watch};
+use polc_runtime_loader::{Stop, remove};
 
 use crate::apply::routing;
 use crate::host::Host;

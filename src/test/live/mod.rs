@@ -12,6 +12,7 @@ use polc_compiler::inline::{Bench, StepResult};
 use polc_compiler::ir::cube::PrincipalKind;
 use polc_compiler::resolve::Options;
 use polc_compiler::target;
+use polc_runtime_loader::Stop;
 use polc_runtime_loader::lab::{be_root_of_a_user_namespace, running_as_root};
 
 use super::Tested;
@@ -69,11 +70,12 @@ impl Column {
 }
 
 /// What is played, and who plays it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Setup {
     pub(super) targets: Vec<&'static str>,
     /// Whether this process is root of the machine, not only of a user namespace.
     pub(super) root: bool,
+    stop: Stop,
 }
 
 impl Setup {
@@ -99,7 +101,21 @@ impl Setup {
                 Error::environment(&error).help(Some("run it as root, or allow user namespaces"))
             })?;
         }
-        Ok(Self { targets, root })
+        let stop = Stop::on_signals().map_err(|error| Error::environment(&error))?;
+        Ok(Self {
+            targets,
+            root,
+            stop,
+        })
+    }
+
+    /// An error once this process is told to end: what has been made is taken back.
+    fn go_on(&self) -> Result<(), Error> {
+        if self.stop.has_come() {
+            let problem = "it was told to end: not everything has been tested";
+            return Err(Error::Environment(problem.to_owned()));
+        }
+        Ok(())
     }
 }
 

@@ -46,7 +46,10 @@ pub(crate) fn play(
             bench: &bench,
             target,
         };
-        columns.push(column.column(&plays)?);
+        let column = column.column(&plays);
+        // Programs that the last one needed may have been ended too.
+        setup.go_on()?;
+        columns.push(column?);
     }
     Ok(columns)
 }
@@ -196,6 +199,7 @@ impl Run<'_> {
     }
 
     fn machine(&self, bundle: &Bundle, spec: &SiteSpec) -> Result<Result<Machine, String>, Error> {
+        self.setup.go_on()?;
         Machine::new(bundle, spec, self.setup)
     }
 
@@ -206,6 +210,7 @@ impl Run<'_> {
             None => None,
         };
         for volley in &play.volleys {
+            self.setup.go_on()?;
             let right = |report: &Report| self.bench.disagreement(volley, report).is_none();
             let report = machine.throw(play, volley, &right)?;
             if let Some(wrong) = self.bench.disagreement(volley, &report) {
