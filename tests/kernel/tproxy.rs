@@ -151,7 +151,7 @@ fn down_direct_goes_on_without_the_proxy(target: &'static str) {
             "{protocol:?} to {to}: {outcome:?}"
         );
     }
-    let _proxy = proxy(&bench, Mode::Answer);
+    let proxy = proxy(&bench, Mode::Answer);
     for (protocol, to, outcome) in attempts(&bench.client(), &bench, 8080) {
         assert_eq!(
             outcome.answered_by(),
@@ -159,6 +159,19 @@ fn down_direct_goes_on_without_the_proxy(target: &'static str) {
             "{protocol:?} to {to}: {outcome:?}"
         );
     }
+    // Flows that it had, too.
+    let flow = bench.client().source_port(40_000);
+    let answered = |address| flow.udp(address, 8080).answered_by().map(str::to_owned);
+    let servers = bench.server();
+    assert_eq!(
+        servers.map(answered),
+        [Some("box".into()), Some("box".into())]
+    );
+    drop(proxy);
+    assert_eq!(
+        servers.map(answered),
+        [Some("real".into()), Some("real".into())]
+    );
 }
 
 fn the_proxys_own_traffic_does_not_come_back_to_it(target: &'static str) {

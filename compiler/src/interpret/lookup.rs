@@ -10,7 +10,7 @@ use super::flow::Found;
 use super::packet::Place;
 use super::view::{Towards, Track, View};
 use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE};
-use crate::ir::{Down, Stage};
+use crate::ir::{Down, ProxyId, Stage};
 
 const NEW: u64 = 0;
 const ESTABLISHED: u64 = 1;
@@ -102,14 +102,7 @@ impl Passage<'_> {
             self.decision.steered = flow.steered;
             self.decision.sourced = flow.sourced;
             if let Some(id) = flow.proxy {
-                let down = self.ir.proxies.get(id).map(|p| p.down);
-                if !self.state.is_proxy_up(id) && down == Some(Down::Deny) {
-                    self.fact(Fact::ProxyDown);
-                    return ControlFlow::Break(Outcome::Deny);
-                }
-                if let Some(proxy) = self.ir.proxies.get(id) {
-                    self.mark(proxy.mark, false);
-                }
+                self.recapture(id)?;
             }
         }
         // What this host sends to itself is known when it left, and is judged as it comes in.
@@ -126,6 +119,26 @@ impl Passage<'_> {
             Fact::Established
         });
         ControlFlow::Break(Outcome::Allow)
+    }
+
+    /// A later packet of a flow that a proxy has taken is handed to it. While it does not listen, the packet is
+    /// denied, or goes its way without its mark.
+    fn recapture(&mut self, id: ProxyId) -> ControlFlow<Outcome> {
+        let Some(proxy) = self.ir.proxies.get(id) else {
+            return ControlFlow::Continue(());
+        };
+        if self.state.is_proxy_up(id) {
+            self.mark(proxy.mark, false);
+            return ControlFlow::Continue(());
+        }
+        self.fact(Fact::ProxyDown);
+        match proxy.down {
+            Down::Deny => ControlFlow::Break(Outcome::Deny),
+            Down::Direct => {
+                self.decision.steered = Some(Steered::Direct);
+                ControlFlow::Continue(())
+            }
+        }
     }
 
     /// The addresses of a later packet are rewritten as those of the first were: the destination

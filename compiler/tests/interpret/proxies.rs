@@ -3,7 +3,7 @@
 use polc_compiler::interpret::{Packet, Steered};
 use polc_compiler::ir::cube::PrincipalKind;
 
-use super::machine::{ACK, Build, Machine, icmp, tcp, udp};
+use super::machine::{ACK, Build, Machine, SYN, icmp, tcp, udp};
 
 fn text(down: &str) -> String {
     format!(
@@ -70,10 +70,22 @@ fn while_nobody_listens_flows_are_denied_or_go_their_way() {
     assert_eq!(m.says(&other), "deny lan");
     assert_eq!(m.says(&known.clone().flags(ACK)), "deny (proxydown)");
     m.state.set_proxy(0, true);
-    assert_eq!(m.says(&known.flags(ACK)), "allow (established)");
+    assert_eq!(m.says(&known.clone().flags(ACK)), "allow (established)");
 
     let mut m = Machine::new(&text("direct"));
+    let known = known.flags(SYN);
+    assert_eq!(m.says(&known), "allow lan");
+    let marked = |m: &mut Machine| m.judge(&known.clone().flags(ACK)).mark;
+    assert_eq!(marked(&mut m), 1);
     m.state.set_proxy(0, false);
+    assert_eq!(
+        m.says(&known.clone().flags(ACK)),
+        "allow (proxydown) (established)"
+    );
+    assert_eq!(
+        (marked(&mut m), m.goes(&known.clone().flags(ACK))),
+        (0, "direct".to_owned())
+    );
     let decision = m.judge(&other);
     // Steer has decided: it goes direct, unmarked, and filter judges it.
     assert_eq!(

@@ -25,7 +25,7 @@ pub(super) struct Bench<'b> {
     pub(super) state: State,
     pub(super) table: Table,
     /// The sockets of proxies that are up.
-    _sockets: Vec<(TcpListener, UdpSocket)>,
+    sockets: Vec<(TcpListener, UdpSocket)>,
     /// What has happened, the newest last.
     pub(super) history: Vec<String>,
     pub(super) totals: Totals,
@@ -112,10 +112,16 @@ impl<'b> Bench<'b> {
             names,
             state,
             table: Table::default(),
-            _sockets: sockets,
+            sockets,
             history: Vec::new(),
             totals: Totals::default(),
         }
+    }
+
+    /// Nobody listens any more.
+    pub(super) fn close_proxies(&mut self) {
+        self.sockets.clear();
+        (0..self.ir.proxies.len()).for_each(|id| self.state.set_proxy(id, false));
     }
 
     /// Judges a packet by both; the complaint if they differ.
