@@ -301,8 +301,8 @@ impl<'o> Oracle<'o> {
         };
         match &attempt.part {
             Some(of) if of.kind == Kind::Error(true) => {
-                // Where the flow's packets go.
-                let flow = table.get(of.flow);
+                // Where the flow's packets go, but that no proxy takes it.
+                let flow = table.get(of.flow).filter(|flow| !flow.captured);
                 return flow.map_or_else(|| there(&verdict.detour), |flow| flow.exit);
             }
             Some(of) if of.kind != Kind::Forth => return there(&verdict.detour),

@@ -247,10 +247,6 @@ impl Maker<'_> {
     /// An error about a packet of a flow: what it is and is to be, who sends it, and whether it goes the way of
     /// the flow's first packet.
     fn error(&self, rng: &mut Rng, number: u16, flow: &Flow) -> Option<((Shot, Shot), Way, bool)> {
-        // Errors about a proxy's answers go on to where the client wanted to go.
-        if flow.captured {
-            return None;
-        }
         let about = QUOTED | number;
         // Of packets that have come here, none is lost on a way.
         let forth = flow.exit != Exit::Here && rng.bool();

@@ -102,7 +102,7 @@ impl Passage<'_> {
             self.decision.steered = flow.steered;
             self.decision.sourced = flow.sourced;
             if let Some(id) = flow.proxy {
-                self.recapture(id)?;
+                self.recapture(id, found.related)?;
             }
         }
         // What this host sends to itself is known when it left, and is judged as it comes in.
@@ -122,11 +122,15 @@ impl Passage<'_> {
     }
 
     /// A later packet of a flow that a proxy has taken is handed to it. While it does not listen, the packet is
-    /// denied, or goes its way without its mark.
-    fn recapture(&mut self, id: ProxyId) -> ControlFlow<Outcome> {
+    /// denied, or goes its way without its mark. So does a `related` error about one of the proxy's answers.
+    fn recapture(&mut self, id: ProxyId, related: bool) -> ControlFlow<Outcome> {
         let Some(proxy) = self.ir.proxies.get(id) else {
             return ControlFlow::Continue(());
         };
+        if related {
+            self.decision.steered = Some(Steered::Direct);
+            return ControlFlow::Continue(());
+        }
         if self.state.is_proxy_up(id) {
             self.mark(proxy.mark, false);
             return ControlFlow::Continue(());
