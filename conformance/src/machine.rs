@@ -1,10 +1,10 @@
 //! A machine of the laboratory with a policy in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use polc_bundle::Bundle;
-use polc_compiler::ir::{Ir, Proxy};
+use polc_compiler::ir::{Ir, NatTarget, Proxy, Verdict};
 use polc_runtime_loader::lab::{Catch, Launch, Listener, Source, Stand, StandSpec, Taken};
 use polc_runtime_loader::{ApplyOptions, Variant, apply, remove, status};
 use tempfile::TempDir;
@@ -152,10 +152,34 @@ fn spec(bundle: &Bundle, ir: &Ir, net: &Net, up: &[bool]) -> StandSpec {
         hosts: hosts.map(|(addr, at)| (*addr, name(*at))).collect(),
         defaults: net.defaults.iter().map(|(t, at)| (*t, name(*at))).collect(),
         listeners: listening.map(|(proxy, _)| listener(proxy)).collect(),
-        ports: net.ports.clone(),
+        ports: swallowed(ir, net),
         protocols: PROTOCOLS.to_vec(),
         settings: settings
             .filter_map(|s| Some((s.key.clone(), s.values.first()?.clone())))
             .collect(),
     }
+}
+
+/// The ports at which something takes what comes to this host: those to which packets are sent, and those to which
+/// steer sends them.
+fn swallowed(ir: &Ir, net: &Net) -> Vec<u16> {
+    let mut ports: BTreeSet<u16> = net.ports.iter().copied().collect();
+    for rule in &ir.steer {
+        match &rule.verdict {
+            Some(Verdict::Redirect { port }) => ports.extend(port),
+            Some(Verdict::Dnat(nat)) => {
+                ports.extend(
+                    nat.v4
+                        .iter()
+                        .chain(&nat.v6)
+                        .filter_map(|target| match target {
+                            NatTarget::Addr(_, port) => *port,
+                            NatTarget::Prefix { .. } => None,
+                        }),
+                );
+            }
+            _ => {}
+        }
+    }
+    ports.into_iter().collect()
 }

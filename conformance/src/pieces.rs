@@ -153,7 +153,7 @@ pub(crate) struct Cutter {
     /// pieces of the other.
     next: u16,
     backend: Backend,
-    /// Whether guard asks on nftables, where a later piece of IPv6 has no protocol if the first shows another
+    /// Whether guard gets pieces on Netfilter, where a later piece of IPv6 has no protocol if the first shows another
     /// header.
     guarded: bool,
 }
@@ -164,7 +164,9 @@ impl Cutter {
         Self {
             next: first,
             backend,
-            guarded: backend == Backend::Nftables && !ir.guard.is_empty(),
+            guarded: backend != Backend::Ebpf
+                && !ir.guard.is_empty()
+                && Guarding::of(ir, backend) != Guarding::Whole,
         }
     }
 

@@ -21,7 +21,8 @@ use polc_bundle::{Family, ObjectKind};
 
 use super::Build;
 use super::names::mangle;
-use super::tree::{Dynamic, Elements, Match, NamedLimit, Set, Time};
+use super::time::Time;
+use super::tree::{Dynamic, Elements, Match, NamedLimit, Set};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::{Bucket, BucketId, Key, KeyKind, Limit, Rate, Sense};
 use crate::target::Capability;

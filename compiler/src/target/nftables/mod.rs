@@ -24,6 +24,7 @@ mod raw;
 mod sets;
 mod sides;
 mod template;
+mod time;
 mod tree;
 mod verdict;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use polc_bundle::Family;
 
 use super::fields::Key;
+use super::time::Time;
 use crate::ir::BlockId;
 use crate::packet::IntervalSet;
 use crate::packet::addr::{range4, range6};
@@ -500,17 +501,5 @@ impl fmt::Display for Set {
             writeln!(f, "{lines}\t\t}}")?;
         }
         f.write_str("\t}")
-    }
-}
-
-/// Milliseconds in nft's notation.
-pub(crate) struct Time(pub(crate) u64);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
-            ms => write!(f, "{ms}ms"),
-        }
     }
 }
