@@ -5,9 +5,10 @@ use super::{Asked, Condition};
 use crate::packet::IntervalSet;
 use crate::target::iptables::tree::Test;
 
-/// The option that announces the maximum segment size.
+/// The option that announces the maximum segment size. `tcpmss` takes what a later fragment has for a header
+/// (`net/netfilter/xt_tcpmss.c`), and drops what it cannot read: `tcp` holds for none.
 pub(super) fn mss(asked: &Asked) -> Condition {
-    let test = |a, b| text(format!("-m tcpmss --mss {a}:{b}"));
+    let test = |a, b| text(format!("-m tcp -m tcpmss --mss {a}:{b}"));
     ranges(asked.set, test)
 }
 

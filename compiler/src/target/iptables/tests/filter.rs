@@ -92,7 +92,10 @@ fn fields_are_asked_exactly() {
             "tcp.flags has ece+cwr",
             "-p tcp -m tcp --tcp-flags NONE NONE -m ecn --ecn-tcp-ece --ecn-tcp-cwr -j ACCEPT",
         ),
-        ("tcp.mss < 500", "-p tcp -m tcpmss --mss 0:499 -j ACCEPT"),
+        (
+            "tcp.mss < 500",
+            "-p tcp -m tcp -m tcpmss --mss 0:499 -j ACCEPT",
+        ),
         (
             "ip.ttl == 255 and ip.version == 4",
             "-m u32 --u32 8>>24=0xff -j ACCEPT",
