@@ -149,6 +149,18 @@ fn neighbour_discovery_is_asked_for_each_interface() {
     assert_eq!(default(text, "POL504"), ["reject as shut", "deny"]);
 }
 
+/// It is never tracked: what is known of flows says nothing of it.
+#[test]
+fn neighbour_discovery_is_not_asked_for_where_rules_ask_for_flows() {
+    for rules in [
+        "allow icmp when ct.state == untracked default deny",
+        "deny icmp when ct.state == new default allow",
+    ] {
+        let text = format!("strict icmp\nto host {{ {rules} }}\n");
+        assert_eq!(default(&text, "POL504"), NONE);
+    }
+}
+
 #[test]
 fn packet_too_big_follows_its_flow_but_not_in_a_stateless_section() {
     let of = |head: &str| {

@@ -188,6 +188,8 @@ pub enum Capability {
     UdpLiteNat,
     /// Many targets by source.
     ManyTargets,
+    /// Chains that lead further into one another than the kernel follows them.
+    DeepChains,
 }
 
 impl Capability {
@@ -243,6 +245,10 @@ impl Capability {
             Self::DownDirect => "`down direct`",
             Self::UdpLiteNat => "a target port for UDP-Lite",
             Self::ManyTargets => "more than 32 targets by source",
+            Self::DeepChains => {
+                "so many alternatives with effects that exclude different interfaces: more than 15 \
+                 chains would lead into one another"
+            }
         }
     }
 
@@ -270,6 +276,7 @@ impl Capability {
                 | Self::DownDirect
                 | Self::UdpLiteNat
                 | Self::ManyTargets
+                | Self::DeepChains
                 | Self::StrictAsked
         )
     }
@@ -295,6 +302,7 @@ impl Capability {
             }
             Self::OddIdle => Some("round it to seconds"),
             Self::DownDirect => Some("say `down deny`"),
+            Self::DeepChains => Some("make several rules of it"),
             Self::CoarseRate => Some("choose a rate that divides a million, or a lower one"),
             _ => None,
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Context, lint};
 use crate::diagnostic::Diagnostic;
-use crate::field::{ICMP_TYPE, ICMPV6};
+use crate::field::{CT_DIRECTION, CT_MARK, CT_STATE, ICMP_TYPE, ICMPV6};
 use crate::interpret::RuleId;
-use crate::ir::{Cube, Side};
+use crate::ir::{Cube, Ir, Side};
 use crate::packet::{AddrSet, Families, IfaceSet, IntervalSet, Pattern};
 
 lint! {
@@ -18,7 +18,7 @@ lint! {
     /// neighbours forget what they knew.
     ///
     /// Without `strict icmp` neighbour discovery always passes. A rule about some neighbours alone is not
-    /// meant.
+    /// meant. Nothing is said of policies whose steer or filter asks for `ct.*`.
     ///
     /// ## Bad
     ///
@@ -50,7 +50,7 @@ lint! {
 const DISCOVERY: [u64; 2] = [135, 136];
 
 pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
-    if !cx.ir.strict_icmp {
+    if !cx.ir.strict_icmp || asks_tracking(cx.ir) {
         return;
     }
     let Some(neighbours) = AddrSet::prefix([0xfe80, 0, 0, 0, 0, 0, 0, 0].into(), 10) else {
@@ -82,6 +82,14 @@ pub(super) fn check(cx: &Context, out: &mut Vec<Diagnostic>) {
         );
         out.push(LINT.report(title, rule.span).help(help));
     }
+}
+
+/// Whether rules tell packets that are tracked from others. Neighbour discovery is not.
+fn asks_tracking(ir: &Ir) -> bool {
+    let rules = ir.steer.iter().chain(&ir.filter);
+    let mut cubes = rules.flat_map(|rule| &rule.cubes);
+    let fields = [CT_STATE, CT_DIRECTION, CT_MARK];
+    cubes.any(|cube| fields.iter().any(|field| cube.field(*field).is_some()))
 }
 
 /// The interfaces that the policy tells apart, without `lo`.

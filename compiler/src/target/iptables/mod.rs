@@ -36,6 +36,7 @@
 //! files, and thereby two such changes.
 
 mod action;
+mod depth;
 mod fields;
 mod group;
 mod limits;
@@ -188,6 +189,12 @@ impl<'a> Build<'a> {
             group::run(list, &self.ir.blocks);
             reachable(list);
             settle(list);
+        }
+        let deep: BTreeSet<Arc<str>> = chains.values().flat_map(|c| depth::too_deep(c)).collect();
+        for (_, rule) in self.ir.rules() {
+            if deep.contains(&names::comment(&rule.name)) {
+                self.unsupported(Capability::DeepChains, rule.span);
+            }
         }
         chains
     }

@@ -285,6 +285,10 @@ impl Filter<'_> {
         asm.bind(exit.admitted);
         stack.record.get(asm, R1, Item::Field(IP_FRAGMENT));
         asm.jump_if(Eq, R1, 0, exit.next);
+        if self.hook == Hook::Ingress && super::judges_answers(self.ir) {
+            // A section may still refuse where it leaves what passes here.
+            direction::arriving(asm, stack, exit.next);
+        }
         self.flows.expect_fragments(asm, stack);
         for (label, verdict) in [(exit.next, self.hook.pass()), (exit.drop, self.hook.drop())] {
             asm.bind(label);

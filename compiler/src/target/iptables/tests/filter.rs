@@ -250,3 +250,28 @@ fn what_cannot_be_asked_is_an_error_at_its_rule() {
         say("an interface whose name ends in `+`")
     );
 }
+
+/// The kernel takes fifteen chains that lead into one another.
+#[test]
+fn alternatives_that_exclude_others_must_not_lead_too_far() {
+    let rule = |number: u32, clauses: &str| {
+        let one = |n| {
+            format!(
+                "(not meta.iif in {{ a{n}, b{n} }} and ip.ttl == {})",
+                100 + n
+            )
+        };
+        let alternatives: Vec<String> = (0..number).map(one).collect();
+        to_host(&format!(
+            "match tcp when {} {clauses}",
+            alternatives.join(" or ")
+        ))
+    };
+    let effects = "count mark 0x1/0x1";
+    assert!(emit(&rule(13, effects)).is_ok());
+    let found = errors(&rule(14, effects));
+    assert!(
+        matches!(found.as_slice(), [one] if one.contains("more than 15 chains")),
+        "{found:?}"
+    );
+}
