@@ -1,6 +1,6 @@
 //! How far chains lead into one another.
 //!
-//! nf_tables, into which `iptables-nft` translates, refuses a chain at the sixteenth step from one of the kernel's own,
+//! `nf_tables`, into which `iptables-nft` translates, refuses a chain at the sixteenth step from one of the kernel's own,
 //! be it by `-j` or by `-g` (`nft_chain_validate` in `net/netfilter/nf_tables_api.c`).
 
 use std::collections::{BTreeMap, BTreeSet};
